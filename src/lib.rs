@@ -1,0 +1,1 @@
+//! RedVault: an in-memory data server that speaks Redis's protocol, files and commands.
