@@ -1,1 +1,3 @@
 //! RedVault: an in-memory data server that speaks Redis's protocol, files and commands.
+
+pub mod types;
