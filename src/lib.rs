@@ -1,3 +1,4 @@
 //! RedVault: an in-memory data server that speaks Redis's protocol, files and commands.
 
+pub mod resp;
 pub mod types;

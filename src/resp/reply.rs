@@ -1,0 +1,543 @@
+//! Replies as they go to a socket: one writer for both protocols.
+//!
+//! A handler says what it means (`map`, `null`, `double`) and never asks which protocol the client
+//! speaks. Everything is appended to one vector; a big value may be added by reference instead, and
+//! then stands at its place among the copied bytes when the whole goes out as one vectored write.
+//! A reply can be taken back to a mark (a command that fails half way leaves no half reply), and
+//! the header of an aggregate can be put in when its length is known.
+//!
+//! Relies on: whoever sends calls `advance` with what the socket took, and only between commands,
+//! since marks and holes are positions.
+
+use bytes::{Buf, Bytes};
+
+/// A reply under construction, or a connection's output that waits for its socket.
+#[derive(Debug, Default)]
+pub struct Writer {
+    /// What is copied. The first `sent` bytes have gone out already.
+    pub buf: Vec<u8>,
+    /// The client speaks RESP3.
+    pub resp3: bool,
+    /// Holes that are open, so that a wrong order of closing is seen in tests.
+    holes: u32,
+    sent: usize,
+    /// Big values, in order: each stands before the byte of `buf` at its position.
+    refs: Vec<Ref>,
+    ref_bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Ref {
+    at: usize,
+    bytes: Bytes,
+}
+
+/// A position in a reply to come back to. Dead after `advance` and `clear`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    buf: usize,
+    refs: usize,
+    ref_bytes: usize,
+    holes: u32,
+}
+
+/// A place for the header of an aggregate whose length is not known yet. Dead after `advance`.
+#[must_use = "the aggregate has no header until the hole is closed"]
+#[derive(Debug)]
+pub struct Hole {
+    at: usize,
+    refs: usize,
+    depth: u32,
+}
+
+/// From this size on a value is worth a reference and an own piece of the vectored write.
+pub const BY_REF_MIN: usize = 16 * 1024;
+
+/// A buffer larger than this is given back to the allocator when its content is gone.
+pub const KEEP_MAX: usize = 64 * 1024;
+
+/// Sent bytes at the front are dropped when they are at least this many and half of the buffer.
+const DROP_SENT_MIN: usize = 16 * 1024;
+
+/// Scalars. Where two forms are given, the first is RESP2's.
+impl Writer {
+    /// An empty writer that owns no memory yet.
+    pub fn new(resp3: bool) -> Self {
+        Writer {
+            resp3,
+            ..Writer::default()
+        }
+    }
+
+    /// An empty writer that appends to a pooled buffer.
+    pub fn with_buf(mut buf: Vec<u8>, resp3: bool) -> Self {
+        buf.clear();
+        Writer {
+            buf,
+            resp3,
+            ..Writer::default()
+        }
+    }
+
+    /// `+OK`
+    #[inline]
+    pub fn ok(&mut self) {
+        self.buf.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// `+PONG`
+    #[inline]
+    pub fn pong(&mut self) {
+        self.buf.extend_from_slice(b"+PONG\r\n");
+    }
+
+    /// `+QUEUED`
+    #[inline]
+    pub fn queued(&mut self) {
+        self.buf.extend_from_slice(b"+QUEUED\r\n");
+    }
+
+    /// `+<text>`. Line ends in the text become spaces.
+    pub fn simple(&mut self, text: &str) {
+        self.simple_bytes(text.as_bytes());
+    }
+
+    /// As `simple`, for text that need not be UTF-8.
+    pub fn simple_bytes(&mut self, text: &[u8]) {
+        self.line(b'+', text);
+    }
+
+    /// `-<text>`. The text begins with its code, as in `ERR syntax error`. Line ends around it are
+    /// dropped, those within become spaces.
+    pub fn error(&mut self, text: &str) {
+        self.error_bytes(text.as_bytes());
+    }
+
+    /// As `error`, for text that shows a client's bytes.
+    pub fn error_bytes(&mut self, text: &[u8]) {
+        let is_end = |b: &u8| matches!(b, b'\r' | b'\n');
+        let start = text.iter().position(|b| !is_end(b)).unwrap_or(text.len());
+        let end = text
+            .iter()
+            .rposition(|b| !is_end(b))
+            .map_or(start, |last| last + 1);
+        self.line(b'-', &text[start..end]);
+    }
+
+    /// `:<value>`
+    #[inline]
+    pub fn int(&mut self, value: i64) {
+        if (0..10).contains(&value) {
+            self.buf
+                .extend_from_slice(&[b':', b'0' + value as u8, b'\r', b'\n']);
+        } else {
+            self.header(b':', value);
+        }
+    }
+
+    /// `$<len>`, the bytes
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.buf.reserve(bytes.len() + HEADER_MAX);
+        self.bulk_len(bytes.len());
+        self.buf.extend_from_slice(bytes);
+        self.buf.extend_from_slice(b"\r\n");
+    }
+
+    /// The value's digits as a bulk: `$2`, `42`
+    #[inline]
+    pub fn bulk_int(&mut self, value: i64) {
+        self.bulk(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// As `bulk`; a big value is referred to, a smaller one copied.
+    pub fn bulk_ref(&mut self, bytes: Bytes) {
+        if bytes.len() < BY_REF_MIN {
+            return self.bulk(&bytes);
+        }
+        self.bulk_len(bytes.len());
+        self.push_ref(bytes);
+        self.buf.extend_from_slice(b"\r\n");
+    }
+
+    /// `$-1` or `_`
+    #[inline]
+    pub fn null(&mut self) {
+        self.buf
+            .extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    /// `*-1` or `_`
+    #[inline]
+    pub fn null_array(&mut self) {
+        self.buf
+            .extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    /// A bulk of the digits, or `,<digits>`: the fewest digits that read back as the same number.
+    pub fn double(&mut self, value: f64) {
+        self.double_text(value.to_string().as_bytes());
+    }
+
+    /// As `double`, for a number that its command has printed already (long doubles).
+    pub fn double_text(&mut self, digits: &[u8]) {
+        if self.resp3 {
+            self.line(b',', digits)
+        } else {
+            self.bulk(digits)
+        }
+    }
+
+    /// `:1` and `:0`, or `#t` and `#f`
+    #[inline]
+    pub fn bool(&mut self, value: bool) {
+        self.buf.extend_from_slice(match (self.resp3, value) {
+            (false, false) => b":0\r\n",
+            (false, true) => b":1\r\n",
+            (true, false) => b"#f\r\n",
+            (true, true) => b"#t\r\n",
+        });
+    }
+
+    /// A bulk, or `=<len + 4>`, `<ext>:`, the bytes. `ext` is `txt` or `mkd`.
+    pub fn verbatim(&mut self, ext: &str, bytes: &[u8]) {
+        debug_assert_eq!(ext.len(), 3);
+        if !self.resp3 {
+            return self.bulk(bytes);
+        }
+        self.header(b'=', bytes.len() as i64 + 4);
+        self.buf.extend_from_slice(ext.as_bytes());
+        self.buf.push(b':');
+        self.buf.extend_from_slice(bytes);
+        self.buf.extend_from_slice(b"\r\n");
+    }
+
+    /// A bulk of the digits, or `(<digits>`
+    pub fn big_number(&mut self, digits: &[u8]) {
+        if self.resp3 {
+            self.line(b'(', digits)
+        } else {
+            self.bulk(digits)
+        }
+    }
+
+    /// Bytes that are encoded already.
+    #[inline]
+    pub fn raw(&mut self, encoded: &[u8]) {
+        self.buf.extend_from_slice(encoded);
+    }
+
+    /// As `raw`; many bytes are referred to, few are copied.
+    pub fn raw_ref(&mut self, encoded: Bytes) {
+        if encoded.len() < BY_REF_MIN {
+            self.raw(&encoded)
+        } else {
+            self.push_ref(encoded)
+        }
+    }
+}
+
+/// Aggregates. A header is followed by its elements, each written by the caller.
+impl Writer {
+    /// `*0`
+    #[inline]
+    pub fn empty_array(&mut self) {
+        self.buf.extend_from_slice(b"*0\r\n");
+    }
+
+    /// `*<n>`
+    #[inline]
+    pub fn array(&mut self, n: usize) {
+        self.header(b'*', n as i64);
+    }
+
+    /// `*<2n>` or `%<n>`: n pairs of key and value follow.
+    #[inline]
+    pub fn map(&mut self, n: usize) {
+        let (mark, n) = self.map_header(n);
+        self.header(mark, n);
+    }
+
+    /// `*<n>` or `~<n>`
+    #[inline]
+    pub fn set(&mut self, n: usize) {
+        self.header(if self.resp3 { b'~' } else { b'*' }, n as i64);
+    }
+
+    /// `*<n>` or `><n>`: a message the client did not ask for.
+    #[inline]
+    pub fn push(&mut self, n: usize) {
+        self.header(if self.resp3 { b'>' } else { b'*' }, n as i64);
+    }
+
+    /// Nothing and false, or `|<n>` and true: n pairs and then the reply itself follow. RESP2 has
+    /// no attributes: on false the caller leaves the pairs out.
+    pub fn attribute(&mut self, n: usize) -> bool {
+        if self.resp3 {
+            self.header(b'|', n as i64);
+        }
+        self.resp3
+    }
+
+    /// Begins an aggregate of unknown length. Close the holes of inner ones first.
+    #[inline]
+    pub fn open(&mut self) -> Hole {
+        self.holes += 1;
+        Hole {
+            at: self.buf.len(),
+            refs: self.refs.len(),
+            depth: self.holes,
+        }
+    }
+
+    /// Puts in the header of an array of `n` elements. One memmove of what was written since.
+    pub fn close_array(&mut self, hole: Hole, n: usize) {
+        self.close(hole, b'*', n as i64);
+    }
+
+    /// As `close_array`, for a map of `n` pairs.
+    pub fn close_map(&mut self, hole: Hole, n: usize) {
+        let (mark, n) = self.map_header(n);
+        self.close(hole, mark, n);
+    }
+
+    /// As `close_array`, for a set.
+    pub fn close_set(&mut self, hole: Hole, n: usize) {
+        self.close(hole, if self.resp3 { b'~' } else { b'*' }, n as i64);
+    }
+
+    /// As `close_array`, for a push message.
+    pub fn close_push(&mut self, hole: Hole, n: usize) {
+        self.close(hole, if self.resp3 { b'>' } else { b'*' }, n as i64);
+    }
+
+    #[inline]
+    fn map_header(&self, n: usize) -> (u8, i64) {
+        if self.resp3 {
+            (b'%', n as i64)
+        } else {
+            (b'*', n as i64 * 2)
+        }
+    }
+
+    fn close(&mut self, hole: Hole, mark: u8, n: i64) {
+        debug_assert_eq!(
+            hole.depth, self.holes,
+            "holes are closed from the inside out"
+        );
+        self.holes -= 1;
+        let end = self.buf.len();
+        self.header(mark, n);
+        let header = self.buf.len() - end;
+        self.buf[hole.at..].rotate_right(header);
+        for moved in &mut self.refs[hole.refs..] {
+            moved.at += header;
+        }
+    }
+}
+
+/// Taking back, handing on, sending.
+impl Writer {
+    /// The end of what was written so far.
+    #[inline]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            buf: self.buf.len(),
+            refs: self.refs.len(),
+            ref_bytes: self.ref_bytes,
+            holes: self.holes,
+        }
+    }
+
+    /// Takes back everything behind the mark, open holes too.
+    pub fn truncate(&mut self, mark: Mark) {
+        self.buf.truncate(mark.buf);
+        self.refs.truncate(mark.refs);
+        self.ref_bytes = mark.ref_bytes;
+        self.holes = mark.holes;
+    }
+
+    /// Bytes written behind the mark.
+    pub fn len_since(&self, mark: Mark) -> usize {
+        self.buf.len() - mark.buf + self.ref_bytes - mark.ref_bytes
+    }
+
+    /// Bytes that wait to be sent.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.buf.len() - self.sent + self.ref_bytes
+    }
+
+    /// True when nothing waits to be sent.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// True when all that waits is one slice, `head`: a plain write will do.
+    #[inline]
+    pub fn is_flat(&self) -> bool {
+        self.refs.is_empty()
+    }
+
+    /// The copied bytes before the first reference.
+    #[inline]
+    pub fn head(&self) -> &[u8] {
+        let end = self.refs.first().map_or(self.buf.len(), |first| first.at);
+        &self.buf[self.sent..end]
+    }
+
+    /// What waits, in order, as pieces for a vectored write. No piece is empty.
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        let mut at = self.sent;
+        let pieces = self.refs.iter().flat_map(move |r| {
+            let copied = &self.buf[at..r.at];
+            at = r.at;
+            [copied, &r.bytes]
+        });
+        let tail = &self.buf[self.refs.last().map_or(self.sent, |last| last.at)..];
+        pieces.chain([tail]).filter(|piece| !piece.is_empty())
+    }
+
+    /// Drops the first `n` waiting bytes: the socket took them. When none is left the writer is
+    /// as after `clear`.
+    pub fn advance(&mut self, n: usize) {
+        if n >= self.len() {
+            return self.clear();
+        }
+        let mut left = n;
+        let mut gone = 0;
+        for r in &mut self.refs {
+            let copied = left.min(r.at - self.sent);
+            self.sent += copied;
+            left -= copied;
+            let referred = left.min(r.bytes.len());
+            if self.sent < r.at || referred < r.bytes.len() {
+                r.bytes.advance(referred);
+                self.ref_bytes -= referred;
+                left = 0;
+                break;
+            }
+            self.ref_bytes -= referred;
+            left -= referred;
+            gone += 1;
+        }
+        self.sent += left;
+        self.refs.drain(..gone);
+        if self.sent >= DROP_SENT_MIN && self.sent >= self.buf.len() / 2 {
+            self.buf.drain(..self.sent);
+            self.refs.iter_mut().for_each(|r| r.at -= self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// Appends all that waits in another writer. Values it refers to are referred to, not copied.
+    pub fn append(&mut self, other: &Writer) {
+        let start = Mark {
+            buf: other.sent,
+            refs: 0,
+            ref_bytes: 0,
+            holes: 0,
+        };
+        self.append_range(other, start, other.mark());
+    }
+
+    /// Appends what another writer holds between two of its marks.
+    pub fn append_range(&mut self, other: &Writer, from: Mark, to: Mark) {
+        let base = self.buf.len();
+        self.buf.extend_from_slice(&other.buf[from.buf..to.buf]);
+        for r in &other.refs[from.refs..to.refs] {
+            self.ref_bytes += r.bytes.len();
+            self.refs.push(Ref {
+                at: base + r.at - from.buf,
+                bytes: r.bytes.clone(),
+            });
+        }
+    }
+
+    /// Forgets everything. A buffer of moderate size is kept.
+    pub fn clear(&mut self) {
+        self.buf = self.release();
+    }
+
+    /// Forgets everything and gives the buffer away, emptied, for a pool. One that has grown large
+    /// is freed instead: then the vector returned owns nothing.
+    pub fn release(&mut self) -> Vec<u8> {
+        let mut buf = std::mem::take(&mut self.buf);
+        buf.clear();
+        *self = Writer::new(self.resp3);
+        if buf.capacity() > KEEP_MAX {
+            Vec::new()
+        } else {
+            buf
+        }
+    }
+
+    /// All that waits as one vector: for tests, scripts and other cold readers.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        self.segments()
+            .for_each(|piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    /// The memory it holds: what output limits and CLIENT LIST count. References count in full,
+    /// since they may keep a deleted value alive.
+    pub fn heap_bytes(&self) -> usize {
+        self.buf.capacity() + self.refs.capacity() * size_of::<Ref>() + self.ref_bytes
+    }
+}
+
+/// A mark, the digits of an i64 and two line ends.
+const HEADER_MAX: usize = 1 + 20 + 2 + 2;
+
+impl Writer {
+    /// `<mark><n>`
+    #[inline]
+    fn header(&mut self, mark: u8, n: i64) {
+        match n {
+            0..10 => self
+                .buf
+                .extend_from_slice(&[mark, b'0' + n as u8, b'\r', b'\n']),
+            10..100 => {
+                let (tens, ones) = (b'0' + (n / 10) as u8, b'0' + (n % 10) as u8);
+                self.buf
+                    .extend_from_slice(&[mark, tens, ones, b'\r', b'\n']);
+            }
+            _ => {
+                self.buf.reserve(HEADER_MAX);
+                self.buf.push(mark);
+                self.buf
+                    .extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+                self.buf.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    #[inline]
+    fn bulk_len(&mut self, len: usize) {
+        self.header(b'$', len as i64);
+    }
+
+    /// `<mark><text>`, its line ends made spaces: a line must stay one line.
+    fn line(&mut self, mark: u8, text: &[u8]) {
+        self.buf.reserve(text.len() + HEADER_MAX);
+        self.buf.push(mark);
+        let start = self.buf.len();
+        self.buf.extend_from_slice(text);
+        for byte in &mut self.buf[start..] {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
+        self.buf.extend_from_slice(b"\r\n");
+    }
+
+    fn push_ref(&mut self, bytes: Bytes) {
+        self.ref_bytes += bytes.len();
+        self.refs.push(Ref {
+            at: self.buf.len(),
+            bytes,
+        });
+    }
+}
