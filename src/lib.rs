@@ -1,4 +1,5 @@
 //! RedVault: an in-memory data server that speaks Redis's protocol, files and commands.
 
+pub mod base;
 pub mod resp;
 pub mod types;

@@ -1,0 +1,1 @@
+//! Long doubles in software.

@@ -1,0 +1,10 @@
+//! Floor 0: bytes and the machine. Nothing here knows a Redis idea beyond how Redis writes numbers
+//! and patterns.
+pub mod alloc;
+pub mod clock;
+pub mod f80;
+pub mod glob;
+pub mod hash;
+pub mod num;
+pub mod rng;
+pub mod sys;

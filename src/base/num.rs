@@ -1,0 +1,378 @@
+//! Numbers as Redis reads and writes them: strict decimal integers, and doubles with the fewest
+//! digits that read back.
+//!
+//! Everything works on bytes, since keys and arguments are not UTF-8, and nothing here allocates
+//! except by growing a vector the caller hands in. Long doubles (INCRBYFLOAT) are in
+//! [`super::f80`].
+
+/// Reads a signed integer in the only spelling Redis stores as an integer: no `+`, no spaces, no
+/// leading zeros, no `-0`.
+///
+/// Printing the result gives back the very same bytes; the integer encodings rely on that.
+#[inline]
+pub fn parse_i64(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    let magnitude = parse_digits(digits)?;
+    if negative {
+        // i64::MIN has no positive twin, so the bound is compared before the sign is applied.
+        if magnitude == 0 || magnitude > 1 << 63 {
+            return None;
+        }
+        Some(0i64.wrapping_sub_unsigned(magnitude))
+    } else {
+        i64::try_from(magnitude).ok()
+    }
+}
+
+/// Reads an unsigned integer in its canonical spelling (see [`parse_i64`]).
+#[inline]
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    parse_digits(text)
+}
+
+/// Reads an unsigned integer as C's `strtoull` over the whole text would: leading white space, a
+/// sign (a minus wraps around) and leading zeros are accepted. Redis reads the two halves of a
+/// stream ID like this.
+pub fn parse_u64_loose(text: &[u8]) -> Option<u64> {
+    let start = text.iter().position(|&b| !is_c_space(b))?;
+    let (negative, digits) = match &text[start..] {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut value = 0u64;
+    for &b in digits {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(if negative {
+        value.wrapping_neg()
+    } else {
+        value
+    })
+}
+
+/// The white space of C's `isspace` in the C locale.
+pub fn is_c_space(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
+}
+
+#[inline]
+fn parse_digits(digits: &[u8]) -> Option<u64> {
+    let (&first, rest) = digits.split_first()?;
+    let mut value = u64::from(first.wrapping_sub(b'0'));
+    if value > 9 || (value == 0 && !rest.is_empty()) || rest.len() > 19 {
+        return None;
+    }
+    // Up to 19 digits cannot overflow; only the twentieth needs a checked step.
+    let (safe, last) = rest.split_at(rest.len().min(18));
+    for &b in safe {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+    }
+    if let [b] = last {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(value)
+}
+
+/// Prints an integer into the caller's buffer and returns the used part.
+#[inline]
+pub fn fmt_i64(value: i64, out: &mut [u8; 20]) -> &[u8] {
+    let mut digits = itoa::Buffer::new();
+    let text = digits.format(value).as_bytes();
+    let used = &mut out[..text.len()];
+    used.copy_from_slice(text);
+    used
+}
+
+/// Appends an integer in decimal.
+#[inline]
+pub fn push_i64(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Appends an unsigned integer in decimal.
+#[inline]
+pub fn push_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// How many bytes [`push_i64`] would append.
+#[inline]
+pub fn len_i64(value: i64) -> usize {
+    let sign = usize::from(value < 0);
+    sign + value.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1
+}
+
+/// Reads a double as C's `strtod` would if it had to use up the whole text: decimal with exponent,
+/// hexadecimal floats, `inf` and `infinity` in any case, an optional sign.
+///
+/// As Redis does, it refuses what overflows to infinity or underflows to zero, `nan`, leading white
+/// space and the empty text.
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    // The common scores are small integers, which are exact and need no general reader.
+    if text.len() <= 15
+        && let Some(n) = parse_i64(text)
+    {
+        return Some(n as f64);
+    }
+    let (negative, body) = split_sign(text);
+    let magnitude = match body {
+        [b'0', b'x' | b'X', hex @ ..] => parse_hex(hex)?,
+        [b'0'..=b'9' | b'.', ..] => {
+            let value: f64 = std::str::from_utf8(body).ok()?.parse().ok()?;
+            let out_of_range = value.is_infinite() || (value == 0.0 && has_nonzero_digit(body));
+            if out_of_range {
+                return None;
+            }
+            value
+        }
+        _ if is_infinity(body) => f64::INFINITY,
+        _ => return None,
+    };
+    Some(if negative { -magnitude } else { magnitude })
+}
+
+/// Takes one leading `+` or `-` off.
+pub(super) fn split_sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    }
+}
+
+/// True for `inf` and `infinity` in any case.
+pub(super) fn is_infinity(body: &[u8]) -> bool {
+    body.eq_ignore_ascii_case(b"inf") || body.eq_ignore_ascii_case(b"infinity")
+}
+
+fn has_nonzero_digit(body: &[u8]) -> bool {
+    body.iter()
+        .take_while(|b| !matches!(b, b'e' | b'E'))
+        .any(|b| matches!(b, b'1'..=b'9'))
+}
+
+fn parse_hex(text: &[u8]) -> Option<f64> {
+    let hex = HexFloat::parse(text)?;
+    if hex.mantissa == 0 {
+        return Some(0.0);
+    }
+    round_to_f64(&hex)
+}
+
+/// A hexadecimal float as written: `mantissa * 2^exponent`, and whether nonzero bits were dropped
+/// below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HexFloat {
+    /// The leading 64 bits; the top bit is set unless the number is zero.
+    pub(super) mantissa: u64,
+    /// Power of two of the mantissa's lowest bit, kept within a range that cannot overflow later
+    /// arithmetic.
+    pub(super) exponent: i32,
+    /// Something below the mantissa is not zero.
+    pub(super) sticky: bool,
+}
+
+impl HexFloat {
+    /// Reads what follows `0x`, all of it: digits with at most one point, then an optional `p`
+    /// exponent.
+    pub(super) fn parse(text: &[u8]) -> Option<HexFloat> {
+        let (mut mantissa, mut sticky, mut exponent) = (0u64, false, 0i64);
+        let (mut any_digit, mut after_point) = (false, false);
+        let mut rest = text;
+        while let Some((&b, tail)) = rest.split_first() {
+            match (b as char).to_digit(16) {
+                Some(digit) => {
+                    any_digit = true;
+                    if mantissa >> 60 == 0 {
+                        mantissa = mantissa << 4 | u64::from(digit);
+                        exponent -= if after_point { 4 } else { 0 };
+                    } else {
+                        sticky |= digit != 0;
+                        exponent += if after_point { 0 } else { 4 };
+                    }
+                }
+                None if b == b'.' && !after_point => after_point = true,
+                None => break,
+            }
+            rest = tail;
+        }
+        if !any_digit {
+            return None;
+        }
+        if let [b'p' | b'P', tail @ ..] = rest {
+            let (negative, digits) = split_sign(tail);
+            let power = saturating_digits(digits)?;
+            exponent += if negative { -power } else { power };
+        } else if !rest.is_empty() {
+            return None;
+        }
+        let shift = if mantissa == 0 {
+            0
+        } else {
+            mantissa.leading_zeros()
+        };
+        let exponent = (exponent - i64::from(shift)).clamp(-1_000_000, 1_000_000) as i32;
+        Some(HexFloat {
+            mantissa: mantissa << shift,
+            exponent,
+            sticky,
+        })
+    }
+}
+
+/// Reads a nonempty run of digits to its end; huge values stop at a bound that means "out of range"
+/// to every caller.
+pub(super) fn saturating_digits(digits: &[u8]) -> Option<i64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let bounded = |sum: i64, b: &u8| (sum * 10 + i64::from(b - b'0')).min(1 << 40);
+    Some(digits.iter().fold(0, bounded))
+}
+
+/// Rounds to nearest, ties to even; `None` when the result would be infinite or zero.
+fn round_to_f64(hex: &HexFloat) -> Option<f64> {
+    let top = hex.exponent + 63; // power of two of the mantissa's top bit
+    if !(-1075..=1023).contains(&top) {
+        return None;
+    }
+    let subnormal = top < -1022;
+    let kept_bits = if subnormal { top + 1075 } else { 53 }; // 0..=53
+    let dropped_bits = 64 - kept_bits as u32; // 11..=64
+    let mantissa = u128::from(hex.mantissa);
+    let kept = (mantissa >> dropped_bits) as u64;
+    let rest = mantissa & ((1 << dropped_bits) - 1);
+    let half = 1u128 << (dropped_bits - 1);
+    let up = rest > half || (rest == half && (hex.sticky || kept & 1 == 1));
+    let rounded = kept + u64::from(up);
+    // A carry out of the mantissa lands in the exponent field, which is exactly where it belongs.
+    let bits = if subnormal {
+        rounded
+    } else {
+        (((top + 1022) as u64) << 52) + rounded
+    };
+    let value = f64::from_bits(bits);
+    (value.is_finite() && value != 0.0).then_some(value)
+}
+
+/// Integers up to this size are printed digit by digit, without an exponent.
+const PLAIN_INTEGER_MAX: f64 = (1u64 << 62) as f64;
+
+/// Appends a double with the fewest digits that read back as the same double, in Redis 7.2's
+/// layout.
+///
+/// Integers carry no `.0`; an exponent appears when plain digits would need more than seven extra
+/// zeros behind the digits, or (below one) when both the digits reach seven places or more behind
+/// the point and the number is below a thousandth.
+pub fn fmt_f64(value: f64, out: &mut Vec<u8>) {
+    if value.is_nan() {
+        return out.extend_from_slice(b"nan");
+    }
+    if value.is_sign_negative() {
+        out.push(b'-');
+    }
+    let magnitude = value.abs();
+    if magnitude.is_infinite() {
+        out.extend_from_slice(b"inf");
+    } else if magnitude <= PLAIN_INTEGER_MAX && magnitude.trunc() == magnitude {
+        push_u64(out, magnitude as u64);
+    } else {
+        Digits::of(magnitude).lay_out(out);
+    }
+}
+
+/// The shortest digits of a positive double: `0.d1d2d3... * 10^point`.
+struct Digits {
+    text: [u8; 17],
+    len: usize,
+    point: i32,
+}
+
+impl Digits {
+    fn of(magnitude: f64) -> Digits {
+        let mut buffer = ryu::Buffer::new();
+        let (mut text, mut len, mut point) = ([0; 17], 0, 0);
+        let (mut seen_point, mut exponent) = (false, 0i32);
+        let printed = buffer.format_finite(magnitude).as_bytes();
+        for (at, &b) in printed.iter().enumerate() {
+            match b {
+                b'.' => seen_point = true,
+                b'e' => {
+                    let power = parse_i64(&printed[at + 1..]).expect("ryu prints a plain exponent");
+                    exponent = power as i32;
+                    break;
+                }
+                _ => {
+                    if b == b'0' && len == 0 {
+                        // A leading zero is no digit, but behind the point it moves the point.
+                        point -= i32::from(seen_point);
+                        continue;
+                    }
+                    if len < text.len() {
+                        text[len] = b;
+                        len += 1;
+                    }
+                    point += i32::from(!seen_point);
+                }
+            }
+        }
+        while len > 1 && text[len - 1] == b'0' {
+            len -= 1;
+        }
+        Digits {
+            text,
+            len,
+            point: point + exponent,
+        }
+    }
+
+    fn lay_out(&self, out: &mut Vec<u8>) {
+        let digits = &self.text[..self.len];
+        let len = self.len as i32;
+        let last_place = self.point - len; // power of ten of the last digit
+        let first_place = self.point - 1; // power of ten of the first digit
+        let zeros = |n: i32| std::iter::repeat_n(b'0', n.max(0) as usize);
+        if last_place >= 0 && first_place < len + 7 {
+            out.extend_from_slice(digits);
+            out.extend(zeros(last_place));
+        } else if last_place < 0 && (last_place > -7 || first_place.abs() < 4) {
+            if self.point <= 0 {
+                out.extend_from_slice(b"0.");
+                out.extend(zeros(-self.point));
+                out.extend_from_slice(digits);
+            } else {
+                let (whole, fraction) = digits.split_at(self.point as usize);
+                out.extend_from_slice(whole);
+                out.push(b'.');
+                out.extend_from_slice(fraction);
+            }
+        } else {
+            out.push(digits[0]);
+            if len > 1 {
+                out.push(b'.');
+                out.extend_from_slice(&digits[1..]);
+            }
+            out.extend_from_slice(if first_place < 0 { b"e-" } else { b"e+" });
+            push_i64(out, i64::from(first_place.abs()));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Everything the server asks of the kernel about its own process: all process-level unsafe is in
+//! here, behind safe functions. Call through this module's names, not through the files behind
+//! them.
+mod cpu;
+mod limits;
+mod machine;
+mod memory;
+mod process;
+mod signals;
+mod title;
+
+pub use cpu::{CpuTimes, Who, cpu_times, set_cpu_affinity, thread_cpu_us};
+pub use limits::{nofile_limit, raise_nofile};
+pub use machine::{
+    hostname, os_description, overcommit_memory, page_size, random_bytes, somaxconn, thp_is_always,
+    total_system_memory,
+};
+pub use memory::{disable_thp, peak_rss, prefetch, private_dirty_bytes, rss_bytes};
+pub use process::{
+    ChildEnd, Forked, daemonize, exit_now, fork, kill, make_dumpable, parent_pid, pid,
+    set_oom_score_adj, umask, wait_child,
+};
+pub use signals::{Received, Signals, block_signals, ignore_sigpipe, unblock_signals};
+pub use title::set_title;

@@ -1,0 +1,108 @@
+//! Processes: forking, ending, waiting, and becoming a daemon.
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::io;
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{self, ForkResult, Pid};
+
+/// On which side of a fork the caller woke up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forked {
+    /// In the process that called; the child's id.
+    Parent(i32),
+    /// In the new process.
+    Child,
+}
+
+/// Splits off a child process with a copy-on-write view of all memory.
+///
+/// Only the calling thread lives on in the child, so the child must not wait for a lock that
+/// another thread may have held (the allocator's are safe: jemalloc takes and renews them around a
+/// fork), must not log, and ends by [`exit_now`].
+pub fn fork() -> io::Result<Forked> {
+    // SAFETY: the child runs only what its one caller, the snapshot code, gives it: reading the
+    // keyspace and writing to files of its own, which needs no lock but the allocator's.
+    match unsafe { unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Forked::Parent(child.as_raw())),
+        ForkResult::Child => Ok(Forked::Child),
+    }
+}
+
+/// Ends the process at once: no destructors, no flush of buffers that belong to the parent.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any code and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildEnd {
+    /// Which child.
+    pub pid: i32,
+    /// Its exit code, unless a signal killed it (then -1).
+    pub code: i32,
+    /// The signal that killed it, or 0.
+    pub signal: i32,
+}
+
+/// Collects one child that has ended: any, or the one asked for. `None` if there is none that has
+/// ended.
+pub fn wait_child(pid: Option<i32>) -> io::Result<Option<ChildEnd>> {
+    let who = Pid::from_raw(pid.unwrap_or(-1));
+    match waitpid(who, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(pid, code)) => Ok(Some(ChildEnd {
+            pid: pid.as_raw(),
+            code,
+            signal: 0,
+        })),
+        Ok(WaitStatus::Signaled(pid, signal, _)) => Ok(Some(ChildEnd {
+            pid: pid.as_raw(),
+            code: -1,
+            signal: signal as i32,
+        })),
+        Ok(_) | Err(nix::Error::ECHILD) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends a signal by number to a process.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    let signal = Signal::try_from(signal)?;
+    Ok(nix::sys::signal::kill(Pid::from_raw(pid), signal)?)
+}
+
+/// This process's id.
+pub fn pid() -> i32 {
+    unistd::getpid().as_raw()
+}
+
+/// The id of the process that started this one.
+pub fn parent_pid() -> i32 {
+    unistd::getppid().as_raw()
+}
+
+/// Goes on in the background: a new session without a terminal, standard streams on /dev/null,
+/// working directory kept. Must be called before any thread is started, since threads do not
+/// survive it. The calling process ends.
+pub fn daemonize() -> io::Result<()> {
+    Ok(unistd::daemon(true, false)?)
+}
+
+/// Sets which permissions new files do not get, and returns what was set before.
+pub fn umask(mask: u32) -> u32 {
+    nix::sys::stat::umask(Mode::from_bits_truncate(mask)).bits()
+}
+
+/// Tells the kernel how gladly to kill this process when memory runs out (-1000 never, 1000 first).
+pub fn set_oom_score_adj(score: i32) -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", score.to_string())
+}
+
+/// Allows a core file also after the process has changed its user.
+pub fn make_dumpable() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_dumpable(true)?)
+}

@@ -1,0 +1,89 @@
+//! Signals as events of the poll instead of interruptions.
+//!
+//! An interrupted read returns short although bytes wait, and an edge-triggered poll never tells
+//! again. So the loop's thread has its signals blocked and reads them from a descriptor; threads
+//! started later inherit the mask.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// What is taken through the descriptor.
+const TAKEN: [Signal; 5] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGCHLD,
+    Signal::SIGUSR1,
+];
+
+/// The descriptor that tells of blocked signals; close-on-exec and non-blocking.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+}
+
+/// One signal that came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its number (`libc::SIGTERM` ...).
+    pub signal: i32,
+    /// The process that sent it; 0 when the kernel did.
+    pub from_pid: i32,
+    /// The user who sent it.
+    pub from_uid: u32,
+}
+
+/// Blocks SIGINT, SIGTERM, SIGHUP, SIGCHLD and SIGUSR1 in the calling thread, ignores SIGPIPE, and
+/// gives the descriptor to poll instead. To be called before any thread starts, or the kernel hands
+/// signals to a thread that has not blocked them.
+pub fn block_signals() -> io::Result<Signals> {
+    ignore_sigpipe()?;
+    let mask = taken();
+    mask.thread_block()?;
+    let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    Ok(Signals { fd })
+}
+
+/// Undoes the blocking, for a forked child that is to die of a signal.
+pub fn unblock_signals() -> io::Result<()> {
+    Ok(taken().thread_unblock()?)
+}
+
+/// Makes writing to a closed connection an error instead of the end of the process.
+pub fn ignore_sigpipe() -> io::Result<()> {
+    // SAFETY: ignoring a signal installs no code.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+fn taken() -> SigSet {
+    TAKEN.into_iter().collect()
+}
+
+impl Signals {
+    /// The next signal that is waiting, if any. Ask until `None`: the poll tells only once.
+    pub fn next(&self) -> io::Result<Option<Received>> {
+        let info = self.fd.read_signal()?;
+        Ok(info.map(|info| Received {
+            signal: info.ssi_signo as i32,
+            from_pid: info.ssi_pid as i32,
+            from_uid: info.ssi_uid,
+        }))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Signals {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
