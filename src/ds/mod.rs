@@ -1,0 +1,3 @@
+//! Structures that know no server. Floor 1: they may rely on `base` only.
+
+pub mod listpack;
