@@ -1,3 +1,4 @@
 //! Structures that know no server. Floor 1: they may rely on `base` only.
 
 pub mod listpack;
+pub mod pair;
