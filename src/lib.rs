@@ -1,5 +1,6 @@
 //! RedVault: an in-memory data server that speaks Redis's protocol, files and commands.
 
 pub mod base;
+pub mod ds;
 pub mod resp;
 pub mod types;
