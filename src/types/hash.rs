@@ -3,6 +3,7 @@
 use super::{Collection, Kind, PackTag};
 
 /// A hash.
+#[derive(Clone)]
 pub enum Hash {
     /// Packed bytes.
     Pack(Vec<u8>),

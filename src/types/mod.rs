@@ -72,7 +72,7 @@ pub type PackTag = u8;
 /// [`from_pack`](Collection::from_pack) around a write and stored back with
 /// [`into_pack`](Collection::into_pack), reusing one buffer, so a type must not convert bytes it did not
 /// change. Reads go through [`Ref`](Collection::Ref) and copy nothing.
-pub trait Collection: Sized + Send + 'static {
+pub trait Collection: Clone + Send + 'static {
     /// The kind the entry's header carries.
     const KIND: Kind;
 
@@ -133,6 +133,7 @@ pub trait Stored: Collection + Into<Value> {
 macro_rules! value_types {
     ($($name:ident => $module:ident),* $(,)?) => {
         /// An owned value: what an entry boxes when it is too large to sit inside.
+        #[derive(Clone)]
         pub enum Value {
             /// A string too large for the entry.
             Str(BigStr),

@@ -79,6 +79,7 @@ impl<'a> StrRef<'a> {
 }
 
 /// A string with a buffer of its own.
+#[derive(Clone)]
 pub enum BigStr {
     /// Edited last: nobody else holds it.
     Owned(Vec<u8>),
@@ -105,6 +106,22 @@ impl BigStr {
         match self {
             BigStr::Shared(b) => b.clone(),
             BigStr::Owned(_) => unreachable!("made shared above"),
+        }
+    }
+
+    /// Overwrites the string, in the buffer it has when that is free and of about the size.
+    pub fn assign(&mut self, bytes: &[u8]) {
+        if let BigStr::Shared(b) = self
+            && b.is_unique()
+        {
+            self.make_owned();
+        }
+        match self {
+            BigStr::Owned(v) if (bytes.len()..=bytes.len() * 2).contains(&v.capacity()) => {
+                v.clear();
+                v.extend_from_slice(bytes);
+            }
+            _ => *self = BigStr::Owned(bytes.to_vec()),
         }
     }
 
