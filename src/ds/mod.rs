@@ -2,3 +2,4 @@
 
 pub mod listpack;
 pub mod pair;
+pub mod table;
