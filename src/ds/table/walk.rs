@@ -6,6 +6,7 @@ use super::bucket::{Bucket, Hits, Word};
 use super::prefetch::prefetch;
 use super::store::{Place, Store};
 use super::{Hasher64, Item, Slot, Table};
+use crate::base::rng::Rng;
 use std::marker::PhantomData;
 
 /// What DEBUG HTSTATS tells of a table.
@@ -210,13 +211,13 @@ impl<T: Item, H: Hasher64> Table<T, H> {
         count
     }
 
-    /// An item by chance, each with the same probability. `random` yields random words.
+    /// An item by chance, each with the same probability.
     ///
     /// A group of neighbouring buckets is drawn, large enough to hold some items on average, and
     /// accepted with a probability in proportion to its items: the bias of "a random item of a
     /// random bucket" is gone. A group fuller than the bound (rare: three times the average) is
     /// taken as if it were at the bound.
-    pub fn random(&self, mut random: impl FnMut() -> u64) -> Option<Slot> {
+    pub fn random(&self, rng: &mut Rng) -> Option<Slot> {
         if self.len == 0 {
             return None;
         }
@@ -225,21 +226,21 @@ impl<T: Item, H: Hasher64> Table<T, H> {
         let groups = buckets.div_ceil(group);
         let bound = 3 * (self.len * group).div_ceil(buckets) + 8;
         for _ in 0..DRAWS_MAX {
-            let first = below(random(), groups) * group;
+            let first = below(rng, groups) * group;
             let count: usize = (first..first + group)
                 .map(|index| self.chain_len(index))
                 .sum();
-            let drawn = below(random(), bound.max(count));
+            let drawn = below(rng, bound.max(count));
             if drawn < count {
                 return self.nth_from(first, drawn);
             }
         }
         // Termination for tables whose items stand in a few buckets: the next item from anywhere.
-        let start = below(random(), buckets);
+        let start = below(rng, buckets);
         let index = (start..buckets)
             .chain(0..start)
             .find(|&index| self.chain_len(index) > 0)?;
-        self.nth_from(index, below(random(), self.chain_len(index)))
+        self.nth_from(index, below(rng, self.chain_len(index)))
     }
 
     /// The n-th item from the head of chain `first` on.
@@ -262,19 +263,10 @@ impl<T: Item, H: Hasher64> Table<T, H> {
 
     /// Shows `f` up to `count` different items from neighbouring buckets: cheap, for sampling, not
     /// fair as `random` is. Looks at no more than ten buckets for each item wanted.
-    pub fn sample(
-        &self,
-        count: usize,
-        mut random: impl FnMut() -> u64,
-        mut f: impl FnMut(Slot, T::Ref<'_>),
-    ) {
+    pub fn sample(&self, count: usize, rng: &mut Rng, mut f: impl FnMut(Slot, T::Ref<'_>)) {
         let buckets = self.store.buckets();
         let (mut left, mut looks) = (count.min(self.len), count.saturating_mul(10));
-        let start = if buckets == 0 {
-            0
-        } else {
-            below(random(), buckets)
-        };
+        let start = if buckets == 0 { 0 } else { below(rng, buckets) };
         for index in (start..buckets).chain(0..start) {
             if left == 0 || looks == 0 {
                 return;
@@ -309,7 +301,7 @@ impl<T: Item, H: Hasher64> Table<T, H> {
     }
 }
 
-/// A number below `n` from a random word; `n` > 0. The bias is below n / 2^64.
-fn below(word: u64, n: usize) -> usize {
-    ((u128::from(word) * n as u128) >> 64) as usize
+/// A number below `n`, which is not 0.
+fn below(rng: &mut Rng, n: usize) -> usize {
+    rng.below(n as u64) as usize
 }
