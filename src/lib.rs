@@ -4,3 +4,4 @@ pub mod base;
 pub mod ds;
 pub mod resp;
 pub mod types;
+pub mod state;
