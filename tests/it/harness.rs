@@ -170,11 +170,13 @@ impl Server {
         }
     }
 
+    #[allow(dead_code)] // The first tests of a shutdown need it.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("our own child");
     }
 
     /// Wait for the server to end by itself.
+    #[allow(dead_code)] // The first tests of a shutdown need it.
     pub fn wait_end(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("the end of the server", || {
@@ -210,6 +212,15 @@ pub fn frame<T: AsRef<[u8]>>(args: &[T]) -> Vec<u8> {
         out.extend_from_slice(b"\r\n");
     }
     out
+}
+
+/// Bytes as text: what is not printable is escaped, quotes are not.
+pub fn escape(bytes: &[u8]) -> String {
+    bytes
+        .escape_ascii()
+        .to_string()
+        .replace("\\'", "'")
+        .replace("\\\"", "\"")
 }
 
 /// A connection that sends and reads bytes, nothing else.
@@ -287,7 +298,7 @@ impl Raw {
             line.escape_ascii()
         );
         line.truncate(line.len() - 2);
-        line.escape_ascii().to_string()
+        escape(&line)
     }
 
     /// One reply as text: `OK`, `(error) ERR ..`, `:1`, `"bulk"`, `nil`, `[..]`, `{k => v}`, `~[..]`,
@@ -309,7 +320,7 @@ impl Raw {
                 let len = count() as usize;
                 let bytes = self.read_exact(len + 2);
                 assert_eq!(&bytes[len..], b"\r\n", "the end of a bulk");
-                let text = bytes[..len].escape_ascii().to_string();
+                let text = escape(&bytes[..len]);
                 if kind == "$" {
                     format!("\"{text}\"")
                 } else {

@@ -92,8 +92,8 @@ fn inline_requests_know_quotes_and_escapes() {
     let server = Server::start();
     let mut raw = server.raw();
     for (sent, expected) in [
-        ("ECHO \"a b\\n\\x41\\\"\"\r\n", r#""a b\nA\"""#),
-        ("ECHO 'a \\' \\n'\r\n", r#""a \' \\n""#),
+        ("ECHO \"a b\\n\\x41\\\"\"\r\n", r#""a b\nA"""#),
+        ("ECHO 'a \\' \\n'\r\n", r#""a ' \\n""#),
         ("  ECHO   a  \r\n", r#""a""#),
         ("ECHO a\n", r#""a""#),
         ("ECHO \"\"\r\n", r#""""#),
@@ -329,21 +329,9 @@ fn both_protocols_say_every_kind_of_reply() {
     let (mut two, mut three) = (server.raw(), server.raw());
     three.ask("HELLO 3");
     for (kind, resp2, resp3) in kinds {
-        let ask = format!("DEBUG PROTOCOL {kind}");
-        assert_eq!(
-            two.ask(&ask)
-                .replace("\"3.14100000000000001\"", "\"3.141\""),
-            resp2,
-            "{kind}, RESP2"
-        );
-        assert_eq!(
-            three
-                .ask(&ask)
-                .replace(",3.1410000000000000", ",3.141")
-                .replace(",3.1411", ",3.141"),
-            resp3,
-            "{kind}, RESP3"
-        );
+        let request = format!("DEBUG PROTOCOL {kind}");
+        assert_eq!(two.ask(&request), resp2, "{kind}, RESP2");
+        assert_eq!(three.ask(&request), resp3, "{kind}, RESP3");
     }
 }
 
