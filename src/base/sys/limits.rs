@@ -31,3 +31,15 @@ pub fn raise_nofile(want: u64) -> io::Result<u64> {
     }
     Ok(soft)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_never_lowered() {
+        let before = nofile_limit().expect("a process knows its limits");
+        assert_eq!(raise_nofile(1).expect("nothing to do"), before);
+        assert_eq!(nofile_limit().expect("a process knows its limits"), before);
+    }
+}

@@ -81,3 +81,27 @@ pub fn random_bytes(out: &mut [u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_answers() {
+        assert!(page_size().is_power_of_two());
+        assert!(total_system_memory() > 1 << 24);
+        assert!(!hostname().is_empty());
+        assert!(os_description().starts_with("Linux "));
+        assert!(somaxconn().is_none_or(|n| n > 0));
+        assert!(overcommit_memory().is_none_or(|n| (0..=2).contains(&n)));
+        let _ = thp_is_always();
+    }
+
+    #[test]
+    fn random_bytes_fill_the_buffer() {
+        let mut bytes = [0; 4096];
+        random_bytes(&mut bytes).expect("the kernel has random bytes");
+        assert!(bytes.chunks(64).all(|chunk| chunk.iter().any(|&b| b != 0)));
+        random_bytes(&mut []).expect("nothing to do");
+    }
+}
