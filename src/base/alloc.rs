@@ -88,7 +88,7 @@ pub const fn size_class(n: usize) -> usize {
         return QUANTUM;
     }
     if n > CLASSED_MAX {
-        return (n + PAGE - 1) & !(PAGE - 1);
+        return n.saturating_add(PAGE - 1) & !(PAGE - 1);
     }
     let doubling = (n - 1).ilog2();
     let step = if doubling < 5 {
@@ -181,7 +181,8 @@ unsafe impl GlobalAlloc for CountingJemalloc {
 /// What the allocator itself says about its memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AllocStats {
-    /// Live allocations (as [`used`], but from jemalloc's own books, and dearer to read).
+    /// Live allocations by jemalloc's own books: [`used`] and the free blocks that threads keep at
+    /// hand.
     pub allocated: usize,
     /// Pages that hold at least one live allocation.
     pub active: usize,

@@ -44,12 +44,12 @@ pub fn os_description() -> String {
 /// The kernel's bound for the queue of connections that wait to be accepted; `None` if it does not
 /// say.
 pub fn somaxconn() -> Option<u64> {
-    read_number("/proc/sys/net/core/somaxconn").and_then(|n| u64::try_from(n).ok())
+    read_number("/proc/sys/net/core/somaxconn")
 }
 
 /// The kernel's rule for promising more memory than there is (0, 1 or 2): with 0 a fork of a large
 /// process may fail.
-pub fn overcommit_memory() -> Option<i64> {
+pub fn overcommit_memory() -> Option<u64> {
     read_number("/proc/sys/vm/overcommit_memory")
 }
 
@@ -59,7 +59,8 @@ pub fn thp_is_always() -> bool {
         .is_ok_and(|text| text.contains("[always]"))
 }
 
-fn read_number(path: &str) -> Option<i64> {
+/// Reads a setting of the kernel that is one number.
+pub(super) fn read_number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 

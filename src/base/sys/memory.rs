@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn lines_in_kib_are_added_up() {
-        let text = "Rss: 10 kB\nPrivate_Dirty:    4 kB\nSwap: 1 kB\nPrivate_Dirty: 8 kB\nPrivate_Dirty: x\n";
+        let text = "Rss: 10 kB\nPrivate_Dirty:  4 kB\nPrivate_Dirty: 8 kB\nPrivate_Dirty: x\n";
         assert_eq!(sum_kib(text, "Private_Dirty:"), 12 * 1024);
         assert_eq!(sum_kib("", "Private_Dirty:"), 0);
     }
