@@ -3,5 +3,6 @@
 pub mod base;
 pub mod ds;
 pub mod resp;
+pub mod server;
 pub mod state;
 pub mod types;

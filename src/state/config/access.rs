@@ -48,6 +48,16 @@ impl Directive {
     }
 }
 
+impl Config {
+    /// The directives that are set to something, although they have no effect here, and why.
+    pub fn without_effect(&self) -> Vec<(&'static Directive, &'static str)> {
+        Changed::between(&Config::default(), self)
+            .iter()
+            .filter_map(|directive| Some((directive, directive.unused?)))
+            .collect()
+    }
+}
+
 /// A set of directives whose values have changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Changed([u64; 4]);

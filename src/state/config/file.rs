@@ -9,7 +9,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::setting::{Origin, Reason};
-use super::special::errno_text;
 use super::table::{Config, Directive, MULTI};
 use crate::base::glob;
 
@@ -111,6 +110,14 @@ fn open_error(path: &Path, error: &io::Error) -> LoadError {
     LoadError::Open {
         path: path.to_owned(),
         reason: errno_text(error),
+    }
+}
+
+/// The system's own words for an error, without the number that Rust adds.
+pub fn errno_text(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
+        None => error.to_string(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::num::parse_f64;
 
+use super::file::errno_text;
 use super::setting::{
     Origin, Reason, Rule, Setting, memory_text, one_of, parse_memory, quoted, word_text,
 };
@@ -642,14 +643,6 @@ impl Setting for WorkDir {
 
     fn lines(&self, _: &Rule) -> Vec<Vec<u8>> {
         vec![quoted(self.0.as_os_str().as_bytes())]
-    }
-}
-
-/// The system's own words for an error, without the number that Rust adds.
-pub(super) fn errno_text(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
-        None => error.to_string(),
     }
 }
 

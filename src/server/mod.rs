@@ -1,0 +1,3 @@
+//! Floor 10: the process. Command line, sockets, the loop, and what runs beside it.
+
+pub mod cli;
