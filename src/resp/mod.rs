@@ -3,6 +3,7 @@
 pub mod argv;
 pub mod reply;
 pub mod request;
+pub mod value;
 pub mod words;
 
 pub use argv::Argv;

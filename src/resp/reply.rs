@@ -571,3 +571,212 @@ impl Writer {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    /// What is written for a client of each protocol.
+    fn both(write: impl Fn(&mut Writer)) -> [String; 2] {
+        [false, true].map(|resp3| {
+            let mut out = Writer::new(resp3);
+            write(&mut out);
+            assert_eq!(out.len(), out.to_vec().len());
+            out.to_vec()
+                .escape_ascii()
+                .to_string()
+                .replace("\\r\\n", " ")
+        })
+    }
+
+    fn big(byte: u8) -> Bytes {
+        Bytes::from(vec![byte; BY_REF_MIN])
+    }
+
+    #[test]
+    fn each_reply_in_both_protocols() {
+        type Write = fn(&mut Writer);
+        for (write, resp2, resp3) in [
+            ((|w| w.ok()) as Write, "+OK ", "+OK "),
+            (|w| w.pong(), "+PONG ", "+PONG "),
+            (|w| w.queued(), "+QUEUED ", "+QUEUED "),
+            (|w| w.simple("a\r\nb\n"), "+a  b  ", "+a  b  "),
+            (|w| w.error("ERR a\r\nb\r\n"), "-ERR a  b ", "-ERR a  b "),
+            (|w| w.error("\n\n"), "- ", "- "),
+            (|w| w.int(0), ":0 ", ":0 "),
+            (|w| w.int(-1), ":-1 ", ":-1 "),
+            (|w| w.int(10), ":10 ", ":10 "),
+            (|w| w.int(99), ":99 ", ":99 "),
+            (|w| w.int(100), ":100 ", ":100 "),
+            (
+                |w| w.int(i64::MIN),
+                ":-9223372036854775808 ",
+                ":-9223372036854775808 ",
+            ),
+            (|w| w.bulk(b""), "$0  ", "$0  "),
+            (|w| w.bulk(b"a b"), "$3 a b ", "$3 a b "),
+            (|w| w.bulk_int(-42), "$3 -42 ", "$3 -42 "),
+            (
+                |w| w.bulk_ref(Bytes::from_static(b"ab")),
+                "$2 ab ",
+                "$2 ab ",
+            ),
+            (|w| w.null(), "$-1 ", "_ "),
+            (|w| w.null_array(), "*-1 ", "_ "),
+            (|w| w.empty_array(), "*0 ", "*0 "),
+            (|w| w.array(12), "*12 ", "*12 "),
+            (|w| w.map(3), "*6 ", "%3 "),
+            (|w| w.set(3), "*3 ", "~3 "),
+            (|w| w.push(3), "*3 ", ">3 "),
+            (|w| assert_eq!(w.attribute(1), w.resp3), "", "|1 "),
+            (|w| w.double(3.125), "$5 3.125 ", ",3.125 "),
+            (
+                |w| w.double(0.1234567890123),
+                "$15 0.1234567890123 ",
+                ",0.1234567890123 ",
+            ),
+            (
+                |w| w.double(1234567890.0),
+                "$10 1234567890 ",
+                ",1234567890 ",
+            ),
+            (|w| w.double(f64::NEG_INFINITY), "$4 -inf ", ",-inf "),
+            (|w| w.double_text(b"5.0e3"), "$5 5.0e3 ", ",5.0e3 "),
+            (|w| w.bool(true), ":1 ", "#t "),
+            (|w| w.bool(false), ":0 ", "#f "),
+            (|w| w.verbatim("txt", b"ab"), "$2 ab ", "=6 txt:ab "),
+            (|w| w.verbatim("t", b"ab"), "$2 ab ", "=6 t  :ab "),
+            (|w| w.verbatim("text", b"ab"), "$2 ab ", "=6 tex:ab "),
+            (|w| w.big_number(b"12\n3"), "$4 12 3 ", "(12 3 "),
+            (|w| w.raw(b":1\r\n"), ":1 ", ":1 "),
+        ] {
+            assert_eq!(both(write), [resp2, resp3]);
+        }
+    }
+
+    #[test]
+    fn protocol_errors_stay_one_line() {
+        let [text, _] = both(|w| w.protocol_error(ProtocolError::ExpectedDollar(b'\r')));
+        assert_eq!(text, "-ERR Protocol error: expected \\'$\\', got \\' \\' ");
+    }
+
+    #[test]
+    fn headers_are_put_in_when_the_length_is_known() {
+        let nested = |w: &mut Writer| {
+            w.int(7);
+            let outer = w.open();
+            w.bulk_ref(big(b'a'));
+            let empty = w.open();
+            w.close_set(empty, 0);
+            let inner = w.open();
+            w.bulk_ref(big(b'b'));
+            w.bulk(b"k");
+            w.close_map(inner, 1);
+            w.close_array(outer, 100);
+            w.bulk_ref(big(b'c'));
+        };
+        let flat = |w: &mut Writer| {
+            w.int(7);
+            w.array(100);
+            w.bulk(&big(b'a'));
+            w.set(0);
+            w.map(1);
+            w.bulk(&big(b'b'));
+            w.bulk(b"k");
+            w.bulk(&big(b'c'));
+        };
+        assert_eq!(both(nested), both(flat));
+        let push = |w: &mut Writer| {
+            let hole = w.open();
+            w.int(1);
+            w.close_push(hole, 1);
+        };
+        assert_eq!(both(push), ["*1 :1 ", ">1 :1 "]);
+    }
+
+    #[test]
+    fn a_mark_takes_back_references_and_holes_too() {
+        let mut out = Writer::new(false);
+        out.int(1);
+        let mark = out.mark();
+        let _hole = out.open();
+        out.bulk_ref(big(b'a'));
+        assert_eq!(out.len_since(mark), BY_REF_MIN + 10);
+        out.truncate(mark);
+        assert_eq!((out.to_vec(), out.is_flat()), (b":1\r\n".to_vec(), true));
+        let hole = out.open();
+        out.close_array(hole, 0);
+        assert_eq!(out.to_vec(), b":1\r\n*0\r\n");
+    }
+
+    #[test]
+    fn writers_are_joined_without_copying_values() {
+        let mut inner = Writer::new(false);
+        inner.int(1);
+        let from = inner.mark();
+        inner.bulk_ref(big(b'a'));
+        let to = inner.mark();
+        inner.int(2);
+        inner.advance(2);
+        let mut out = Writer::new(false);
+        out.raw_ref(big(b'z'));
+        out.append(&inner);
+        out.append_range(&inner, from, to);
+        let value = [b"$16384\r\n", &big(b'a')[..], b"\r\n"].concat();
+        let all = [&big(b'z')[..], b"\r\n", &value, b":2\r\n", &value].concat();
+        assert_eq!(
+            (out.to_vec(), out.len(), out.refs.len()),
+            (all.clone(), all.len(), 3)
+        );
+    }
+
+    #[test]
+    fn a_socket_may_take_any_part() {
+        let mut rng = Rng::from_seed(7);
+        for _ in 0..200 {
+            let (mut out, mut expected, mut got) = (Writer::new(false), Vec::new(), Vec::new());
+            for byte in 0..20 {
+                let value = match rng.below(4) {
+                    0 => Bytes::from(vec![byte; BY_REF_MIN + rng.below(9000) as usize]),
+                    1 => Bytes::from(vec![byte; rng.below(9000) as usize]),
+                    _ => Bytes::new(),
+                };
+                out.bulk_ref(value.clone());
+                let mut plain = Writer::new(false);
+                plain.bulk(&value);
+                expected.extend_from_slice(&plain.buf);
+                if rng.below(3) == 0 {
+                    let taken = rng.below(out.len() as u64 + 1) as usize;
+                    got.extend_from_slice(&out.to_vec()[..taken]);
+                    out.advance(taken);
+                    assert_eq!(out.len(), out.to_vec().len());
+                    assert_eq!(out.len(), expected.len() - got.len());
+                    assert!(out.to_vec().starts_with(out.head()));
+                    assert!(out.segments().all(|piece| !piece.is_empty()));
+                    assert_eq!(out.is_empty(), out.sent == 0 && out.buf.is_empty());
+                }
+            }
+            got.extend_from_slice(&out.to_vec());
+            assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn buffers_go_back_to_the_pool_unless_they_grew_large() {
+        let mut out = Writer::with_buf(Vec::with_capacity(100), true);
+        out.int(1);
+        out.clear();
+        assert_eq!(
+            (out.is_empty(), out.resp3, out.buf.capacity()),
+            (true, true, 100)
+        );
+        let buf = out.release();
+        assert_eq!(
+            (buf.capacity(), out.buf.capacity(), out.heap_bytes()),
+            (100, 0, 0)
+        );
+        out.raw(&vec![0; KEEP_MAX + 1]);
+        assert_eq!(out.release().capacity(), 0);
+    }
+}

@@ -1,0 +1,23 @@
+//! Fuzz targets: each takes any bytes and panics when a promise is broken.
+//!
+//! A target is a function of its module and one line of `TARGETS`; its seeds lie in
+//! `seeds/<name>/`. The same functions run under libFuzzer (`guided`) and under a plain seeded
+//! mutation loop (`blind`), so they must be deterministic and use public items only.
+
+pub mod reply;
+pub mod request;
+
+/// What a fuzzer calls.
+pub type Target = fn(&[u8]);
+
+/// Every target by name.
+pub const TARGETS: &[(&str, Target)] = &[("request", request::run), ("reply", reply::run)];
+
+/// The target of that name, or a message that lists those there are.
+pub fn target(name: &str) -> Result<Target, String> {
+    let found = TARGETS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, run)| *run).ok_or_else(|| {
+        let known: Vec<&str> = TARGETS.iter().map(|(known, _)| *known).collect();
+        format!("no fuzz target '{name}'; there are: {}", known.join(", "))
+    })
+}
