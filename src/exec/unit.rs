@@ -22,7 +22,7 @@ pub fn enqueue(ctx: &mut Ctx<'_>, row: &Row) {
     if let Some(multi) = &mut client.multi {
         // Nothing of a transaction that cannot run is kept.
         if !multi.aborted {
-            multi.bytes += argv.memory();
+            multi.bytes += argv.heap_bytes();
             multi.queue.push((row.id, argv));
         }
     }
@@ -30,7 +30,7 @@ pub fn enqueue(ctx: &mut Ctx<'_>, row: &Row) {
 }
 
 /// Runs the queued requests of a transaction, each one's reply behind the other's.
-pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, OwnedArgv)]) {
+pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
     ctx.out.array(queue.len());
     for (id, owned) in queue {
         let row = ctx.table.row(*id);
@@ -81,8 +81,7 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
     let Some(parked) = client.parked.take() else { return };
     let (resp3, db) = (client.resp3, parked.db as usize);
     let row = table.row(parked.row);
-    let mut reply = Writer::new();
-    reply.resp3 = resp3;
+    let mut reply = Writer::new(resp3);
     let mut ctx = Ctx {
         state: &mut *state,
         table,
@@ -109,7 +108,7 @@ fn release(state: &mut State, who: ClientId, parked: &Parked, reply: &Writer) {
     if let Some(client) = state.clients.get_mut(who) {
         client.flags = client.flags & !client_flag::BLOCKED | client_flag::RESUME;
     }
-    let message = state.outbox.encode(|out| reply.copy_to(out));
+    let message = state.outbox.encode(|out| out.extend_from_slice(&reply.to_vec()));
     state.outbox.post(who, message);
     state.resumed.push(who);
 }
@@ -119,8 +118,7 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
     let Some(client) = state.clients.get_mut(who) else { return false };
     let resp3 = client.resp3;
     let Some(parked) = client.parked.take() else { return false };
-    let mut reply = Writer::new();
-    reply.resp3 = resp3;
+    let mut reply = Writer::new(resp3);
     match (error, parked.on_timeout) {
         (Some(text), _) => {
             reply.error(text);

@@ -55,7 +55,7 @@ pub enum ReplyMode {
 /// Requests queued since MULTI.
 #[derive(Debug, Default)]
 pub struct Transaction {
-    pub queue: Vec<(crate::state::stats::RowNumber, OwnedArgv)>,
+    pub queue: Vec<(crate::state::stats::RowNumber, Box<OwnedArgv>)>,
     /// A request could not be queued: EXEC answers EXECABORT.
     pub aborted: bool,
     /// Bytes held by the queue.
@@ -67,7 +67,7 @@ pub struct Transaction {
 pub struct Parked {
     /// The request that runs again when a key becomes ready.
     pub row: crate::state::stats::RowNumber,
-    pub argv: OwnedArgv,
+    pub argv: Box<OwnedArgv>,
     /// Keys it waits for, in the order it named them.
     pub keys: Vec<Box<[u8]>>,
     pub db: u32,

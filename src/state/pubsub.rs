@@ -45,11 +45,10 @@ fn post(
         let Some(client) = clients.get(*who) else { continue };
         let message = encoded[usize::from(client.resp3)].get_or_insert_with(|| {
             outbox.encode(|out| {
-                let mut writer = crate::resp::reply::Writer::new();
-                writer.resp3 = client.resp3;
+                let mut writer = crate::resp::reply::Writer::new(client.resp3);
                 writer.push(parts.len());
                 parts.iter().for_each(|part| writer.bulk(part));
-                writer.copy_to(out);
+                out.extend_from_slice(&writer.buf);
             })
         });
         outbox.post(*who, message.clone());

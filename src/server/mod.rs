@@ -1,0 +1,11 @@
+//! The server itself: the only floor that owns both sockets and state.
+pub mod boot;
+pub mod conn;
+pub mod cron;
+pub mod flush;
+pub mod input;
+pub mod jobs;
+pub mod listen;
+pub mod logging;
+pub mod registry;
+pub mod turn;
