@@ -3,5 +3,5 @@
 pub mod base;
 pub mod ds;
 pub mod resp;
-pub mod types;
 pub mod state;
+pub mod types;

@@ -10,11 +10,12 @@
 //! ```
 //!
 //! So a key of 15 bytes and a value of 8 take 32 bytes. Invariants on which all `unsafe` here
-//! rests: a pair's pointer comes from [`Pair::new`] and is owned by one `Pair` (or by the table
-//! that took it with `into_raw`); the header tells the sizes of what follows; the size that the
+//! rests: a pair's pointer comes from [`Pair::new`] and is owned by one `Pair` or by the table
+//! that took it; the header tells the sizes of what follows; the size that the
 //! header tells, rounded up, is the size of the allocation, also after an edit in place.
 #![allow(unsafe_code)]
 
+use super::table::Item;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -48,6 +49,12 @@ unsafe impl Sync for Pair {}
 unsafe impl Send for PairRef<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for PairRef<'_> {}
+
+/// A pair whose value may be changed in place.
+pub struct PairMut<'a> {
+    at: NonNull<u8>,
+    life: PhantomData<&'a mut [u8]>,
+}
 
 /// What a header says.
 #[derive(Clone, Copy)]
@@ -193,23 +200,11 @@ impl Pair {
     /// Writes another value over the present one if it takes the same number of bytes of memory;
     /// whether it did. The time at which the pair is due stays.
     pub fn set_in_place(&mut self, value: &[u8]) -> bool {
-        // SAFETY: `self` owns the pair and is borrowed exclusively.
-        unsafe { PairRef::set_raw(self.at, value) }
-    }
-
-    /// Gives the allocation away; [`Pair::from_raw`] takes it back.
-    pub fn into_raw(self) -> NonNull<u8> {
-        let at = self.at;
-        std::mem::forget(self);
-        at
-    }
-
-    /// Takes an allocation back.
-    ///
-    /// # Safety
-    /// `at` comes from [`Pair::into_raw`] and has not been taken back since.
-    pub unsafe fn from_raw(at: NonNull<u8>) -> Pair {
-        Pair { at }
+        PairMut {
+            at: self.at,
+            life: PhantomData,
+        }
+        .set_in_place(value)
     }
 }
 
@@ -224,39 +219,6 @@ impl Drop for Pair {
 }
 
 impl<'a> PairRef<'a> {
-    /// Reads a pair that somebody else owns.
-    ///
-    /// # Safety
-    /// `at` comes from [`Pair::into_raw`], and is neither freed nor written to during `'a`.
-    #[inline]
-    pub unsafe fn from_raw(at: NonNull<u8>) -> PairRef<'a> {
-        PairRef {
-            at,
-            life: PhantomData,
-        }
-    }
-
-    /// [`Pair::set_in_place`] on a pair that somebody else owns.
-    ///
-    /// # Safety
-    /// `at` comes from [`Pair::into_raw`], is live, and nothing else refers to it during the call.
-    pub unsafe fn set_raw(at: NonNull<u8>, value: &[u8]) -> bool {
-        // SAFETY: the pair is live.
-        let old = unsafe { Shape::read(at) };
-        let new = Shape::of(old.key_len, value.len(), old.flags & HAS_EXPIRY != 0);
-        // The same flags keep the key where it is, the same size keeps the allocation as it is.
-        if new.flags != old.flags || new.size() != old.size() {
-            return false;
-        }
-        // SAFETY: nothing else refers to the pair; the value ends inside it.
-        unsafe {
-            new.write(at);
-            let value_at = at.add(new.value_at());
-            value_at.copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
-        }
-        true
-    }
-
     #[inline]
     fn shape(self) -> Shape {
         // SAFETY: the pair outlives the reader.
@@ -302,6 +264,70 @@ impl<'a> PairRef<'a> {
     /// Bytes of the allocation.
     pub fn mem_bytes(self) -> usize {
         self.shape().size()
+    }
+}
+
+impl PairMut<'_> {
+    /// See [`Pair::set_in_place`].
+    pub fn set_in_place(&mut self, value: &[u8]) -> bool {
+        // SAFETY: the pair is live and this is the only use of it.
+        let old = unsafe { Shape::read(self.at) };
+        let new = Shape::of(old.key_len, value.len(), old.flags & HAS_EXPIRY != 0);
+        // The same flags keep the key where it is, the same size keeps the allocation as it is.
+        if new.flags != old.flags || new.size() != old.size() {
+            return false;
+        }
+        // SAFETY: as above; the value ends inside the allocation.
+        unsafe {
+            new.write(self.at);
+            let value_at = self.at.add(new.value_at());
+            value_at.copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
+        }
+        true
+    }
+}
+
+// SAFETY: the pointer is the allocation's own, which stays where it is until `from_raw` and drop;
+// user-space addresses are below 2^48, which the table asserts. The views touch the pair alone.
+unsafe impl Item for Pair {
+    type Ref<'a> = PairRef<'a>;
+    type Mut<'a> = PairMut<'a>;
+
+    #[inline]
+    fn into_raw(self) -> NonNull<u8> {
+        let at = self.at;
+        std::mem::forget(self);
+        at
+    }
+
+    #[inline]
+    unsafe fn from_raw(raw: NonNull<u8>) -> Self {
+        Pair { at: raw }
+    }
+
+    #[inline]
+    unsafe fn key<'a>(raw: NonNull<u8>) -> &'a [u8] {
+        PairRef {
+            at: raw,
+            life: PhantomData,
+        }
+        .key()
+    }
+
+    #[inline]
+    unsafe fn as_ref<'a>(raw: NonNull<u8>) -> PairRef<'a> {
+        PairRef {
+            at: raw,
+            life: PhantomData,
+        }
+    }
+
+    #[inline]
+    unsafe fn as_mut<'a>(raw: NonNull<u8>) -> PairMut<'a> {
+        PairMut {
+            at: raw,
+            life: PhantomData,
+        }
     }
 }
 

@@ -11,6 +11,9 @@
 
 use bytes::{Buf, Bytes};
 
+use super::request::ProtocolError;
+use crate::base::num::fmt_f64;
+
 /// A reply under construction, or a connection's output that waits for its socket.
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -107,21 +110,24 @@ impl Writer {
         self.line(b'+', text);
     }
 
-    /// `-<text>`. The text begins with its code, as in `ERR syntax error`. Line ends around it are
-    /// dropped, those within become spaces.
+    /// `-<text>`. The text begins with its code, as in `ERR syntax error`. Line ends behind it are
+    /// dropped, others become spaces.
     pub fn error(&mut self, text: &str) {
         self.error_bytes(text.as_bytes());
     }
 
     /// As `error`, for text that shows a client's bytes.
     pub fn error_bytes(&mut self, text: &[u8]) {
-        let is_end = |b: &u8| matches!(b, b'\r' | b'\n');
-        let start = text.iter().position(|b| !is_end(b)).unwrap_or(text.len());
         let end = text
             .iter()
-            .rposition(|b| !is_end(b))
-            .map_or(start, |last| last + 1);
-        self.line(b'-', &text[start..end]);
+            .rposition(|b| !matches!(b, b'\r' | b'\n'))
+            .map_or(0, |last| last + 1);
+        self.line(b'-', &text[..end]);
+    }
+
+    /// The reply to a client that breaks the protocol; the connection is closed behind it.
+    pub fn protocol_error(&mut self, error: ProtocolError) {
+        self.error_bytes(&[b"ERR ", &*error.text()].concat());
     }
 
     /// `:<value>`
@@ -176,7 +182,21 @@ impl Writer {
 
     /// A bulk of the digits, or `,<digits>`: the fewest digits that read back as the same number.
     pub fn double(&mut self, value: f64) {
-        self.double_text(value.to_string().as_bytes());
+        if self.resp3 {
+            self.buf.push(b',');
+            fmt_f64(value, &mut self.buf);
+        } else {
+            // The length is known last; nearly always it has one digit, as guessed here.
+            let at = self.buf.len();
+            self.buf.extend_from_slice(b"$0\r\n");
+            fmt_f64(value, &mut self.buf);
+            let len = (self.buf.len() - at - 4) as u8;
+            self.buf[at + 1] = b'0' + len % 10;
+            if len >= 10 {
+                self.buf.insert(at + 1, b'0' + len / 10);
+            }
+        }
+        self.buf.extend_from_slice(b"\r\n");
     }
 
     /// As `double`, for a number that its command has printed already (long doubles).
@@ -199,25 +219,30 @@ impl Writer {
         });
     }
 
-    /// A bulk, or `=<len + 4>`, `<ext>:`, the bytes. `ext` is `txt` or `mkd`.
+    /// A bulk, or `=<len + 4>`, `<ext>:`, the bytes. `ext` says what the text is, `txt` or `mkd`;
+    /// it is filled up or cut to the three bytes the protocol asks for, since scripts choose it.
     pub fn verbatim(&mut self, ext: &str, bytes: &[u8]) {
-        debug_assert_eq!(ext.len(), 3);
         if !self.resp3 {
             return self.bulk(bytes);
         }
-        self.header(b'=', bytes.len() as i64 + 4);
-        self.buf.extend_from_slice(ext.as_bytes());
-        self.buf.push(b':');
+        let mut kind = *b"   :";
+        kind.iter_mut()
+            .take(3)
+            .zip(ext.bytes())
+            .for_each(|(to, from)| *to = from);
+        self.header(b'=', (bytes.len() + kind.len()) as i64);
+        self.buf.extend_from_slice(&kind);
         self.buf.extend_from_slice(bytes);
         self.buf.extend_from_slice(b"\r\n");
     }
 
-    /// A bulk of the digits, or `(<digits>`
+    /// A bulk of the digits, or `(<digits>`. Line ends become spaces in both.
     pub fn big_number(&mut self, digits: &[u8]) {
         if self.resp3 {
-            self.line(b'(', digits)
+            self.line(b'(', digits);
         } else {
-            self.bulk(digits)
+            self.bulk_len(digits.len());
+            self.one_line(digits);
         }
     }
 
@@ -519,10 +544,15 @@ impl Writer {
         self.header(b'$', len as i64);
     }
 
-    /// `<mark><text>`, its line ends made spaces: a line must stay one line.
+    /// `<mark><text>`
     fn line(&mut self, mark: u8, text: &[u8]) {
         self.buf.reserve(text.len() + HEADER_MAX);
         self.buf.push(mark);
+        self.one_line(text);
+    }
+
+    /// The text and a line end. Line ends within become spaces: a line must stay one line.
+    fn one_line(&mut self, text: &[u8]) {
         let start = self.buf.len();
         self.buf.extend_from_slice(text);
         for byte in &mut self.buf[start..] {

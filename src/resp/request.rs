@@ -11,14 +11,9 @@
 
 use std::borrow::Cow;
 
-/// Where an argument lies in the buffer that was parsed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    /// Offset of the first byte.
-    pub at: u32,
-    /// Length in bytes.
-    pub len: u32,
-}
+pub use super::argv::{Argv, OwnedArgv, Span};
+use super::words::split_words;
+use crate::base::num::parse_i64;
 
 /// What a client may send. The connection fills it from the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -242,32 +237,45 @@ fn hand_over(
 }
 
 /// Reads `<mark><digits>\r\n` where it is whole and plain: one to nine digits, no needless zero.
-/// Gives the number and the length of the line.
-#[inline]
+/// Gives the number and the length of the line. One or two digits, nearly all lines, cost one load.
+#[inline(always)]
 fn length_line(bytes: &[u8], mark: u8) -> Option<(u32, usize)> {
-    const CR: u8 = b'\r';
-    const LF: u8 = b'\n';
-    match *bytes {
-        [m, a @ b'0'..=b'9', CR, LF, ..] if m == mark => Some((u32::from(a - b'0'), 4)),
-        [m, a @ b'1'..=b'9', b @ b'0'..=b'9', CR, LF, ..] if m == mark => {
-            Some((u32::from(a - b'0') * 10 + u32::from(b - b'0'), 5))
+    const ONE_DIGIT: u64 = 0xFFFF_00FF;
+    const TWO_DIGITS: u64 = 0xFF_FF00_00FF;
+    let mark_crlf = u64::from(mark) | 0x0A0D_0000;
+    let mark_2_crlf = u64::from(mark) | 0x0A_0D00_0000;
+    if let Some(head) = bytes.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*head);
+        let first = (word >> 8) as u8;
+        let first = u32::from(first.wrapping_sub(b'0'));
+        if word & ONE_DIGIT == mark_crlf && first < 10 {
+            return Some((first, 4));
         }
-        [m, b'1'..=b'9', ..] if m == mark => {
-            let digits = bytes[1..]
-                .iter()
-                .take(10)
-                .take_while(|b| b.is_ascii_digit())
-                .count();
-            if digits > 9 || bytes.get(1 + digits..3 + digits) != Some(b"\r\n") {
-                return None;
-            }
-            let value = bytes[1..1 + digits]
-                .iter()
-                .fold(0, |n, b| n * 10 + u32::from(b - b'0'));
-            Some((value, digits + 3))
+        let second = (word >> 16) as u8;
+        let second = u32::from(second.wrapping_sub(b'0'));
+        if word & TWO_DIGITS == mark_2_crlf && first.wrapping_sub(1) < 9 && second < 10 {
+            return Some((first * 10 + second, 5));
         }
-        _ => None,
     }
+    long_length_line(bytes, mark)
+}
+
+/// The same for any number of digits.
+fn long_length_line(bytes: &[u8], mark: u8) -> Option<(u32, usize)> {
+    let [m, digits @ ..] = bytes else { return None };
+    let count = digits
+        .iter()
+        .take(10)
+        .take_while(|b| b.is_ascii_digit())
+        .count();
+    let plain = *m == mark
+        && (1..=9).contains(&count)
+        && (digits[0] != b'0' || count == 1)
+        && digits.get(count..count + 2) == Some(b"\r\n");
+    let value = digits[..count.min(9)]
+        .iter()
+        .fold(0, |n, b| n * 10 + u32::from(b - b'0'));
+    plain.then_some((value, count + 3))
 }
 
 /// The way for everything, one line or argument at a time.
@@ -319,7 +327,7 @@ fn careful(
 /// Reads `*<count>\r\n`. `Err(Empty)` with `resume.at` behind the line: nothing to run.
 fn count_line(bytes: &[u8], resume: &mut Resume, limits: &Limits) -> Result<(), Step> {
     let end = line_end(bytes, resume, limits, ProtocolError::TooBigMbulkCount)?;
-    let count = parse_length(&bytes[1..end])
+    let count = parse_i64(&bytes[1..end])
         .filter(|count| *count <= limits.multibulk_max)
         .ok_or(Step::Bad(ProtocolError::InvalidMultibulkLen))?;
     if count > STRANGER_ARGS_MAX && !limits.authenticated {
@@ -344,7 +352,7 @@ fn argument(bytes: &[u8], resume: &mut Resume, limits: &Limits) -> Result<(), St
             if bytes[at] != b'$' {
                 return Err(Step::Bad(ProtocolError::ExpectedDollar(bytes[at])));
             }
-            let len = parse_length(&bytes[at + 1..end])
+            let len = parse_i64(&bytes[at + 1..end])
                 .and_then(|len| u64::try_from(len).ok())
                 .filter(|len| *len <= limits.bulk_len_max)
                 .ok_or(Step::Bad(ProtocolError::InvalidBulkLen))?;
@@ -427,34 +435,6 @@ fn find_end(bytes: &[u8], from: u32, wanted: u8) -> Result<usize, u32> {
     }
 }
 
-/// A number as Redis reads counts and lengths: an optional minus, digits without needless zeros.
-fn parse_length(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, text),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    // Counted below zero, where there is room for one more.
-    let mut value = 0i64;
-    for digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        value = value
-            .checked_mul(10)?
-            .checked_sub(i64::from(digit - b'0'))?;
-    }
-    if negative {
-        Some(value)
-    } else {
-        value.checked_neg()
-    }
-}
-
 /// Reads one line of words: what a person types into telnet.
 fn inline(
     buf: &mut [u8],
@@ -493,201 +473,383 @@ fn inline(
     }
 }
 
-/// C's isspace, which is what Redis skips between words.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t'..=b'\r')
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
 
-/// Splits `line[at..]` into words and unescapes each where it stands: the result is never longer
-/// than the text, so the writing end never overtakes the reading one. `None`: unbalanced quotes.
-fn split_words(line: &mut [u8], mut at: usize, spans: &mut Vec<Span>) -> Option<()> {
-    loop {
-        while at < line.len() && is_space(line[at]) {
-            at += 1;
-        }
-        if at == line.len() {
-            return Some(());
-        }
-        let word = at;
-        let mut out = at;
-        while at < line.len() {
-            match line[at] {
-                // Only these end a word, though \v and \f are skipped between words.
-                b' ' | b'\n' | b'\r' | b'\t' => break,
-                quote @ (b'"' | b'\'') => {
-                    (at, out) = unquote(line, at + 1, out, quote)?;
-                    // A closing quote ends the word.
-                    break;
+    /// What a stream of bytes meant.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Seen {
+        Request(Vec<Vec<u8>>, bool),
+        Empty,
+        Bad(ProtocolError),
+    }
+
+    /// Feeds the pieces one after another, as a connection does: what is unfinished is moved to
+    /// the front of the buffer.
+    fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Vec<Seen> {
+        let (mut buf, mut resume, mut spans) = (Vec::new(), Resume::default(), Vec::new());
+        let mut seen = Vec::new();
+        for piece in pieces {
+            buf.extend_from_slice(piece);
+            let mut pos = 0;
+            loop {
+                spans.clear();
+                let before = pos;
+                match parse(&mut buf, &mut pos, &mut resume, limits, &mut spans) {
+                    Step::Request => {
+                        assert!(resume.is_start() && pos > before);
+                        let argv = Argv::new(&buf, &spans);
+                        let args = argv.iter().map(<[u8]>::to_vec).collect();
+                        seen.push(Seen::Request(args, resume.canonical()));
+                    }
+                    Step::Empty => {
+                        assert!(resume.is_start() && pos > before);
+                        seen.push(Seen::Empty);
+                    }
+                    Step::NeedMore { at_least } => {
+                        assert!(at_least > 0 && pos == before && spans.is_empty());
+                        break;
+                    }
+                    Step::Bad(error) => {
+                        seen.push(Seen::Bad(error));
+                        return seen;
+                    }
                 }
-                byte => {
-                    line[out] = byte;
-                    at += 1;
-                    out += 1;
+            }
+            buf.drain(..pos);
+        }
+        seen
+    }
+
+    fn whole(bytes: &[u8]) -> Vec<Seen> {
+        feed([bytes], &Limits::default())
+    }
+
+    fn args(bytes: &[u8]) -> Vec<String> {
+        match &whole(bytes)[..] {
+            [Seen::Request(args, _)] => args
+                .iter()
+                .map(|arg| arg.escape_ascii().to_string())
+                .collect(),
+            other => panic!("{} gave {other:?}", bytes.escape_ascii()),
+        }
+    }
+
+    fn error(bytes: &[u8], limits: &Limits) -> Option<String> {
+        let error = match feed([bytes], limits).pop() {
+            Some(Seen::Bad(error)) => error.text().escape_ascii().to_string(),
+            _ => return None,
+        };
+        Some(
+            error
+                .strip_prefix("Protocol error: ")
+                .expect("all begin so")
+                .to_owned(),
+        )
+    }
+
+    #[test]
+    fn a_request_is_its_arguments() {
+        assert_eq!(args(b"*1\r\n$4\r\nPING\r\n"), ["PING"]);
+        assert_eq!(
+            args(b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$2\r\n\r\n\r\n"),
+            ["SET", "", "\\r\\n"]
+        );
+        let long = [
+            b"*2\r\n$4\r\nECHO\r\n$1000\r\n".as_slice(),
+            &[b'x'; 1000],
+            b"\r\n",
+        ]
+        .concat();
+        assert_eq!(args(&long)[1].len(), 1000);
+        let many = [b"*100\r\n".as_slice(), &b"$1\r\na\r\n".repeat(100)].concat();
+        assert_eq!(args(&many).len(), 100);
+        assert_eq!(whole(b"").len(), 0);
+    }
+
+    #[test]
+    fn nothing_to_run_is_skipped() {
+        for nothing in [
+            &b"*0\r\n"[..],
+            b"*-1\r\n",
+            b"*-5\r\n",
+            b"\r\n",
+            b"\n",
+            b"   \r\n",
+            b"\r\r\n",
+        ] {
+            let bytes = [nothing, b"PING\r\n"].concat();
+            let ping = Seen::Request(vec![b"PING".to_vec()], false);
+            assert_eq!(
+                whole(&bytes),
+                [Seen::Empty, ping],
+                "{}",
+                nothing.escape_ascii()
+            );
+        }
+    }
+
+    /// Each asked of redis-server 7.0.15.
+    #[test]
+    fn wrong_lengths_are_refused_as_redis_refuses_them() {
+        const COUNT: Option<&str> = Some("invalid multibulk length");
+        const BULK: Option<&str> = Some("invalid bulk length");
+        for (bytes, text) in [
+            (&b"*\r\nPING\r\n"[..], COUNT),
+            (b"*+1\r\n", COUNT),
+            (b"*01\r\n", COUNT),
+            (b"*-0\r\n", COUNT),
+            (b"* 1\r\n", COUNT),
+            (b"*1 \r\n", COUNT),
+            (b"*1\n$4\r\nPING\r\n", COUNT),
+            (b"*2147483648\r\n", COUNT),
+            (b"*9223372036854775808\r\n", COUNT),
+            (b"*2147483647\r\n", None),
+            (b"*1\r\n$-1\r\n", BULK),
+            (b"*1\r\n$\r\n", BULK),
+            (b"*1\r\n$04\r\nPING\r\n", BULK),
+            (b"*1\r\n$4x\r\n", BULK),
+            (b"*1\r\n$99999999999999999999\r\n", BULK),
+            (b"*1\r\n$536870913\r\n", BULK),
+            (b"*1\r\n$536870912\r\n", None),
+            (b"*1\r\nx4\r\n", Some("expected \\'$\\', got \\'x\\'")),
+            (b"*1\r\n\xff\r\n", Some("expected \\'$\\', got \\'\\xff\\'")),
+            (b"*1\r\n\r\n", Some("expected \\'$\\', got \\'\\r\\'")),
+            (b"*1\r\n*1\r\n", Some("expected \\'$\\', got \\'*\\'")),
+            (b"*1\r\nx", None),
+        ] {
+            let got = error(bytes, &Limits::default());
+            assert_eq!(got.as_deref(), text, "{}", bytes.escape_ascii());
+        }
+        let huge = Limits {
+            bulk_len_max: u64::MAX,
+            ..Limits::default()
+        };
+        assert_eq!(
+            error(b"*1\r\n$9223372036854775807\r\n", &huge).as_deref(),
+            BULK
+        );
+        assert_eq!(error(b"*1\r\n$4294967295\r\n", &huge).as_deref(), BULK);
+        assert_eq!(error(b"*1\r\n$4294960000\r\n", &huge), None);
+    }
+
+    #[test]
+    fn lines_without_an_end_are_refused() {
+        let endless = |start: &[u8], total: usize| {
+            let mut bytes = start.to_vec();
+            bytes.resize(total, b'1');
+            error(&bytes, &Limits::default())
+        };
+        assert_eq!(endless(b"*", 65536), None);
+        assert_eq!(
+            endless(b"*", 65537).as_deref(),
+            Some("too big mbulk count string")
+        );
+        assert_eq!(endless(b"a", 65536), None);
+        assert_eq!(
+            endless(b"a", 65537).as_deref(),
+            Some("too big inline request")
+        );
+        assert_eq!(endless(b"*1\r\n$", 4 + 65536), None);
+        assert_eq!(
+            endless(b"*1\r\n$", 4 + 65537).as_deref(),
+            Some("too big bulk count string")
+        );
+        // Redis searches lines as C strings: no line ends behind a zero byte.
+        assert_eq!(endless(b"\0\r\nPING\r\n", 65536), None);
+        assert_eq!(
+            endless(b"\0\r\n", 65537).as_deref(),
+            Some("too big inline request")
+        );
+        assert_eq!(
+            endless(b"*\0\r\n", 65537).as_deref(),
+            Some("too big mbulk count string")
+        );
+        assert_eq!(
+            endless(b"*1\r\n$\0\r\n", 4 + 65537).as_deref(),
+            Some("too big bulk count string")
+        );
+    }
+
+    #[test]
+    fn a_stranger_may_send_little() {
+        let stranger = Limits {
+            authenticated: false,
+            ..Limits::default()
+        };
+        for (bytes, text) in [
+            (&b"*10\r\n$4\r\n"[..], None),
+            (b"*11\r\n", Some("unauthenticated multibulk length")),
+            (b"*1\r\n$16384\r\n", None),
+            (b"*1\r\n$16385\r\n", Some("unauthenticated bulk length")),
+            (b"*1\r\n$16385", None),
+            (b"*1\r\n$536870913\r\n", Some("invalid bulk length")),
+            (b"*1000000000000000\r\n", Some("invalid multibulk length")),
+        ] {
+            assert_eq!(
+                error(bytes, &stranger).as_deref(),
+                text,
+                "{}",
+                bytes.escape_ascii()
+            );
+        }
+        let ping = Seen::Request(vec![b"PING".to_vec()], true);
+        assert_eq!(feed([&b"*1\r\n$4\r\nPING\r\n"[..]], &stranger), [ping]);
+    }
+
+    #[test]
+    fn bytes_in_the_place_of_line_ends_are_not_looked_at_but_reported() {
+        let ping = |canonical| Seen::Request(vec![b"PING".to_vec()], canonical);
+        assert_eq!(whole(b"*1\r\n$4\r\nPING\r\n"), [ping(true)]);
+        for odd in [
+            &b"*1\rX$4\r\nPING\r\n"[..],
+            b"*1\r\n$4\rYPING\r\n",
+            b"*1\r\n$4\r\nPINGZZ",
+        ] {
+            let twice = [odd, b"*1\r\n$4\r\nPING\r\n"].concat();
+            assert_eq!(
+                whole(&twice),
+                [ping(false), ping(true)],
+                "{}",
+                odd.escape_ascii()
+            );
+        }
+        assert_eq!(
+            whole(b"ECHO \"a b\" 'c'\r\n"),
+            [Seen::Request(
+                vec![b"ECHO".to_vec(), b"a b".to_vec(), b"c".to_vec()],
+                false
+            )]
+        );
+        let unbalanced = Seen::Bad(ProtocolError::UnbalancedQuotes);
+        assert_eq!(whole(b"PING\r\nECHO \"a\r\n")[1..], [unbalanced]);
+        // An inline request may look like another one once it is unescaped in place.
+        assert_eq!(
+            whole(b"\"\\x2a1\"\r\n"),
+            [Seen::Request(vec![b"*1".to_vec()], false)]
+        );
+    }
+
+    #[test]
+    fn an_announced_size_costs_nothing() {
+        let (mut resume, mut spans, mut pos) = (Resume::default(), Vec::new(), 0);
+        let limits = Limits::default();
+        let mut buf = b"*1000000000\r\n$536870912\r\nabc".to_vec();
+        let step = parse(&mut buf, &mut pos, &mut resume, &limits, &mut spans);
+        assert_eq!(
+            step,
+            Step::NeedMore {
+                at_least: 536_870_911
+            }
+        );
+        assert_eq!((spans.capacity(), resume.spans.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn an_unfinished_request_may_move() {
+        let (mut resume, mut spans, limits) = (Resume::default(), Vec::new(), Limits::default());
+        let mut first = b"*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$5\r\nhe".to_vec();
+        let mut pos = 0;
+        assert_eq!(
+            parse(&mut first, &mut pos, &mut resume, &limits, &mut spans),
+            Step::Request
+        );
+        let step = parse(&mut first, &mut pos, &mut resume, &limits, &mut spans);
+        assert_eq!(
+            (step, pos, spans.len()),
+            (Step::NeedMore { at_least: 5 }, 14, 1)
+        );
+        let mut second = [b"....", &first[pos..], b"llo\r\n"].concat();
+        pos = 4;
+        spans.clear();
+        assert_eq!(
+            parse(&mut second, &mut pos, &mut resume, &limits, &mut spans),
+            Step::Request
+        );
+        assert_eq!(
+            (Argv::new(&second, &spans).get(1), pos),
+            (&b"hello"[..], second.len())
+        );
+    }
+
+    /// A stream of requests of all shapes, sound ones mostly.
+    fn stream(rng: &mut Rng) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..rng.below(8) {
+            match rng.below(12) {
+                0 => bytes.extend_from_slice(b"SET \"a\\x41 \" 'b c'\r\n"),
+                1 => {
+                    bytes.extend_from_slice([&b"\r\n"[..], b"*0\r\n", b"\n"][rng.below(3) as usize])
+                }
+                _ => {
+                    let count = [1, 2, 3, 12][rng.below(4) as usize];
+                    bytes.extend_from_slice(format!("*{count}\r\n").as_bytes());
+                    for _ in 0..count {
+                        let len = [0, 1, 9, 10, 99, 100, 300][rng.below(7) as usize];
+                        bytes.extend_from_slice(format!("${len}\r\n").as_bytes());
+                        bytes.extend((0..len).map(|i| b"ab\r\n\0"[i % 5]));
+                        bytes.extend_from_slice(b"\r\n");
+                    }
                 }
             }
         }
-        spans.push(Span {
-            at: word as u32,
-            len: (out - word) as u32,
-        });
+        // Sometimes a byte goes wrong.
+        if rng.below(2) == 0 && !bytes.is_empty() {
+            let at = rng.below(bytes.len() as u64) as usize;
+            bytes[at] = b"\0\r\n*$019-x\" "[rng.below(12) as usize];
+        }
+        bytes
     }
-}
 
-/// Copies quoted text from `at` to `out` up to its closing quote, behind which must be a space or
-/// the end of the line. Gives both positions behind it.
-fn unquote(line: &mut [u8], mut at: usize, mut out: usize, quote: u8) -> Option<(usize, usize)> {
-    loop {
-        let (byte, used) = match line.get(at..)? {
-            [] => return None,
-            [b, rest @ ..] if *b == quote => {
-                return rest
-                    .first()
-                    .is_none_or(|b| is_space(*b))
-                    .then_some((at + 1, out));
+    /// However the bytes arrive, and whichever way reads them, they mean the same.
+    #[test]
+    fn pieces_mean_what_the_whole_means() {
+        let mut rng = Rng::from_seed(0x5EED);
+        let limits = Limits::default();
+        for _ in 0..3000 {
+            let bytes = stream(&mut rng);
+            let expected = feed([&bytes[..]], &limits);
+            assert_eq!(
+                feed(bytes.chunks(1), &limits),
+                expected,
+                "{}",
+                bytes.escape_ascii()
+            );
+            let (mut rest, mut pieces) = (&bytes[..], Vec::new());
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at(1 + rng.below(rest.len() as u64) as usize);
+                pieces.push(piece);
+                rest = behind;
             }
-            [b'\\', b'\'', ..] if quote == b'\'' => (b'\'', 2),
-            [b'\\', b'x', high, low, ..] if quote == b'"' => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, 4),
-                _ => (b'x', 2),
-            },
-            [b'\\', b, ..] if quote == b'"' => {
-                let byte = match b {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'b' => 0x08,
-                    b'a' => 0x07,
-                    other => *other,
-                };
-                (byte, 2)
-            }
-            [b, ..] => (*b, 1),
-        };
-        line[out] = byte;
-        at += used;
-        out += 1;
-    }
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
-}
-
-/// The arguments of a request, the command's name being number 0. Copied freely: two slices.
-#[derive(Clone, Copy)]
-pub struct Argv<'a> {
-    buf: &'a [u8],
-    spans: &'a [Span],
-}
-
-impl<'a> Argv<'a> {
-    /// The arguments at `spans` of `buf`.
-    #[inline]
-    pub fn new(buf: &'a [u8], spans: &'a [Span]) -> Self {
-        Argv { buf, spans }
-    }
-
-    /// How many there are, the command's name among them.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// True when there are none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
-    /// Argument `i`. Panics beyond the end: a command's arity is checked before its handler runs.
-    #[inline]
-    pub fn get(&self, i: usize) -> &'a [u8] {
-        let Span { at, len } = self.spans[i];
-        &self.buf[at as usize..][..len as usize]
-    }
-
-    /// The arguments from `i` on; none when `i` is beyond the end.
-    #[inline]
-    pub fn from(&self, i: usize) -> Argv<'a> {
-        Argv {
-            buf: self.buf,
-            spans: self.spans.get(i..).unwrap_or_default(),
+            assert_eq!(feed(pieces, &limits), expected, "{}", bytes.escape_ascii());
         }
     }
 
-    /// The first `n` arguments, or all when there are fewer.
-    #[inline]
-    pub fn first(&self, n: usize) -> Argv<'a> {
-        Argv {
-            buf: self.buf,
-            spans: self.spans.get(..n).unwrap_or(self.spans),
+    #[test]
+    fn slow_arrival_is_not_quadratic() {
+        // 60 KB in one line and 20,000 arguments, byte by byte: hours if each byte began anew,
+        // counted here by what is looked at rather than by time.
+        let (mut resume, mut spans, limits) = (Resume::default(), Vec::new(), Limits::default());
+        let mut line = vec![b'x'; 60_000];
+        for have in 1..line.len() {
+            let step = parse(&mut line[..have], &mut 0, &mut resume, &limits, &mut spans);
+            assert_eq!(
+                (step, resume.scanned as usize),
+                (Step::NeedMore { at_least: 1 }, have)
+            );
         }
-    }
-
-    /// All arguments in order.
-    #[inline]
-    pub fn iter(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + Clone + use<'a> {
-        let buf = self.buf;
-        self.spans
-            .iter()
-            .map(move |span| &buf[span.at as usize..][..span.len as usize])
-    }
-
-    /// A copy that outlives the buffer: for MULTI's queue and for a client that blocks.
-    pub fn to_owned(&self) -> Box<OwnedArgv> {
-        Box::new(self.iter().collect())
-    }
-}
-
-impl std::fmt::Debug for Argv<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(<[u8]>::escape_ascii))
-            .finish()
-    }
-}
-
-/// Arguments with bytes of their own, all in one vector.
-#[derive(Clone, Debug, Default)]
-pub struct OwnedArgv {
-    bytes: Vec<u8>,
-    spans: Vec<Span>,
-}
-
-impl OwnedArgv {
-    /// The arguments, to be read.
-    #[inline]
-    pub fn argv(&self) -> Argv<'_> {
-        Argv {
-            buf: &self.bytes,
-            spans: &self.spans,
+        let mut resume = Resume::default();
+        let mut many = [b"*20001\r\n".as_slice(), &b"$1\r\na\r\n".repeat(20_000)].concat();
+        for have in 1..=many.len() {
+            let at = resume.at;
+            parse(&mut many[..have], &mut 0, &mut resume, &limits, &mut spans);
+            assert!(
+                resume.at - at <= 8,
+                "no more than one line or argument is new"
+            );
         }
-    }
-
-    /// Appends an argument. Panics when all together exceed 4 GiB, which no request can.
-    pub fn push(&mut self, arg: &[u8]) {
-        let at = u32::try_from(self.bytes.len()).expect("a request is shorter than 4 GiB");
-        let len = u32::try_from(arg.len()).expect("an argument is shorter than 4 GiB");
-        self.bytes.extend_from_slice(arg);
-        self.spans.push(Span { at, len });
-    }
-
-    /// The memory it holds, without itself.
-    pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
-    }
-}
-
-impl<'a> FromIterator<&'a [u8]> for OwnedArgv {
-    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(args: I) -> Self {
-        let args = args.into_iter();
-        let mut owned = OwnedArgv {
-            bytes: Vec::new(),
-            spans: Vec::with_capacity(args.size_hint().0),
-        };
-        args.for_each(|arg| owned.push(arg));
-        owned
+        assert_eq!(resume.spans.len(), 20_000);
     }
 }

@@ -1,1 +1,10 @@
-//! Behaviour tests.
+//! Behaviour tests: a server of our own for each test, spoken to over sockets as clients do. The
+//! same tests hold for the real one: `REDVAULT_TEST_BINARY=/usr/bin/redis-server cargo test --test it`.
+//! They wait for conditions, never for time.
+
+mod expire;
+mod harness;
+mod limits;
+mod protocol;
+mod strings;
+mod transactions;

@@ -1,0 +1,52 @@
+# What a developer of RedVault runs. `make` alone tells what there is.
+
+CONF     ?= redvault.conf
+UNITS    ?=
+SCENARIO ?=
+ONLY     ?=
+ROUNDS   ?= 3
+PEER     ?= redis=redis-server
+SECONDS  ?= 30
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+BIN      := target/release/redvault
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test lint compat bench clients fuzz install
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the release binary, target/release/redvault
+	cargo build --release --locked
+
+run: build ## build the release binary and start it on 127.0.0.1:6379, data under ./data [CONF=redvault.conf]
+	@mkdir -p data
+	$(BIN) $(CONF)
+
+test: lint ## format, lints and every test of ours
+	cargo test --locked
+
+lint: ## cargo fmt --check and clippy, warnings denied
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+compat: build ## Redis's own test suite against the recorded list [UNITS=unit/type/string,unit/expire]
+	python3 scripts/compat/run.py --units "$(UNITS)"
+
+bench: build ## measure side by side with redis-server [SCENARIO=throughput,memory ONLY=P16 ROUNDS=3 PEER=redis=BIN]
+	python3 scripts/bench/run.py --targets --rounds $(ROUNDS) $(if $(SCENARIO),--scenario "$(SCENARIO)") \
+		$(if $(ONLY),--only "$(ONLY)") redvault=$(BIN) $(PEER)
+
+clients: build ## Python's redis package against the release binary
+	python3 scripts/python-client.py $(BIN)
+
+fuzz: ## every fuzz target in turn, or one [TARGET=request SECONDS=30]
+	@for t in $(or $(TARGET),$(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))); do \
+		scripts/fuzz.sh "$$t" $(SECONDS) || exit 1; \
+	done
+
+install: build ## the binary and, where there is none yet, the configuration [DESTDIR= PREFIX=/usr/local]
+	install -D -m 755 $(BIN) "$(DESTDIR)$(PREFIX)/bin/redvault"
+	test -e "$(DESTDIR)$(PREFIX)/etc/redvault.conf" || \
+		install -D -m 644 redvault.conf "$(DESTDIR)$(PREFIX)/etc/redvault.conf"
