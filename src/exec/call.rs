@@ -6,7 +6,7 @@ use super::command::{Outcome, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::CmdError;
 use super::registry::Row;
-use crate::base::sys::ticks::ticks;
+use crate::base::sys::ticks;
 
 /// Runs `row` with the context's request. An error becomes the whole reply.
 #[inline]

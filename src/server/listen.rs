@@ -51,7 +51,7 @@ fn parse_bind(address: &str) -> Option<(IpAddr, bool)> {
 pub fn open_tcp(config: &Config, port: u16) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     let mut skipped = None;
-    for address in &config.bind {
+    for address in &config.bind.0 {
         let Some((ip, optional)) = parse_bind(address) else {
             return Err(format!(
                 "Warning: Could not create server TCP listening socket {address}:{port}: \
@@ -115,7 +115,7 @@ fn open_one(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
         socket.set_mark(config.socket_mark_id)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(config.tcp_backlog)?;
+    socket.listen(config.tcp_backlog.min(i32::MAX as u32) as i32)?;
     socket.set_nonblocking(true)?;
     Ok(TcpListener::from_std(socket.into()))
 }

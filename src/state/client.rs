@@ -120,13 +120,22 @@ pub struct Client {
     pub net_out: u64,
     pub commands: u64,
     pub multi: Option<Box<Transaction>>,
-    pub watched: Vec<(u32, Box<[u8]>)>,
+    pub watched: Vec<WatchedKey>,
     pub parked: Option<Box<Parked>>,
     pub details: Option<Box<Details>>,
     pub peer: Peer,
     pub transport: Transport,
     /// The user it acts as; `default` until users arrive.
     pub user: Option<Box<str>>,
+}
+
+/// A key a client watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedKey {
+    pub db: u32,
+    pub key: Box<[u8]>,
+    /// It was past its deadline already when the watch began: its removal is no change.
+    pub expired: bool,
 }
 
 /// What most clients never set.
@@ -226,7 +235,7 @@ impl Client {
             + self.details.as_ref().map_or(0, |d| {
                 size_of::<Details>() + d.name.len() + d.lib_name.len() + d.lib_ver.len()
             })
-            + self.watched.iter().map(|(_, key)| key.len() + 24).sum::<usize>()
+            + self.watched.iter().map(|w| w.key.len() + size_of::<WatchedKey>()).sum::<usize>()
     }
 }
 

@@ -12,19 +12,21 @@ pub mod outbox;
 pub mod prop;
 pub mod pubsub;
 pub mod run;
+pub mod session;
 pub mod slowlog;
 pub mod stats;
 pub mod watch;
 
 use crate::base::alloc;
 use crate::base::clock::Clock;
+use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
 use crate::ds::table::Slot;
 use crate::keyspace::databases::Databases;
 use crate::keyspace::entry::EntryRef;
 use client::{ClientId, Clients, client_flag};
-use config::Config;
-use notify::{Event, class};
+use config::{Config, EventMask};
+use notify::Event;
 
 /// Everything a command may see.
 pub struct State {
@@ -66,9 +68,62 @@ pub struct State {
     pub lru_clock: u32,
     /// Values to be freed off the loop's thread.
     pub garbage: run::Garbage,
+    /// Used again by each round of expiry.
+    due: Vec<(usize, crate::keyspace::entry::Entry)>,
 }
 
 impl State {
+    /// An empty state under this configuration; `rows` is the number of command rows.
+    pub fn new(config: Config, rng: Rng, clock: Clock, rows: usize, ticks_per_us: f64) -> Self {
+        let mut rng = rng;
+        let dbs = Databases::new(config.databases as usize, HashKey::random(&mut rng));
+        Self {
+            clock,
+            rng,
+            dbs,
+            clients: Clients::default(),
+            gate: 0,
+            dirty: 0,
+            stats: stats::Stats::new(rows, ticks_per_us),
+            slowlog: slowlog::SlowLog::default(),
+            latency: latency::LatencyMonitor::default(),
+            watched: watch::Watched::default(),
+            blocked: watch::BlockedClients::default(),
+            pubsub: pubsub::PubSub::default(),
+            prop: prop::Propagation::default(),
+            log: prop::Log::default(),
+            outbox: outbox::Outbox::default(),
+            monitors: Vec::new(),
+            closing: Vec::new(),
+            resumed: Vec::new(),
+            wanted: run::Wanted::default(),
+            run: run::Run::default(),
+            debug: run::DebugSwitches::default(),
+            pause: run::Pause::default(),
+            child_alive: false,
+            lru_clock: 0,
+            garbage: run::Garbage::default(),
+            due: Vec::new(),
+            config,
+        }
+    }
+
+    /// Copies what the hot path reads out of the configuration to where it reads it.
+    pub fn apply_config(&mut self) {
+        let config = &self.config;
+        self.slowlog.threshold_us = config.slowlog_log_slower_than;
+        self.slowlog.len_max = config.slowlog_max_len;
+        self.slowlog.trim();
+        self.latency.threshold_ms = config.latency_monitor_threshold as i64;
+        self.stats.set_thresholds(self.slowlog.threshold_us, self.latency.threshold_ms);
+        self.stats.track_latency = config.latency_tracking;
+        if config.maxmemory > 0 {
+            self.gate |= gate::MAXMEMORY;
+        } else {
+            self.gate &= !gate::MAXMEMORY;
+        }
+    }
+
     /// The key's entry for reading: a dead key is removed and absent; counts hits and misses.
     #[inline]
     pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
@@ -151,7 +206,7 @@ impl State {
 
     fn missed(&mut self, db: usize, key: &[u8]) {
         self.stats.misses += 1;
-        if self.config.notify_keyspace_events & class::KEY_MISS != 0 {
+        if self.config.notify_keyspace_events.0 & EventMask::KEY_MISS != 0 {
             self.notify(db, key, Event::KEY_MISS);
         }
     }
@@ -187,7 +242,7 @@ impl State {
     /// Publishes a keyspace event, if its class is wanted.
     #[inline]
     pub fn notify(&mut self, db: usize, key: &[u8], event: Event) {
-        let wanted = self.config.notify_keyspace_events;
+        let wanted = self.config.notify_keyspace_events.0;
         if wanted & event.class != 0 {
             self.publish_event(db, key, event, wanted);
         }
@@ -195,12 +250,12 @@ impl State {
 
     #[cold]
     fn publish_event(&mut self, db: usize, key: &[u8], event: Event, wanted: u32) {
-        if wanted & class::KEYSPACE != 0 {
+        if wanted & EventMask::KEYSPACE != 0 {
             let mut channel = format!("__keyspace@{db}__:").into_bytes();
             channel.extend_from_slice(key);
             self.publish(&channel, event.name.as_bytes());
         }
-        if wanted & class::KEYEVENT != 0 {
+        if wanted & EventMask::KEYEVENT != 0 {
             let channel = format!("__keyevent@{db}__:{}", event.name);
             self.publish(channel.as_bytes(), key);
         }

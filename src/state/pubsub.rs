@@ -1,6 +1,6 @@
 //! Who subscribed to what.
 use super::State;
-use super::client::ClientId;
+use super::client::{ClientId, client_flag};
 use crate::base::glob;
 use std::collections::HashMap;
 
@@ -13,6 +13,20 @@ pub struct PubSub {
 }
 
 impl State {
+    /// A client that ends leaves every channel and pattern.
+    pub fn unsubscribe_all(&mut self, who: ClientId) {
+        if !self.clients.get(who).is_some_and(|c| c.has(client_flag::PUBSUB)) {
+            return;
+        }
+        let tables = &mut self.pubsub;
+        for table in [&mut tables.channels, &mut tables.patterns, &mut tables.shard_channels] {
+            table.retain(|_, clients| {
+                clients.retain(|c| *c != who);
+                !clients.is_empty()
+            });
+        }
+    }
+
     /// Sends a message to all subscribers of a channel and of the patterns that match it; says how
     /// many got it. Encoded once for each protocol and kind.
     pub fn publish(&mut self, channel: &[u8], message: &[u8]) -> usize {
