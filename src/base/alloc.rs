@@ -22,10 +22,14 @@ static GLOBAL: CountingJemalloc = CountingJemalloc;
 
 /// jemalloc's quantum: every block is at least so aligned.
 const QUANTUM: usize = 8;
+/// jemalloc's page; above eight of them a block is rounded up to whole pages only.
+const PAGE: usize = 4096;
+const CLASSED_MAX: usize = 8 * PAGE;
 /// Above this size the class of an over-aligned block is left to jemalloc to say.
 const ALIGNED_SMALL_MAX: usize = 8192;
-/// jemalloc's number for "all arenas" in names of its controls (MALLCTL_ARENAS_ALL).
-const ALL_ARENAS: usize = 4096;
+/// Controls of all arenas at once: 4096 is jemalloc's number for "all" (MALLCTL_ARENAS_ALL).
+const PURGE_ALL: &CStr = c"arena.4096.purge";
+const MUZZY_PAGES_OF_ALL: &CStr = c"stats.arenas.4096.pmuzzy";
 
 struct CountingJemalloc;
 
@@ -77,11 +81,14 @@ fn count(delta: usize) {
 }
 
 /// The bytes a block of `n` bytes takes: jemalloc's size class (8, 16, 24, 32, 40, 48, 56, 64, 80,
-/// 96, 112, 128, 160 .., four to a doubling).
+/// 96, 112, 128, 160 .., four to a doubling), and whole pages above 32 KiB.
 #[inline]
 pub const fn size_class(n: usize) -> usize {
     if n <= QUANTUM {
         return QUANTUM;
+    }
+    if n > CLASSED_MAX {
+        return n.saturating_add(PAGE - 1) & !(PAGE - 1);
     }
     let doubling = (n - 1).ilog2();
     let step = if doubling < 5 {
@@ -112,7 +119,7 @@ fn flags_of(align: usize) -> c_int {
 fn class_of(size: usize, align: usize) -> usize {
     if align <= QUANTUM {
         size_class(size)
-    } else if size <= ALIGNED_SMALL_MAX && align <= 4096 {
+    } else if size <= ALIGNED_SMALL_MAX && align <= PAGE {
         size_class((size + align - 1) & !(align - 1))
     } else {
         // SAFETY: nallocx only computes; size is at least 1 (GlobalAlloc is never asked for 0
@@ -174,7 +181,8 @@ unsafe impl GlobalAlloc for CountingJemalloc {
 /// What the allocator itself says about its memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AllocStats {
-    /// Live allocations (as [`used`], but from jemalloc's own books, and dearer to read).
+    /// Live allocations by jemalloc's own books: [`used`] and the free blocks that threads keep at
+    /// hand.
     pub allocated: usize,
     /// Pages that hold at least one live allocation.
     pub active: usize,
@@ -195,8 +203,6 @@ pub struct AllocStats {
 pub fn stats() -> AllocStats {
     refresh_epoch();
     let get = |name: &CStr| ctl_get::<usize>(name).unwrap_or(0);
-    let muzzy_pages = CString::new(format!("stats.arenas.{ALL_ARENAS}.pmuzzy"))
-        .map_or(0, |name| ctl_get::<usize>(&name).unwrap_or(0));
     AllocStats {
         allocated: get(c"stats.allocated"),
         active: get(c"stats.active"),
@@ -204,7 +210,7 @@ pub fn stats() -> AllocStats {
         retained: get(c"stats.retained"),
         mapped: get(c"stats.mapped"),
         metadata: get(c"stats.metadata"),
-        muzzy: muzzy_pages * super::sys::page_size(),
+        muzzy: get(MUZZY_PAGES_OF_ALL) * super::sys::page_size(),
     }
 }
 
@@ -216,14 +222,11 @@ fn refresh_epoch() {
 /// Gives all unused dirty pages back to the kernel now (MEMORY PURGE). False if the allocator
 /// refused.
 pub fn purge() -> bool {
-    let Ok(name) = CString::new(format!("arena.{ALL_ARENAS}.purge")) else {
-        return false;
-    };
     // SAFETY: the name ends with NUL; a control without value takes null pointers for both
     // directions.
     let code = unsafe {
         je::mallctl(
-            name.as_ptr(),
+            PURGE_ALL.as_ptr(),
             std::ptr::null_mut(),
             std::ptr::null_mut(),
             std::ptr::null_mut(),
@@ -305,22 +308,18 @@ pub fn ctl_read_str(name: &str) -> Result<String, CtlError> {
 }
 
 fn is_text_control(name: &[u8]) -> bool {
-    const TEXT: &[&[u8]] = &[
+    const TEXT: [&[u8]; 8] = [
         b"version",
         b"config.malloc_conf",
         b"opt.metadata_thp",
         b"opt.dss",
         b"opt.percpu_arena",
-        b"opt.mutex_max_spin",
         b"opt.junk",
         b"opt.thp",
         b"opt.zero_realloc",
-        b"opt.stats_print_opts",
-        b"opt.stats_interval_opts",
-        b"opt.prof_prefix",
     ];
     let per_arena_dss = name.starts_with(b"arena.") && name.ends_with(b".dss");
-    (TEXT.contains(&name) && name != b"opt.mutex_max_spin") || per_arena_dss
+    TEXT.contains(&name) || per_arena_dss
 }
 
 /// What may be read from or written to a control: plain values for which jemalloc checks the width.
@@ -379,5 +378,104 @@ fn ctl_set<T: CtlValue>(name: &CStr, mut value: T) -> Result<(), CtlError> {
         Ok(())
     } else {
         Err(CtlError(code))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    #[test]
+    fn classes_equal_the_allocators() {
+        assert_eq!(
+            [1, 8, 9, 24, 33, 57, 65, 81, 129, 1025].map(size_class),
+            [8, 8, 16, 24, 40, 64, 80, 96, 160, 1280]
+        );
+        let mut rng = Rng::from_seed(10);
+        let large = (0..20_000).map(|_| ((rng.next_u64() >> 24) >> rng.below(40)) as usize + 1);
+        for n in (1..40_000).chain(large) {
+            // SAFETY: nallocx only computes, for any size above zero.
+            let class = unsafe { je::nallocx(n, 0) };
+            assert_eq!(size_class(n), class, "{n}");
+            assert_eq!(size_class(class), class);
+        }
+        for lg in 0..16 {
+            for n in (1..3_000).chain([4095, 4097, 8191, 8192, 8193, 14_336, 14_337, 65_537]) {
+                // SAFETY: as above.
+                let class = unsafe { je::nallocx(n, flags_of(1 << lg)) };
+                assert_eq!(class_of(n, 1 << lg), class, "{n} aligned to {}", 1 << lg);
+            }
+        }
+    }
+
+    #[test]
+    fn over_aligned_blocks_are_aligned() {
+        // With 8-byte classes, 24 and 40 bytes are not 16-aligned by themselves.
+        #[repr(align(16))]
+        struct Wide([u8; 40]);
+        let many: Vec<Box<Wide>> = (0..100).map(|i| Box::new(Wide([i; 40]))).collect();
+        assert!(many.iter().all(|wide| (&raw const **wide).addr() % 16 == 0));
+        assert!(many.iter().zip(0..).all(|(wide, i)| wide.0 == [i; 40]));
+    }
+
+    /// What jemalloc says the calling thread has allocated, less what it has freed.
+    fn of_this_thread() -> u64 {
+        let get = |name| ctl_get::<u64>(name).expect("statistics are compiled in");
+        get(c"thread.allocated").wrapping_sub(get(c"thread.deallocated"))
+    }
+
+    #[test]
+    fn the_loops_count_equals_jemallocs() {
+        // Other tests allocate meanwhile, but only this thread adds to the loop's counter.
+        if !this_is_the_loop_thread() {
+            return;
+        }
+        let mut rng = Rng::from_seed(11);
+        let mut blocks: Vec<Vec<u8>> = Vec::with_capacity(1000);
+        let start = (BY_LOOP.0.load(Relaxed) as u64, of_this_thread());
+        for _ in 0..20_000 {
+            let at = rng.below(1000) as usize;
+            let size = (rng.next_u64() >> 48 >> rng.below(16)) as usize;
+            match rng.below(4) {
+                _ if at >= blocks.len() => blocks.push(vec![0; size]),
+                0 => drop(blocks.swap_remove(at)),
+                1 => blocks[at].resize(size, 1),
+                2 => blocks[at].shrink_to(size),
+                _ => blocks[at] = Vec::with_capacity(size),
+            }
+        }
+        let end = (BY_LOOP.0.load(Relaxed) as u64, of_this_thread());
+        assert_eq!(end.0.wrapping_sub(start.0), end.1.wrapping_sub(start.1));
+        drop(blocks);
+        assert!(used() > 0);
+    }
+
+    #[test]
+    fn memory_handed_to_another_thread_is_counted_once() {
+        const BIG: usize = 1 << 28;
+        // Untouched pages cost nothing, and nothing else in these tests comes near this size.
+        let big: Vec<u8> = Vec::with_capacity(BIG);
+        assert!(used() >= BIG);
+        std::thread::spawn(move || drop(big))
+            .join()
+            .expect("the thread only drops");
+        assert!(used() < BIG);
+    }
+
+    #[test]
+    fn the_allocator_answers_questions() {
+        let stats = stats();
+        assert!(stats.allocated > 0 && stats.allocated <= stats.active);
+        assert!(stats.active <= stats.mapped && stats.resident > 0 && stats.metadata > 0);
+        assert!(purge());
+        assert!(stats_text().contains("Allocated: "));
+        assert_eq!(ctl_read_u64("arenas.quantum"), Ok(QUANTUM as u64));
+        assert!(ctl_read_u64("opt.narenas").is_ok_and(|n| n > 0));
+        assert!(ctl_read_str("version").is_ok_and(|version| version.starts_with("5.")));
+        assert_eq!(ctl_read_u64("no.such.thing"), Err(CtlError(libc::ENOENT)));
+        assert_eq!(ctl_read_str("opt.narenas"), Err(CtlError(libc::EINVAL)));
+        let decay = ctl_read_u64("arenas.dirty_decay_ms").expect("a documented control");
+        assert_eq!(ctl_write_u64("arenas.dirty_decay_ms", decay), Ok(()));
     }
 }

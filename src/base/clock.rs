@@ -89,3 +89,33 @@ fn read(clock: ClockId) -> i64 {
     let now = clock_gettime(clock).expect("Linux has both clocks");
     now.tv_sec() * 1_000_000_000 + now.tv_nsec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_by_hand() {
+        let mut clock = Clock::manual(1_700_000_000_000);
+        let before = clock;
+        clock.refresh();
+        assert_eq!(clock, before);
+        clock.advance_ms(25);
+        assert_eq!(clock.unix_ms, 1_700_000_000_025);
+        assert_eq!(clock.unix_us, 1_700_000_000_025_000);
+        assert_eq!(clock.mono_us, before.mono_us + 25_000);
+        assert!(clock.is_manual());
+    }
+
+    #[test]
+    fn the_system_clock_runs_and_cannot_be_moved() {
+        let mut clock = Clock::system();
+        let before = clock;
+        clock.advance_ms(1_000_000_000);
+        assert_eq!(clock, before);
+        while mono_us() <= before.mono_us {}
+        clock.refresh();
+        assert!(clock.mono_us > before.mono_us);
+        assert_eq!(clock.unix_ms, clock.unix_us / 1000);
+    }
+}

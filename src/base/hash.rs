@@ -27,9 +27,10 @@ impl HashKey {
     pub fn from_os() -> HashKey {
         let mut bytes = [0; 16];
         os_bytes(&mut bytes).expect("the kernel gives random bytes once it is up");
+        let bits = u128::from_le_bytes(bytes);
         HashKey {
-            k0: le_tail(&bytes[..8]),
-            k1: le_tail(&bytes[8..]),
+            k0: bits as u64,
+            k1: (bits >> 64) as u64,
         }
     }
 }
@@ -81,24 +82,54 @@ pub fn siphash13(key: &HashKey, bytes: &[u8]) -> u64 {
     a ^ b ^ c ^ d
 }
 
-/// Up to eight bytes as a little-endian number, in at most two overlapping loads.
+/// Up to seven bytes as a little-endian number, in a few overlapping loads.
 #[inline]
 fn le_tail(tail: &[u8]) -> u64 {
     let n = tail.len();
-    if n == 8 {
-        return tail.iter().rev().fold(0, |sum, &b| sum << 8 | u64::from(b));
+    if let Some(low) = tail.first_chunk::<4>()
+        && let Some(high) = tail.last_chunk::<4>()
+    {
+        // The bytes in the middle are in both, at the same place.
+        return u64::from(u32::from_le_bytes(*low))
+            | u64::from(u32::from_le_bytes(*high)) << (8 * (n - 4));
     }
-    if n >= 4 {
-        let low = u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]);
-        let high = u32::from_le_bytes([tail[n - 4], tail[n - 3], tail[n - 2], tail[n - 1]]);
-        return u64::from(low) | u64::from(high) << (8 * (n - 4));
+    if n == 0 {
+        return 0;
     }
-    match tail {
-        [] => 0,
-        // One to three bytes: first, middle and last cover them, the overlap says the same twice.
-        _ => {
-            let (first, middle, last) = (tail[0], tail[n / 2], tail[n - 1]);
-            u64::from(first) | u64::from(middle) << (8 * (n / 2)) | u64::from(last) << (8 * (n - 1))
+    // One to three bytes: first, middle and last cover them, saying the same twice where they meet.
+    let (first, middle, last) = (tail[0], tail[n / 2], tail[n - 1]);
+    u64::from(first) | u64::from(middle) << (8 * (n / 2)) | u64::from(last) << (8 * (n - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::{DefaultHasher, Hasher};
+
+    #[test]
+    fn equals_the_standard_library_under_its_zero_key() {
+        let mut rng = Rng::from_seed(6);
+        for len in 0..200 {
+            let mut bytes = vec![0; len];
+            rng.fill(&mut bytes);
+            let mut reference = DefaultHasher::new();
+            reference.write(&bytes);
+            assert_eq!(
+                siphash13(&HashKey::default(), &bytes),
+                reference.finish(),
+                "{len} bytes"
+            );
         }
+    }
+
+    #[test]
+    fn the_key_matters() {
+        let mut rng = Rng::from_seed(7);
+        let keys: Vec<HashKey> = (0..100).map(|_| HashKey::random(&mut rng)).collect();
+        let hashes: std::collections::HashSet<u64> =
+            keys.iter().map(|key| siphash13(key, b"key:1")).collect();
+        assert_eq!(hashes.len(), keys.len());
+        assert_ne!(HashKey::from_os(), HashKey::from_os());
+        assert_eq!(format!("{:?}", keys[0]), "HashKey(..)");
     }
 }

@@ -233,7 +233,7 @@ impl<'a> HashRef<'a> {
 
     /// One step of a scan from `cursor` on; the next cursor is 0 at the end. A packed hash is
     /// shown whole. Of a table, whatever is in it during the whole scan is shown at least once.
-    pub fn scan(self, cursor: u64, mut show: impl FnMut(Val<'_>, Val<'_>)) -> u64 {
+    pub fn scan(self, cursor: u64, mut show: impl FnMut(Val<'a>, Val<'a>)) -> u64 {
         match self {
             HashRef::Pack(pack) => {
                 pack.pairs().for_each(|(field, value)| show(field, value));

@@ -4,6 +4,7 @@
 
 mod expire;
 mod harness;
+mod hashes;
 mod limits;
 mod protocol;
 mod strings;

@@ -83,3 +83,38 @@ fn parse_cpu_list(list: &str) -> Option<CpuSet> {
 fn parse_number(text: &str) -> Option<usize> {
     num::parse_u64_loose(text.trim().as_bytes()).and_then(|n| usize::try_from(n).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_lists_are_read_as_redis_reads_them() {
+        let list = |text: &str| {
+            let set = parse_cpu_list(text)?;
+            Some(
+                (0..CpuSet::count())
+                    .filter(|&n| set.is_set(n) == Ok(true))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(list("0"), Some(vec![0]));
+        assert_eq!(list("0,2-4"), Some(vec![0, 2, 3, 4]));
+        assert_eq!(list("1-10:3, 12"), Some(vec![1, 4, 7, 10, 12]));
+        for bad in ["", "a", "1,", "3-1", "1-", "1-5:0", "99999", "-1"] {
+            assert_eq!(list(bad), None, "{bad:?}");
+        }
+        assert!(set_cpu_affinity("x").is_err());
+    }
+
+    #[test]
+    fn processor_time_grows_with_work() {
+        let before = thread_cpu_us();
+        while thread_cpu_us() == before {
+            std::hint::spin_loop();
+        }
+        assert!(cpu_times(Who::Process).user_us + cpu_times(Who::Process).sys_us > 0);
+        assert!(cpu_times(Who::Thread).user_us <= cpu_times(Who::Process).user_us + 1_000_000);
+        let _ = cpu_times(Who::Children);
+    }
+}

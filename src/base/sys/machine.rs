@@ -44,12 +44,12 @@ pub fn os_description() -> String {
 /// The kernel's bound for the queue of connections that wait to be accepted; `None` if it does not
 /// say.
 pub fn somaxconn() -> Option<u64> {
-    read_number("/proc/sys/net/core/somaxconn").and_then(|n| u64::try_from(n).ok())
+    read_number("/proc/sys/net/core/somaxconn")
 }
 
 /// The kernel's rule for promising more memory than there is (0, 1 or 2): with 0 a fork of a large
 /// process may fail.
-pub fn overcommit_memory() -> Option<i64> {
+pub fn overcommit_memory() -> Option<u64> {
     read_number("/proc/sys/vm/overcommit_memory")
 }
 
@@ -59,7 +59,8 @@ pub fn thp_is_always() -> bool {
         .is_ok_and(|text| text.contains("[always]"))
 }
 
-fn read_number(path: &str) -> Option<i64> {
+/// Reads a setting of the kernel that is one number.
+pub(super) fn read_number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
@@ -80,4 +81,28 @@ pub fn random_bytes(out: &mut [u8]) -> io::Result<()> {
         filled += n as usize;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_answers() {
+        assert!(page_size().is_power_of_two());
+        assert!(total_system_memory() > 1 << 24);
+        assert!(!hostname().is_empty());
+        assert!(os_description().starts_with("Linux "));
+        assert!(somaxconn().is_none_or(|n| n > 0));
+        assert!(overcommit_memory().is_none_or(|n| (0..=2).contains(&n)));
+        let _ = thp_is_always();
+    }
+
+    #[test]
+    fn random_bytes_fill_the_buffer() {
+        let mut bytes = [0; 4096];
+        random_bytes(&mut bytes).expect("the kernel has random bytes");
+        assert!(bytes.chunks(64).all(|chunk| chunk.iter().any(|&b| b != 0)));
+        random_bytes(&mut []).expect("nothing to do");
+    }
 }

@@ -73,3 +73,31 @@ fn sum_kib(text: &str, field: &str) -> usize {
 pub fn disable_thp() -> io::Result<()> {
     Ok(nix::sys::prctl::set_thp_disable(true)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_figures_are_plausible() {
+        let rss = rss_bytes();
+        assert!(rss > 100_000, "{rss}");
+        assert!(peak_rss() > 100_000);
+        assert!(private_dirty_bytes() > 10_000);
+    }
+
+    #[test]
+    fn lines_in_kib_are_added_up() {
+        let text = "Rss: 10 kB\nPrivate_Dirty:  4 kB\nPrivate_Dirty: 8 kB\nPrivate_Dirty: x\n";
+        assert_eq!(sum_kib(text, "Private_Dirty:"), 12 * 1024);
+        assert_eq!(sum_kib("", "Private_Dirty:"), 0);
+    }
+
+    #[test]
+    fn any_address_may_be_prefetched() {
+        let here = 0u64;
+        for address in [0, 1, usize::MAX, (&raw const here).addr()] {
+            prefetch(address);
+        }
+    }
+}

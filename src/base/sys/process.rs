@@ -106,3 +106,77 @@ pub fn set_oom_score_adj(score: i32) -> io::Result<()> {
 pub fn make_dumpable() -> io::Result<()> {
     Ok(nix::sys::prctl::set_dumpable(true)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `job` in a child and gives its end.
+    fn in_child(job: fn() -> i32) -> ChildEnd {
+        match fork().expect("there is room for a child") {
+            Forked::Child => exit_now(job()),
+            Forked::Parent(child) => loop {
+                if let Some(end) = wait_child(Some(child)).expect("it is our child") {
+                    assert_eq!(end.pid, child);
+                    return end;
+                }
+                std::thread::yield_now();
+            },
+        }
+    }
+
+    #[test]
+    fn a_childs_end_is_told() {
+        let end = in_child(|| 7);
+        assert_eq!((end.code, end.signal), (7, 0));
+        let end = in_child(|| {
+            let _ = kill(pid(), libc::SIGKILL);
+            0
+        });
+        assert_eq!((end.code, end.signal), (-1, libc::SIGKILL));
+        assert_eq!(
+            wait_child(Some(end.pid)).expect("no child is no error"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_child_can_allocate() {
+        let end = in_child(|| i32::from(vec![1u8; 1 << 20].iter().all(|&b| b == 1)));
+        assert_eq!(end.code, 1);
+    }
+
+    #[test]
+    fn the_title_is_the_command_line() {
+        let end = in_child(|| {
+            let long = "redvault *:6379 [cluster] ".repeat(8);
+            let shown = |title: &str| {
+                let set = crate::base::sys::set_title(title).is_ok();
+                let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+                let line = line.trim_ascii_end();
+                let text = line.split(|&b| b == 0).next().unwrap_or_default();
+                set && !text.is_empty() && (title.as_bytes().starts_with(text))
+            };
+            let path = std::env::var_os("PATH");
+            let all =
+                shown("rv") && shown(&long) && shown("rv 2") && std::env::var_os("PATH") == path;
+            i32::from(all)
+        });
+        assert_eq!(end.code, 1);
+    }
+
+    #[test]
+    fn the_score_and_signals_by_number() {
+        assert!(kill(pid(), 12345).is_err());
+        assert!(parent_pid() > 0);
+        // Raising one's own score needs no privilege; it happens in a child, so that the tests keep
+        // theirs.
+        let end = in_child(|| i32::from(set_oom_score_adj(500).is_ok()));
+        assert_eq!(end.code, 1);
+        let end = in_child(|| {
+            let before = umask(0o027);
+            i32::from(umask(before) == 0o027)
+        });
+        assert_eq!(end.code, 1);
+    }
+}

@@ -87,3 +87,35 @@ impl AsRawFd for Signals {
         self.fd.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocked_signals_wait_in_the_descriptor() {
+        // In a thread of its own, since the mask stays with the thread; `raise` aims at the thread,
+        // not the process.
+        let seen = std::thread::spawn(|| {
+            let signals = block_signals().expect("a thread may block its signals");
+            assert_eq!(
+                signals.next().expect("an empty descriptor is no error"),
+                None
+            );
+            nix::sys::signal::raise(Signal::SIGUSR1).expect("a process may signal itself");
+            let first = signals
+                .next()
+                .expect("a signal waits")
+                .expect("a signal waits");
+            assert_eq!(
+                signals.next().expect("an empty descriptor is no error"),
+                None
+            );
+            unblock_signals().expect("a thread may unblock its signals");
+            first
+        });
+        let seen = seen.join().expect("the thread does not panic");
+        assert_eq!(seen.signal, libc::SIGUSR1);
+        assert_eq!(seen.from_pid, super::super::pid());
+    }
+}

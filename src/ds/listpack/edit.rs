@@ -5,7 +5,7 @@
 //! edit at a position that holds no element does nothing. Who lets a pack grow keeps it under
 //! [`BYTES_MAX`](super::BYTES_MAX).
 
-use super::{COUNT_UNKNOWN, EMPTY, HEADER, Pack, Val, after, back_len, stored_count};
+use super::{COUNT_UNKNOWN, EMPTY, END, HEADER, Pack, Val, after, back_len, stored_count};
 
 /// On which side of a position an element goes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,24 @@ pub fn push_back_int(pack: &mut Vec<u8>, int: i64) -> usize {
 
 /// Adds an element at the end in the form given; returns its position.
 pub fn push_back_val(pack: &mut Vec<u8>, val: Val<'_>) -> usize {
-    let end = pack.len().saturating_sub(1).max(HEADER);
-    put(pack, end, end, val, 1)
+    make_sound(pack);
+    let head = Head::of(val);
+    let text: &[u8] = if let Val::Str(text) = val { text } else { b"" };
+    let body = head.bytes().len() + text.len();
+
+    // What `put` does, without moving anything: most elements of a pack come in here.
+    make_room(pack, body + back_len(body));
+    pack.pop();
+    let at = pack.len();
+    match head.bytes() {
+        [only] => pack.push(*only),
+        bytes => pack.extend_from_slice(bytes),
+    }
+    pack.extend_from_slice(text);
+    back_bytes(body).for_each(|byte| pack.push(byte));
+    pack.push(END);
+    set_count(pack, 1);
+    at
 }
 
 /// Adds an element at the front.
@@ -136,19 +152,41 @@ fn put(pack: &mut Vec<u8>, from: usize, to: usize, val: Val<'_>, added: usize) -
     make_sound(pack);
     let head = Head::of(val);
     let text: &[u8] = if let Val::Str(text) = val { text } else { b"" };
-    let (head, body) = (head.bytes(), head.bytes().len() + text.len());
-    let back = back_len(body);
+    let head = head.bytes();
+    let body = head.len() + text.len();
 
-    let gap = open(pack, from, to, body + back);
-    gap[..head.len()].copy_from_slice(head);
-    gap[head.len()..body].copy_from_slice(text);
-    // Seven bits a byte, the highest first; all but the first byte carry the "more before me" bit.
-    for (index, byte) in gap[body..].iter_mut().enumerate() {
-        let bits = (body >> (7 * (back - 1 - index)) & 0x7F) as u8;
-        *byte = if index == 0 { bits } else { bits | 0x80 };
-    }
+    let gap = open(pack, from, to, body + back_len(body));
+    let (gap_head, rest) = gap.split_at_mut(head.len());
+    let (gap_text, gap_back) = rest.split_at_mut(text.len());
+    gap_head.copy_from_slice(head);
+    gap_text.copy_from_slice(text);
+    gap_back
+        .iter_mut()
+        .zip(back_bytes(body))
+        .for_each(|(gap, byte)| *gap = byte);
     set_count(pack, added);
     from
+}
+
+/// The trailing length of an element whose head and text take `body` bytes: seven bits a byte, the
+/// highest first; all but the first carry the "more before me" bit.
+#[inline]
+fn back_bytes(body: usize) -> impl Iterator<Item = u8> {
+    let len = back_len(body);
+    (0..len).map(move |index| {
+        let bits = (body >> (7 * (len - 1 - index)) & 0x7F) as u8;
+        if index == 0 { bits } else { bits | 0x80 }
+    })
+}
+
+/// Makes sure that `grow` more bytes need no allocation. Room for an eighth more than asked: packs
+/// are many, so doubling would waste too much, and long, so a copy for each edit would cost too
+/// much.
+#[inline]
+fn make_room(pack: &mut Vec<u8>, grow: usize) {
+    if pack.capacity() - pack.len() < grow {
+        pack.reserve_exact(grow + (pack.len() + grow) / 8);
+    }
 }
 
 /// Makes the bytes `from..to` a gap of `len` bytes and returns it.
@@ -156,11 +194,7 @@ fn open(pack: &mut Vec<u8>, from: usize, to: usize, len: usize) -> &mut [u8] {
     let old_len = pack.len();
     if len > to - from {
         let grow = len - (to - from);
-        if pack.capacity() - old_len < grow {
-            // Room for an eighth more: packs are many, so doubling would waste too much, and
-            // long, so a copy for each edit would cost too much.
-            pack.reserve_exact(grow + (old_len + grow) / 8);
-        }
+        make_room(pack, grow);
         pack.resize(old_len + grow, 0);
         pack.copy_within(to..old_len, to + grow);
     } else {
@@ -196,41 +230,38 @@ impl Head {
         &self.bytes[..usize::from(self.len)]
     }
 
-    fn new(parts: &[&[u8]]) -> Head {
-        let (mut bytes, mut len) = ([0; 9], 0);
-        for part in parts {
-            bytes[len..len + part.len()].copy_from_slice(part);
-            len += part.len();
-        }
+    #[inline]
+    fn new(first: u8, rest: u64, rest_len: u8) -> Head {
+        let mut bytes = [first; 9];
+        bytes[1..].copy_from_slice(&rest.to_le_bytes());
         Head {
             bytes,
-            len: len as u8,
+            len: 1 + rest_len,
         }
     }
 
+    #[inline]
     fn of(val: Val<'_>) -> Head {
         match val {
             Val::Int(int) => Head::of_int(int),
-            Val::Str(text) => match text.len() {
-                len @ 0..=63 => Head::new(&[&[0x80 | len as u8]]),
-                len @ 64..=4095 => Head::new(&[&[0xE0 | (len >> 8) as u8, len as u8]]),
-                len => Head::new(&[&[0xF0], &(len as u32).to_le_bytes()]),
+            Val::Str(text) => match text.len() as u64 {
+                len @ 0..=63 => Head::new(0x80 | len as u8, 0, 0),
+                len @ 64..=4095 => Head::new(0xE0 | (len >> 8) as u8, len, 1),
+                len => Head::new(0xF0, len, 4),
             },
         }
     }
 
+    #[inline]
     fn of_int(int: i64) -> Head {
-        let bytes = int.to_le_bytes();
+        let bits = int.cast_unsigned();
         match int {
-            0..=127 => Head::new(&[&[int as u8]]),
-            -4096..=4095 => {
-                let bits = int as u16 & 0x1FFF;
-                Head::new(&[&[0xC0 | (bits >> 8) as u8, bits as u8]])
-            }
-            -0x8000..=0x7FFF => Head::new(&[&[0xF1], &bytes[..2]]),
-            -0x80_0000..=0x7F_FFFF => Head::new(&[&[0xF2], &bytes[..3]]),
-            -0x8000_0000..=0x7FFF_FFFF => Head::new(&[&[0xF3], &bytes[..4]]),
-            _ => Head::new(&[&[0xF4], &bytes]),
+            0..=127 => Head::new(bits as u8, 0, 0),
+            -4096..=4095 => Head::new(0xC0 | (bits >> 8 & 0x1F) as u8, bits, 1),
+            -0x8000..=0x7FFF => Head::new(0xF1, bits, 2),
+            -0x80_0000..=0x7F_FFFF => Head::new(0xF2, bits, 3),
+            -0x8000_0000..=0x7FFF_FFFF => Head::new(0xF3, bits, 4),
+            _ => Head::new(0xF4, bits, 8),
         }
     }
 }

@@ -175,7 +175,7 @@ impl<T: Item, H: Hasher64> Table<T, H> {
     /// The cursor counts in the reversed bits of the smaller mask: what it has passed is a range
     /// of reversed hashes, the same whatever the mask. A bucket that is already split is visited
     /// together with its image, so both sides of the split pointer count alike.
-    pub fn scan(&self, cursor: u64, mut f: impl FnMut(T::Ref<'_>)) -> u64 {
+    pub fn scan<'a>(&'a self, cursor: u64, mut f: impl FnMut(T::Ref<'a>)) -> u64 {
         if self.store.buckets() == 0 {
             return 0;
         }

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::base::num::parse_i64;
+
 /// Why a value was refused.
 pub type Reason = Cow<'static, str>;
 
@@ -114,6 +116,11 @@ pub trait Setting {
         self.show(rule, &mut line);
         vec![line]
     }
+
+    /// True if each of the lines is left out by itself where it is the default.
+    fn lines_stand_alone(&self) -> bool {
+        false
+    }
 }
 
 impl Setting for bool {
@@ -138,8 +145,7 @@ fn parse_number(word: &[u8], rule: &Rule) -> Result<i128, Reason> {
     let range = rule.range();
     let number = match range.unit {
         Unit::Count => i128::from(
-            parse_strict(word)
-                .ok_or(Cow::Borrowed("argument couldn't be parsed into an integer"))?,
+            parse_i64(word).ok_or(Cow::Borrowed("argument couldn't be parsed into an integer"))?,
         ),
         Unit::Octal => parse_octal(word).ok_or(Cow::Borrowed(
             "argument couldn't be parsed as an octal number",
@@ -164,14 +170,9 @@ fn parse_number(word: &[u8], rule: &Rule) -> Result<i128, Reason> {
     Ok(number.clamp(range.kept_min, range.kept_max))
 }
 
-/// A number only in the one way that it would be printed: no plus sign, no spaces, no leading zeros.
-pub(super) fn parse_strict(word: &[u8]) -> Option<i64> {
-    let number: i64 = std::str::from_utf8(word).ok()?.parse().ok()?;
-    (number.to_string().as_bytes() == word).then_some(number)
-}
-
-/// An octal number; nothing at all is zero, as C reads it.
+/// An octal number as C reads it: space before it is skipped, nothing at all is zero.
 fn parse_octal(word: &[u8]) -> Option<i128> {
+    let word = word.trim_ascii_start();
     let (digits, sign) = match word.strip_prefix(b"-") {
         Some(digits) => (digits, -1),
         None => (word, 1),
@@ -326,6 +327,16 @@ pub fn quoted(text: &[u8]) -> Vec<u8> {
     }
     out.push('"');
     out.into_bytes()
+}
+
+/// A word as it can stand on a line: as it is, or quoted where that would read differently.
+pub fn word_text(word: &[u8]) -> Vec<u8> {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+    if !word.is_empty() && word.iter().all(plain) {
+        word.to_vec()
+    } else {
+        quoted(word)
+    }
 }
 
 /// One or more words of a fixed list, each standing for bits of a value.

@@ -4,7 +4,11 @@ use std::borrow::Cow;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::setting::{Origin, Reason, Rule, Setting, memory_text, one_of, parse_memory, quoted};
+use crate::base::num::parse_f64;
+
+use super::setting::{
+    Origin, Reason, Rule, Setting, memory_text, one_of, parse_memory, quoted, word_text,
+};
 
 /// The most addresses that `bind` takes.
 const BIND_ADDRESSES_MAX: usize = 16;
@@ -219,6 +223,10 @@ impl Setting for OutputLimits {
             })
             .collect()
     }
+
+    fn lines_stand_alone(&self) -> bool {
+        true
+    }
 }
 
 /// Which keyspace events are published: a set of bits, so that a write asks with one AND.
@@ -381,13 +389,16 @@ impl Setting for Bind {
         out.extend_from_slice(self.0.join(" ").as_bytes());
     }
 
-    fn lines(&self, rule: &Rule) -> Vec<Vec<u8>> {
+    fn lines(&self, _: &Rule) -> Vec<Vec<u8>> {
         if self.0.is_empty() {
             return vec![b"\"\"".to_vec()];
         }
-        let mut line = Vec::new();
-        self.show(rule, &mut line);
-        vec![line]
+        let words: Vec<Vec<u8>> = self
+            .0
+            .iter()
+            .map(|word| word_text(word.as_bytes()))
+            .collect();
+        vec![words.join(&b' ')]
     }
 }
 
@@ -406,12 +417,9 @@ impl Setting for Percentiles {
         let mut percentiles = Vec::new();
         if !is_nothing(words) {
             for word in words {
-                let value: f64 =
-                    number(word)
-                        .filter(|value: &f64| !value.is_nan())
-                        .ok_or(Cow::Borrowed(
-                            "Invalid latency-tracking-info-percentiles parameters",
-                        ))?;
+                let value = parse_f64(word).ok_or(Cow::Borrowed(
+                    "Invalid latency-tracking-info-percentiles parameters",
+                ))?;
                 if !(0.0..=100.0).contains(&value) {
                     return Err(
                         "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
@@ -535,10 +543,11 @@ impl Setting for ReplicaOf {
         }
     }
 
-    fn lines(&self, rule: &Rule) -> Vec<Vec<u8>> {
-        let mut line = Vec::new();
-        self.show(rule, &mut line);
-        self.0.iter().map(|_| line.clone()).collect()
+    fn lines(&self, _: &Rule) -> Vec<Vec<u8>> {
+        let line = |(host, port): &(String, u16)| {
+            [word_text(host.as_bytes()), port.to_string().into_bytes()].join(&b' ')
+        };
+        self.0.iter().map(line).collect()
     }
 }
 
