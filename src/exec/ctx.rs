@@ -88,7 +88,7 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub fn write_kind(&mut self, key: &[u8], kind: Kind) -> Result<Option<Slot>, CmdError> {
         let Some(slot) = self.state.lookup_write(self.db, key) else { return Ok(None) };
-        if self.state.dbs.entry(self.db, slot).kind() != kind {
+        if self.state.dbs[self.db].entry(slot).kind() != kind {
             return Err(WRONG_TYPE);
         }
         Ok(Some(slot))

@@ -29,6 +29,12 @@ impl CmdError {
     }
 }
 
+impl From<crate::types::WrongType> for CmdError {
+    fn from(_: crate::types::WrongType) -> Self {
+        WRONG_TYPE
+    }
+}
+
 pub const WRONG_TYPE: CmdError =
     CmdError::new("WRONGTYPE Operation against a key holding the wrong kind of value");
 pub const SYNTAX: CmdError = CmdError::new("ERR syntax error");

@@ -128,6 +128,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         client_cursor: 0,
         cpu_mark: (0, 0),
         more_to_expire: false,
+        next_expire_us: 0,
         shutdown: ShutdownState::default(),
         exit: None,
     };

@@ -11,6 +11,8 @@ const CLIENTS_MIN: usize = 5;
 /// With `dynamic-hz`, one cron is to look at no more clients than this: `hz` rises instead.
 const CLIENTS_PER_CALL: usize = 200;
 const HZ_MAX: u32 = 500;
+/// Steps towards a table's right size in one cron: writes do most of them.
+const IDLE_RESIZE_STEPS: usize = 64;
 
 /// Where a shutdown stands.
 #[derive(Debug, Default)]
@@ -43,15 +45,11 @@ impl Server {
             let period = (ms * u64::from(hz) / 1000).max(1);
             self.cron_loops.is_multiple_of(period)
         };
-        let (sample, second) = (every(100), every(1000));
-        if sample {
+        if every(100) {
             self.sample();
         }
         self.clients_cron(hz as usize);
-        self.state.dbs.idle_step();
-        if second {
-            self.state.clients_memory_sample();
-        }
+        self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
     }
 
     /// Counters and memory figures that INFO shows as of a moment ago.

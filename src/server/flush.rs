@@ -7,10 +7,10 @@ use std::io::{self, IoSlice};
 
 /// Pieces of one vectored write.
 const PIECES_MAX: usize = 64;
-/// Bytes of one connection'"'"'s output written in a turn: the others are to be served, too.
+/// Bytes of one connection's output written in a turn: the others are to be served, too.
 const TURN_BYTES_MAX: usize = 1024 * 1024;
 
-/// What became of a connection'"'"'s output.
+/// What became of a connection's output.
 enum Wrote {
     All,
     Some,
@@ -34,7 +34,7 @@ impl Server {
         for slot in list.drain(..) {
             self.flush(slot);
         }
-        // The list'"'"'s buffer is used again; connections that became writable meanwhile are kept.
+        // The list's buffer is used again; connections that became writable meanwhile are kept.
         list.append(&mut self.unwritten);
         self.unwritten = list;
     }
@@ -121,7 +121,7 @@ impl Server {
     }
 }
 
-/// Writes until all is out, the socket is full, or the turn'"'"'s share is spent.
+/// Writes until all is out, the socket is full, or the turn's share is spent.
 fn write_out(conn: &mut Conn) -> Wrote {
     let mut share = TURN_BYTES_MAX;
     loop {

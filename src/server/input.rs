@@ -3,12 +3,13 @@
 //! Bytes are read into one large buffer that all connections share; requests are parsed in place,
 //! up to 64 at a time, and the memory their keys live in is fetched for the whole batch before the
 //! first one runs, so that a large keyspace costs one overlapped cache miss instead of three in a
-//! row. What is left of an unfinished request moves to the connection; so does what the turn'"'"'s
+//! row. What is left of an unfinished request moves to the connection; so does what the turn's
 //! budget leaves unrun.
 use super::conn::{Conn, Input};
 use super::turn::Server;
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::Row;
+use crate::keyspace::databases::BATCH_MAX;
 use crate::resp::reply::Writer;
 use crate::resp::request::{Argv, Limits, Resume, Span, Step, parse};
 use crate::state::client::{ReplyMode, client_flag};
@@ -17,15 +18,15 @@ use std::io;
 /// The shared read buffer: as much as one connection gets done in a turn.
 pub const READ_BYTES: usize = 64 * 1024;
 /// Unfinished requests below this are copied in front of the next read; larger ones are read on in
-/// the connection'"'"'s own buffer.
+/// the connection's own buffer.
 const OWN_BUFFER_MIN: usize = 16 * 1024;
 /// Requests parsed, and keys prefetched, before the first one runs.
 const BATCH: usize = 64;
 
 /// A parsed request: where its spans are, where it ends.
 #[derive(Clone, Copy)]
-struct Parsed<'"'"'t> {
-    row: Option<&'"'"'t Row>,
+struct Parsed<'t> {
+    row: Option<&'t Row>,
     first: u32,
     argc: u32,
     /// Offset behind its last byte.
@@ -39,12 +40,12 @@ pub struct Scratch {
     pub spans: Vec<Span>,
 }
 
-/// How running a connection'"'"'s bytes ended.
+/// How running a connection's bytes ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// All complete requests have run.
     Dry,
-    /// The turn'"'"'s budget is spent; there is more to run.
+    /// The turn's budget is spent; there is more to run.
     Budget,
     /// The client waits (blocked, paused): its input waits with it.
     Waiting,
@@ -119,21 +120,24 @@ impl Server {
         let mut pos = 0;
         let mut used = 0;
         let mut end = End::Dry;
-        '"'"'bytes: while pos < buf.len() {
+        'bytes: while pos < buf.len() {
             spans.clear();
             let mut batch = [Parsed { row: None, first: 0, argc: 0, end: 0 }; BATCH];
-            let mut n = 0;
+            let (mut n, mut keys) = (0, 0);
             let mut broken = None;
-            while n < BATCH && pos < buf.len() {
+            while n < BATCH && keys < BATCH_MAX && pos < buf.len() {
                 let first = spans.len();
                 match parse(buf, &mut pos, resume, &limits, &mut spans) {
                     Step::Request => {
                         let name = spans[first];
                         let name = &buf[name.at as usize..][..name.len as usize];
+                        let row = self.table.find(name);
+                        let argc = spans.len() - first;
+                        keys += row.map_or(0, |row| key_range(row, argc).len());
                         batch[n] = Parsed {
-                            row: self.table.find(name),
+                            row,
                             first: first as u32,
-                            argc: (spans.len() - first) as u32,
+                            argc: argc as u32,
                             end: pos as u32,
                         };
                         n += 1;
@@ -155,7 +159,7 @@ impl Server {
                     }
                 }
             }
-            if n > 1 {
+            if keys > 1 {
                 prefetch(&mut self.state, slot, &batch[..n], buf, &spans);
             }
             for parsed in &batch[..n] {
@@ -166,8 +170,8 @@ impl Server {
                     process(&mut self.state, &self.table, parsed.row, argv, &mut out, me);
                 if flow == Flow::Postponed {
                     end = End::Waiting;
-                    self.state.dbs.clear_hints();
-                    break '"'"'bytes;
+                    self.state.dbs.end_batch();
+                    break 'bytes;
                 }
                 used = parsed.end as usize;
                 let client = self.state.clients.me(me);
@@ -183,22 +187,22 @@ impl Server {
                     let flags = self.state.clients.me(me).flags;
                     if flags & (client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY) != 0 {
                         end = End::Closing;
-                        self.state.dbs.clear_hints();
-                        break '"'"'bytes;
+                        self.state.dbs.end_batch();
+                        break 'bytes;
                     }
                 }
                 if flow == Flow::Blocked {
                     end = End::Waiting;
-                    self.state.dbs.clear_hints();
-                    break '"'"'bytes;
+                    self.state.dbs.end_batch();
+                    break 'bytes;
                 }
                 if self.state.stats.tick > self.budget_end && used < buf.len() {
                     end = End::Budget;
-                    self.state.dbs.clear_hints();
-                    break '"'"'bytes;
+                    self.state.dbs.end_batch();
+                    break 'bytes;
                 }
             }
-            self.state.dbs.clear_hints();
+            self.state.dbs.end_batch();
             if let Some(error) = broken {
                 let mut text = b"ERR ".to_vec();
                 text.extend_from_slice(&error.text());
@@ -230,7 +234,7 @@ impl Server {
         (end, used)
     }
 
-    /// Keeps what is left of a connection'"'"'s bytes, and says whether it is to run again.
+    /// Keeps what is left of a connection's bytes, and says whether it is to run again.
     #[allow(clippy::too_many_arguments)]
     fn keep_rest(
         &mut self,
@@ -303,7 +307,7 @@ impl Server {
     }
 
     /// Protocol limits of this client.
-    fn limits(&self, slot: usize) -> Limits {
+    fn limits(&mut self, slot: usize) -> Limits {
         let authenticated = self.authenticated(slot);
         Limits {
             bulk_len_max: self.state.config.proto_max_bulk_len,
@@ -326,7 +330,7 @@ fn read_some(conn: &mut Conn, buf: &mut [u8]) -> usize {
             0
         }
         Ok(n) => {
-            // With the peer'"'"'s end seen, read on to the zero: no further event would tell of it.
+            // With the peer's end seen, read on to the zero: no further event would tell of it.
             conn.readable = n == buf.len() || conn.read_closed;
             n
         }
@@ -343,12 +347,25 @@ fn read_some(conn: &mut Conn, buf: &mut [u8]) -> usize {
     }
 }
 
-/// Hashes the keys of a batch and fetches, in three overlapped passes, the buckets, the entries and
-/// the chained rests they live in.
+/// The positions of a request's keys in its arguments, by its row.
+#[inline]
+fn key_range(row: &Row, argc: usize) -> std::iter::StepBy<std::ops::Range<usize>> {
+    let cmd = row.cmd;
+    let first = cmd.first_key as usize;
+    let end = if cmd.last_key >= 0 {
+        (cmd.last_key as usize + 1).min(argc)
+    } else {
+        (argc + 1).saturating_sub(cmd.last_key.unsigned_abs() as usize)
+    };
+    let end = if first == 0 { 0 } else { end };
+    (first..end.max(first)).step_by((cmd.key_step as usize).max(1))
+}
+
+/// Hashes the keys of a batch and fetches, in overlapped passes, the memory they live in.
 fn prefetch(
     state: &mut crate::state::State,
     slot: usize,
-    batch: &[Parsed<'"'"'_>],
+    batch: &[Parsed<'_>],
     buf: &[u8],
     spans: &[Span],
 ) {
@@ -357,32 +374,15 @@ fn prefetch(
     if client.multi.is_some() {
         return;
     }
-    for parsed in batch {
-        let Some(row) = parsed.row else { continue };
-        let cmd = row.cmd;
-        let argc = parsed.argc as i32;
-        if cmd.first_key <= 0 || i32::from(cmd.first_key) >= argc {
-            continue;
-        }
-        let last = if cmd.last_key >= 0 {
-            i32::from(cmd.last_key).min(argc - 1)
-        } else {
-            argc + i32::from(cmd.last_key)
-        };
-        let mut at = i32::from(cmd.first_key);
-        while at <= last {
-            let span = spans[parsed.first as usize + at as usize];
-            let key = &buf[span.at as usize..][..span.len as usize];
-            if !state.dbs.hint(key) {
-                break;
-            }
-            at += i32::from(cmd.key_step).max(1);
-        }
-    }
-    state.dbs.prefetch_hints(db);
+    let keys = batch.iter().flat_map(|parsed| {
+        let spans = &spans[parsed.first as usize..][..parsed.argc as usize];
+        let range = parsed.row.map_or((0..0).step_by(1), |row| key_range(row, spans.len()));
+        range.map(move |at| (db, &buf[spans[at].at as usize..][..spans[at].len as usize]))
+    });
+    state.dbs.prefetch(keys);
 }
 
-/// Appends what other clients'"'"' commands sent to clients: behind the running command'"'"'s reply.
+/// Appends what other clients' commands sent to clients: behind the running command's reply.
 pub(super) fn deliver(
     state: &mut crate::state::State,
     conns: &mut [Option<Conn>],

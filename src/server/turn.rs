@@ -3,7 +3,7 @@
 //! Order of a turn: poll; accept; run ready connections under a budget; serve what other clients
 //! wait for; expire under a budget; cron if due; write replies, once for each connection; close what
 //! is to be closed. The poll is edge-triggered: whatever was not taken to its end is on one of this
-//! loop'"'"'s own lists (`ready`, `unwritten`), since no second event tells of it.
+//! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
 use super::conn::{Conn, Pool, Stream};
 use super::input::{READ_BYTES, Scratch};
 use super::jobs::Jobs;
@@ -31,7 +31,9 @@ pub const TOKEN_LISTENERS: usize = usize::MAX - 1024;
 const REQUESTS_US: u64 = 400;
 /// Time for expiring keys in a turn, microseconds.
 const EXPIRE_US: u64 = 300;
-/// A turn longer than this is looked at by the thread'"'"'s own CPU clock.
+/// Due keys are looked for this often, microseconds.
+const EXPIRE_EVERY_US: u64 = 10_000;
+/// A turn longer than this is looked at by the thread's own CPU clock.
 const LONG_TURN_US: u64 = 500;
 /// Connections accepted in a turn from one listener.
 const ACCEPTS_MAX: usize = 64;
@@ -66,6 +68,7 @@ pub struct Server {
     pub(super) client_cursor: usize,
     pub(super) cpu_mark: (u64, u64),
     pub(super) more_to_expire: bool,
+    pub(super) next_expire_us: u64,
     pub(super) shutdown: super::cron::ShutdownState,
     /// The exit code, once the loop is to end.
     pub(super) exit: Option<i32>,
@@ -108,11 +111,8 @@ impl Server {
         if let Some(ms) = self.state.blocked.next_deadline_ms() {
             until = until.min(ms * 1000 + 999);
         }
-        if self.state.debug.active_expire
-            && let Some(due_ms) = self.state.dbs.next_due_ms()
-        {
-            let wait_ms = (due_ms - self.state.clock.unix_ms).max(0) as u64;
-            until = until.min(self.state.clock.mono_us + wait_ms * 1000);
+        if self.state.debug.active_expire && self.state.dbs.has_deadlines() {
+            until = until.min(self.next_expire_us);
         }
         if self.state.pause.until_ms > 0 {
             let wait_ms = (self.state.pause.until_ms - self.state.clock.unix_ms).max(0) as u64;
@@ -143,7 +143,8 @@ impl Server {
         self.end_pause();
 
         let mut phase_us = 0;
-        if self.state.debug.active_expire && self.state.dbs.next_due_ms().is_some() {
+        if self.state.debug.active_expire && started_us >= self.next_expire_us {
+            self.next_expire_us = started_us + EXPIRE_EVERY_US;
             let before = ticks();
             self.expire_due();
             phase_us = self.state.stats.ticks_to_us(ticks() - before);
@@ -171,9 +172,9 @@ impl Server {
         }
     }
 
-    /// A turn was long by the clock on the wall: how much of it was this thread'"'"'s own?
+    /// A turn was long by the clock on the wall: how much of it was this thread's own?
     #[cold]
-    fn long_turn(&mut self, wall_us: u64, cause: &'"'"'static str) {
+    fn long_turn(&mut self, wall_us: u64, cause: &'static str) {
         let cpu = thread_cpu_us();
         let own_us = (cpu - self.cpu_mark.1).min(wall_us);
         self.cpu_mark = (mono_us(), cpu);
@@ -221,7 +222,7 @@ impl Server {
         }
     }
 
-    /// Runs ready connections, each at most once, while the turn'"'"'s time lasts.
+    /// Runs ready connections, each at most once, while the turn's time lasts.
     fn run_ready(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(slot) = self.ready.pop_front() else { break };
@@ -288,14 +289,15 @@ impl Server {
         let end = ticks() + self.state.stats.us_to_ticks(EXPIRE_US);
         self.more_to_expire = false;
         loop {
-            if self.state.expire_some(64) == 0 {
-                return;
-            }
+            let more = self.state.expire_some(64);
             if self.state.unit_work() {
                 unit::finish(&mut self.state, &self.table);
             }
-            if ticks() > end {
-                self.more_to_expire = true;
+            if !more || ticks() > end {
+                self.more_to_expire = more;
+                if more {
+                    self.next_expire_us = 0;
+                }
                 return;
             }
         }
@@ -466,12 +468,12 @@ fn keep_alive(tcp: &mio::net::TcpStream, seconds: u32) {
 const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is \
 enabled and no password is set for the default user. In this mode connections are only accepted \
 from the loopback interface. If you want to connect from external computers to Redis you may adopt \
-one of the following solutions: 1) Just disable protected mode sending the command '"'"'CONFIG SET \
-protected-mode no'"'"' from the loopback interface by connecting to Redis from the same host the \
+one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET \
+protected-mode no' from the loopback interface by connecting to Redis from the same host the \
 server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. \
 Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the \
 protected mode by editing the Redis configuration file, and setting the protected mode option to \
-'"'"'no'"'"', and then restarting the server. 3) If you started the server manually just for testing, \
-restart it with the '"'"'--protected-mode no'"'"' option. 4) Set up an authentication password for the \
+'no', and then restarting the server. 3) If you started the server manually just for testing, \
+restart it with the '--protected-mode no' option. 4) Set up an authentication password for the \
 default user. NOTE: You only need to do one of the above things in order for the server to start \
 accepting connections from the outside.\r\n";

@@ -133,7 +133,7 @@ impl State {
                 if !self.child_alive {
                     self.touch(db, slot);
                 }
-                Some(self.dbs.entry(db, slot))
+                Some(self.dbs[db].entry(slot))
             }
             None => {
                 self.missed(db, key);
@@ -146,7 +146,7 @@ impl State {
     #[inline]
     pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
         let slot = self.find_live(db, key)?;
-        Some(self.dbs.entry(db, slot))
+        Some(self.dbs[db].entry(slot))
     }
 
     /// The key's slot for writing: a dead key is removed and absent.
@@ -163,10 +163,7 @@ impl State {
     #[inline]
     pub fn find_live(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         let slot = self.dbs.find(db, key)?;
-        let entry = self.dbs.entry(db, slot);
-        if let Some(at) = entry.expire_at()
-            && at <= self.clock.unix_ms
-        {
+        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) {
             self.expire(db, key, slot);
             return None;
         }
@@ -175,16 +172,13 @@ impl State {
 
     #[inline]
     fn touch(&mut self, db: usize, slot: Slot) {
-        // Written only when it differs: most accesses fall into the same second.
-        if self.dbs.entry(db, slot).clock() != self.lru_clock {
-            self.dbs.set_clock(db, slot, self.lru_clock);
-        }
+        self.dbs[db].set_clock(slot, self.lru_clock);
     }
 
     /// Removes a key whose deadline has passed.
     #[cold]
     fn expire(&mut self, db: usize, key: &[u8], slot: Slot) {
-        let gone = self.dbs.remove(db, slot);
+        let gone = self.dbs[db].remove(slot);
         self.discard(gone, self.config.lazyfree_lazy_expire);
         self.note_expired(db, key);
     }

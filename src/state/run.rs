@@ -118,7 +118,7 @@ impl Garbage {
     #[inline]
     pub fn entry(&mut self, entry: Entry, lazy: bool) {
         let limit = if lazy { LAZY_EFFORT_MIN } else { 16 * LAZY_EFFORT_MIN };
-        if entry.free_effort() > limit {
+        if entry.view().free_effort() > limit {
             self.later(Box::new(entry));
         }
     }

@@ -46,19 +46,18 @@ impl State {
         self.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES | gate::LOADING) == 0
     }
 
-    /// Removes up to `max` keys whose deadline has passed; how many there were.
-    pub fn expire_some(&mut self, max: usize) -> usize {
+    /// Removes up to `max` keys whose deadline has passed; true when more may be due.
+    pub fn expire_some(&mut self, max: usize) -> bool {
         if !self.may_expire() {
-            return 0;
+            return false;
         }
         let mut gone = std::mem::take(&mut self.due);
-        self.dbs.take_due(self.clock.unix_ms, max, &mut gone);
-        let n = gone.len();
+        let done = self.dbs.expire_cycle(self.clock.unix_ms, max, |db, entry| gone.push((db, entry)));
         for (db, entry) in gone.drain(..) {
             self.note_expired(db, entry.view().key());
             self.discard(entry, self.config.lazyfree_lazy_expire);
         }
         self.due = gone;
-        n
+        done.more
     }
 }
