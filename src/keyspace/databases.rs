@@ -90,6 +90,11 @@ impl Databases {
         self.list.iter().map(Db::len).sum()
     }
 
+    /// Does any key have a deadline?
+    pub fn has_deadlines(&self) -> bool {
+        self.list.iter().any(|db| db.expires() > 0)
+    }
+
     /// Bytes of all tables and of all expiry indexes.
     pub fn overhead_bytes(&self) -> (usize, usize) {
         self.list
