@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod ds;
+pub mod keyspace;
 pub mod resp;
 pub mod state;
 pub mod types;
