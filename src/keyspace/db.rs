@@ -7,10 +7,10 @@
 use crate::base::hash::{HashKey, siphash13};
 use crate::base::rng::Rng;
 use crate::ds::table::{self, Hasher64, Slot, Table, TableStats};
-use crate::ds::wheel::Wheel;
 use crate::types::{Stored, WrongType};
 
 use super::entry::{Entry, EntryRef, Left};
+use super::expire::Index;
 use super::layout::{NewValue, Ttl};
 
 /// The hash of all names clients choose: keyed, so that nobody can aim at a bucket.
@@ -33,7 +33,8 @@ const ROOM_BYTES_MAX: usize = 16 << 10;
 /// One database.
 pub struct Db {
     pub(super) entries: Entries,
-    pub(super) wheel: Wheel,
+    /// Absent until a key gets a deadline.
+    pub(super) index: Option<Box<Index>>,
     /// Keys with a deadline.
     expires: usize,
     /// The sum of their deadlines, exact: the average TTL follows from it without sampling.
@@ -48,7 +49,7 @@ impl Db {
     pub const fn new(hasher: KeyHasher) -> Db {
         Db {
             entries: Table::new(hasher),
-            wheel: Wheel::new(),
+            index: None,
             expires: 0,
             deadlines: 0,
             room: Vec::new(),
@@ -121,7 +122,8 @@ impl Db {
 
     /// Bytes of the table and of the expiry index.
     pub fn overhead_bytes(&self) -> (usize, usize) {
-        (self.entries.mem_bytes(), self.wheel.bytes())
+        let index = self.index.as_ref().map_or(0, |index| index.bytes());
+        (self.entries.mem_bytes(), index)
     }
 
     /// The table's shape, for DEBUG HTSTATS. Walks all buckets.
@@ -145,10 +147,14 @@ impl Db {
     }
 
     /// The same for an entry that was built before, or taken out of another database.
-    pub fn insert_entry(&mut self, hash: u64, entry: Entry) -> Slot {
-        if let Some(at_ms) = entry.view().expire_at() {
-            self.count_deadline(None, Some(at_ms));
-            self.register(hash, at_ms);
+    pub fn insert_entry(&mut self, hash: u64, mut entry: Entry) -> Slot {
+        match entry.view().expire_at() {
+            Some(at_ms) => {
+                self.count_deadline(None, Some(at_ms));
+                self.register(hash, at_ms);
+            }
+            // What it says is true of the index it comes from, not of ours.
+            None => entry.forget_bound(),
         }
         self.entries.insert_new(hash, entry)
     }
@@ -212,11 +218,6 @@ impl Db {
         if unregistered {
             self.register(self.hash(self.entry(slot).key()), at_ms);
         }
-    }
-
-    /// A key dies in the first millisecond after its deadline.
-    pub(super) fn register(&mut self, hash: u64, at_ms: i64) {
-        self.wheel.register(hash, at_ms.saturating_add(1));
     }
 
     #[inline]
@@ -361,11 +362,11 @@ impl Db {
     pub fn detach(&mut self) -> Detached {
         let fresh = Table::new(self.entries.hasher());
         let entries = std::mem::replace(&mut self.entries, fresh);
-        let wheel = std::mem::replace(&mut self.wheel, Wheel::new());
+        let index = self.index.take();
         (self.expires, self.deadlines, self.room) = (0, 0, Vec::new());
         Detached {
             entries,
-            _wheel: wheel,
+            _index: index,
         }
     }
 }
@@ -373,7 +374,7 @@ impl Db {
 /// What a flushed database held. It can go to another thread; dropping it frees all at once.
 pub struct Detached {
     entries: Entries,
-    _wheel: Wheel,
+    _index: Option<Box<Index>>,
 }
 
 impl Detached {
