@@ -3,12 +3,19 @@ use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag}
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{self, wrong_arity};
 use crate::exec::registry::Family;
-use flag::{ALLOW_BUSY, FAST, LOADING, NOSCRIPT, NO_AUTH, STALE, SUBSCRIBED_OK, UNQUEUED};
+use flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, SUBSCRIBED_OK, UNQUEUED};
 
 const COMMANDS: &[Command] = &[
     cmd("ping", -1, FAST | SUBSCRIBED_OK, acl::NONE, NO_KEYS, ping),
     cmd("echo", 2, FAST | LOADING | STALE, acl::NONE, NO_KEYS, echo),
-    cmd("select", 2, LOADING | STALE | FAST, acl::NONE, NO_KEYS, select),
+    cmd(
+        "select",
+        2,
+        LOADING | STALE | FAST,
+        acl::NONE,
+        NO_KEYS,
+        select,
+    ),
     cmd(
         "quit",
         -1,
@@ -20,8 +27,11 @@ const COMMANDS: &[Command] = &[
 ];
 
 /// Connections.
-pub static FAMILY: Family =
-    Family { group: "connection", acl: acl::CONNECTION, commands: COMMANDS };
+pub static FAMILY: Family = Family {
+    group: "connection",
+    acl: acl::CONNECTION,
+    commands: COMMANDS,
+};
 
 fn ping(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.argc() > 2 {
@@ -45,7 +55,9 @@ fn echo(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn select(ctx: &mut Ctx<'_>) -> CmdResult {
     let n = crate::base::num::parse_i64(ctx.arg(1)).ok_or(error::NOT_INTEGER)?;
-    let db = usize::try_from(n).ok().filter(|db| *db < ctx.state.dbs.count());
+    let db = usize::try_from(n)
+        .ok()
+        .filter(|db| *db < ctx.state.dbs.count());
     let db = db.ok_or(error::DB_OUT_OF_RANGE)?;
     ctx.db = db;
     ctx.client().db = db as u32;

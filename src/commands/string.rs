@@ -1,12 +1,12 @@
 //! Strings: SET with its options, reading, counting.
+use crate::base::num::{fmt_i64, parse_i64};
 use crate::exec::command::{
-    Command, CmdResult, KEY1_OW, KEY1_RO, KEY1_RW_ACCESS, KEYS_RO, KeySpec, Outcome, acl, cmd,
+    CmdResult, Command, KEY1_OW, KEY1_RO, KEY1_RW_ACCESS, KEYS_RO, KeySpec, Outcome, acl, cmd,
     flag, key_flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{self, CmdError, OVERFLOW, SYNTAX, invalid_expire};
 use crate::exec::registry::Family;
-use crate::base::num::{fmt_i64, parse_i64};
 use crate::keyspace::{NewValue, Ttl};
 use crate::state::notify::Event;
 use crate::types::Kind;
@@ -27,12 +27,30 @@ const COMMANDS: &[Command] = &[
     cmd("set", -3, WRITE | DENYOOM, acl::NONE, SET_KEYS, set),
     cmd("mget", -2, READONLY | FAST, acl::NONE, KEYS_RO, mget),
     cmd("mset", -3, WRITE | DENYOOM, acl::NONE, MSET_KEYS, mset),
-    cmd("incr", 2, WRITE | DENYOOM | FAST, acl::NONE, KEY1_RW_ACCESS, incr),
-    cmd("setnx", 3, WRITE | DENYOOM | FAST, acl::NONE, KEY1_OW, setnx),
+    cmd(
+        "incr",
+        2,
+        WRITE | DENYOOM | FAST,
+        acl::NONE,
+        KEY1_RW_ACCESS,
+        incr,
+    ),
+    cmd(
+        "setnx",
+        3,
+        WRITE | DENYOOM | FAST,
+        acl::NONE,
+        KEY1_OW,
+        setnx,
+    ),
 ];
 
 /// Strings.
-pub static FAMILY: Family = Family { group: "string", acl: acl::STRING, commands: COMMANDS };
+pub static FAMILY: Family = Family {
+    group: "string",
+    acl: acl::STRING,
+    commands: COMMANDS,
+};
 
 /// Values from this size on are replied by reference, unless a snapshot child lives.
 const BY_REFERENCE_MIN: usize = 16 * 1024;
@@ -58,7 +76,9 @@ fn reply_string(ctx: &mut Ctx<'_>, key: &[u8]) -> CmdResult {
 /// would have its page copied by the reference count, so while one lives the bytes are copied.
 #[cold]
 fn reply_large(ctx: &mut Ctx<'_>, key: &[u8]) {
-    let Some(slot) = ctx.state.dbs.find(ctx.db, key) else { return };
+    let Some(slot) = ctx.state.dbs.find(ctx.db, key) else {
+        return;
+    };
     if !ctx.state.child_alive
         && let Some(bytes) = ctx.state.dbs[ctx.db].share_string(slot)
     {
@@ -80,8 +100,14 @@ fn store(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
     match ctx.state.lookup_write(db, key) {
         Some(slot) => ctx.state.dbs[db].set(slot, NewValue::string(value), ttl),
         None => {
-            let expire_at = if let Ttl::At(at) = ttl { Some(at) } else { None };
-            ctx.state.dbs.insert(db, key, NewValue::string(value), expire_at);
+            let expire_at = if let Ttl::At(at) = ttl {
+                Some(at)
+            } else {
+                None
+            };
+            ctx.state
+                .dbs
+                .insert(db, key, NewValue::string(value), expire_at);
             ctx.state.notify(db, key, Event::NEW);
         }
     }
@@ -128,16 +154,29 @@ fn deadline(
     if n <= 0 {
         return Err(invalid());
     }
-    let ms = if unit == Unit::Seconds { n.checked_mul(1000).ok_or_else(invalid)? } else { n };
-    if absolute { Ok(ms) } else { ms.checked_add(ctx.state.clock.unix_ms).ok_or_else(invalid) }
+    let ms = if unit == Unit::Seconds {
+        n.checked_mul(1000).ok_or_else(invalid)?
+    } else {
+        n
+    };
+    if absolute {
+        Ok(ms)
+    } else {
+        ms.checked_add(ctx.state.clock.unix_ms).ok_or_else(invalid)
+    }
 }
 
 impl<'a> SetOptions<'a> {
     /// Parses what stands behind SET's key and value.
     #[inline]
     fn parse(ctx: &Ctx<'a>) -> Result<Self, CmdError> {
-        let mut options =
-            Self { when: When::Always, get: false, keep_ttl: false, expire_at: None, rewrite: false };
+        let mut options = Self {
+            when: When::Always,
+            get: false,
+            keep_ttl: false,
+            expire_at: None,
+            rewrite: false,
+        };
         let argv = ctx.argv;
         if argv.len() == 3 {
             return Ok(options);
@@ -218,12 +257,7 @@ fn set_now(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], options: &SetOptions<'_>
 }
 
 /// SET with NX, XX, IFEQ or GET: the old value decides or is the reply.
-fn set_checked(
-    ctx: &mut Ctx<'_>,
-    key: &[u8],
-    value: &[u8],
-    options: &SetOptions<'_>,
-) -> CmdResult {
+fn set_checked(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], options: &SetOptions<'_>) -> CmdResult {
     if options.get {
         reply_string(ctx, key)?;
     }
@@ -292,7 +326,10 @@ fn increment(ctx: &mut Ctx<'_>, key: &[u8], by: i64) -> CmdResult {
         return ctx.int(by);
     };
     let old = ctx.state.dbs[db].entry(slot).string()?.as_int();
-    let sum = old.ok_or(error::NOT_INTEGER)?.checked_add(by).ok_or(OVERFLOW)?;
+    let sum = old
+        .ok_or(error::NOT_INTEGER)?
+        .checked_add(by)
+        .ok_or(OVERFLOW)?;
     ctx.state.dbs[db].set_int(slot, sum);
     ctx.modified(key, Event::INCRBY, 1);
     ctx.int(sum)

@@ -70,7 +70,9 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> Option<CmdError> {
         ));
     }
     if concerned & gate::FEW_REPLICAS != 0 {
-        return Some(CmdError::new("NOREPLICAS Not enough good replicas to write."));
+        return Some(CmdError::new(
+            "NOREPLICAS Not enough good replicas to write.",
+        ));
     }
     if concerned & gate::READ_ONLY != 0 {
         return Some(error::READ_ONLY);
@@ -103,10 +105,11 @@ fn queued_denyoom(ctx: &mut Ctx<'_>, row: &Row) -> bool {
     let is_exec = row.cmd.is(flag::SKIP_SLOWLOG);
     let client = ctx.client();
     is_exec
-        && client
-            .multi
-            .as_ref()
-            .is_some_and(|m| m.queue.iter().any(|(id, _)| table.row(*id).cmd.is(flag::DENYOOM)))
+        && client.multi.as_ref().is_some_and(|m| {
+            m.queue
+                .iter()
+                .any(|(id, _)| table.row(*id).cmd.is(flag::DENYOOM))
+        })
 }
 
 /// CLIENT PAUSE: does this request wait?

@@ -55,7 +55,11 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
 fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
     let micros = ctx.state.stats.ticks_to_us(spent);
     if ctx.mode == Mode::Client || ctx.mode == Mode::Transaction {
-        let event = if row.cmd.is(flag::FAST) { "fast-command" } else { "command" };
+        let event = if row.cmd.is(flag::FAST) {
+            "fast-command"
+        } else {
+            "command"
+        };
         let now_s = ctx.state.clock.unix_ms / 1000;
         ctx.state.latency.add(event, now_s, micros / 1000);
     }

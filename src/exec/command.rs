@@ -164,7 +164,11 @@ pub enum Find {
     /// > 1: only the first 1/limit of the remaining arguments.
     Range { last: i32, step: i32, limit: i32 },
     /// A count at `at`, the first key at `first` (both relative to the beginning).
-    KeyNum { at: usize, first: usize, step: usize },
+    KeyNum {
+        at: usize,
+        first: usize,
+        step: usize,
+    },
     /// Only the key finder knows.
     Unknown,
 }
@@ -185,7 +189,11 @@ impl KeySpec {
         Self {
             flags,
             begin: Begin::Index(first),
-            find: Find::Range { last: relative, step, limit: 0 },
+            find: Find::Range {
+                last: relative,
+                step,
+                limit: 0,
+            },
         }
     }
 
@@ -194,7 +202,11 @@ impl KeySpec {
         Self {
             flags,
             begin: Begin::Index(at),
-            find: Find::KeyNum { at: 0, first: 1, step: 1 },
+            find: Find::KeyNum {
+                at: 0,
+                first: 1,
+                step: 1,
+            },
         }
     }
 }
@@ -271,7 +283,11 @@ pub const fn cmd(
     {
         assert!((first as i32) < arity.abs(), "the first key is an argument");
         first_key = first as i16;
-        last_key = if last >= 0 { last as i16 + first as i16 } else { last as i16 };
+        last_key = if last >= 0 {
+            last as i16 + first as i16
+        } else {
+            last as i16
+        };
         key_step = step as i16;
     }
     Command {
@@ -319,7 +335,11 @@ impl Command {
     /// Is `argc` (the name included) a number of arguments it takes?
     #[inline]
     pub const fn takes(&self, argc: usize) -> bool {
-        if self.arity > 0 { argc == self.arity as usize } else { argc >= (-self.arity) as usize }
+        if self.arity > 0 {
+            argc == self.arity as usize
+        } else {
+            argc >= (-self.arity) as usize
+        }
     }
 }
 

@@ -87,7 +87,9 @@ impl<'a> Ctx<'a> {
     /// The same, refusing another type.
     #[inline]
     pub fn write_kind(&mut self, key: &[u8], kind: Kind) -> Result<Option<Slot>, CmdError> {
-        let Some(slot) = self.state.lookup_write(self.db, key) else { return Ok(None) };
+        let Some(slot) = self.state.lookup_write(self.db, key) else {
+            return Ok(None);
+        };
         if self.state.dbs[self.db].entry(slot).kind() != kind {
             return Err(WRONG_TYPE);
         }
@@ -126,7 +128,10 @@ impl<'a> Ctx<'a> {
 
     /// Answers the lines of a HELP subcommand: usage, then `lines`, then HELP's own.
     pub fn help(&mut self, lines: &[&str]) -> CmdResult {
-        let name = self.table.name(self.table.row(self.id).parent).to_uppercase();
+        let name = self
+            .table
+            .name(self.table.row(self.id).parent)
+            .to_uppercase();
         self.out.array(lines.len() + 3);
         self.out.simple(&format!(
             "{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"

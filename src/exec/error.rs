@@ -43,8 +43,7 @@ pub const NOT_FLOAT: CmdError = CmdError::new("ERR value is not a valid float");
 pub const NO_SUCH_KEY: CmdError = CmdError::new("ERR no such key");
 pub const OUT_OF_RANGE: CmdError = CmdError::new("ERR index out of range");
 pub const SAME_OBJECT: CmdError = CmdError::new("ERR source and destination objects are the same");
-pub const NOT_POSITIVE: CmdError =
-    CmdError::new("ERR value is out of range, must be positive");
+pub const NOT_POSITIVE: CmdError = CmdError::new("ERR value is out of range, must be positive");
 pub const DB_OUT_OF_RANGE: CmdError = CmdError::new("ERR DB index is out of range");
 pub const STRING_TOO_LONG: CmdError =
     CmdError::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
@@ -53,10 +52,8 @@ pub const NAN_OR_INF: CmdError = CmdError::new("ERR increment would produce NaN 
 pub const NO_AUTH: CmdError = CmdError::new("NOAUTH Authentication required.");
 pub const WRONG_PASS: CmdError =
     CmdError::new("WRONGPASS invalid username-password pair or user is disabled.");
-pub const OOM: CmdError =
-    CmdError::new("OOM command not allowed when used memory > 'maxmemory'.");
-pub const LOADING: CmdError =
-    CmdError::new("LOADING Redis is loading the dataset in memory");
+pub const OOM: CmdError = CmdError::new("OOM command not allowed when used memory > 'maxmemory'.");
+pub const LOADING: CmdError = CmdError::new("LOADING Redis is loading the dataset in memory");
 pub const BUSY: CmdError = CmdError::new(
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
 );
@@ -68,7 +65,9 @@ pub const MASTER_DOWN: CmdError = CmdError::new(
 
 /// `ERR wrong number of arguments for 'name' command`; subcommands show as `config|get`.
 pub fn wrong_arity(full_name: &str) -> CmdError {
-    CmdError::owned(format!("ERR wrong number of arguments for '{full_name}' command"))
+    CmdError::owned(format!(
+        "ERR wrong number of arguments for '{full_name}' command"
+    ))
 }
 
 /// `ERR invalid expire time in 'name' command`.

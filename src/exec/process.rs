@@ -37,8 +37,16 @@ pub fn process<'a>(
     let (db, client_gate) = (client.db as usize, client.gate);
     client.commands += 1;
     let gate = client_gate | state.gate;
-    let mut ctx =
-        Ctx { state, table, argv, out, me, db, mode: Mode::Client, id: Default::default() };
+    let mut ctx = Ctx {
+        state,
+        table,
+        argv,
+        out,
+        me,
+        db,
+        mode: Mode::Client,
+        id: Default::default(),
+    };
     let row = match row {
         Some(row) if row.cmd.takes(argv.len()) && row.cmd.subs.is_empty() => row,
         other => match resolve(&mut ctx, other) {
@@ -62,7 +70,11 @@ pub fn process<'a>(
     if ctx.state.unit_work() {
         unit::finish(ctx.state, table);
     }
-    if outcome == Outcome::Block { Flow::Blocked } else { Flow::Continue }
+    if outcome == Outcome::Block {
+        Flow::Blocked
+    } else {
+        Flow::Continue
+    }
 }
 
 /// The slow way to a row: subcommands, and the errors of those not found.

@@ -51,7 +51,10 @@ fn fold(name: &[u8]) -> u64 {
     let (a, b) = if n >= 8 {
         (word(&name[..8]), word(&name[n - 8..]))
     } else if n >= 4 {
-        (u64::from(word4(&name[..4])), u64::from(word4(&name[n - 4..])))
+        (
+            u64::from(word4(&name[..4])),
+            u64::from(word4(&name[n - 4..])),
+        )
     } else {
         let mut a = 0u64;
         for &c in name {
@@ -111,7 +114,14 @@ impl Registry {
                 }
             }
         }
-        let mut registry = Self { rows, names, top, index: Vec::new(), multiplier: 0, shift: 0 };
+        let mut registry = Self {
+            rows,
+            names,
+            top,
+            index: Vec::new(),
+            multiplier: 0,
+            shift: 0,
+        };
         registry.build_index();
         registry
     }
@@ -124,7 +134,9 @@ impl Registry {
             .filter(|id| !self.names[id.0 as usize].is_empty())
             .map(|id| (fold(self.names[id.0 as usize].as_bytes()), id.0))
             .collect();
-        let mut bits = (named.len().max(1) * 4).next_power_of_two().trailing_zeros();
+        let mut bits = (named.len().max(1) * 4)
+            .next_power_of_two()
+            .trailing_zeros();
         let mut multiplier = 0x9E37_79B9_7F4A_7C15u64;
         loop {
             for _ in 0..20_000 {
@@ -139,7 +151,10 @@ impl Registry {
                     self.shift = 64 - bits;
                     return;
                 }
-                multiplier = multiplier.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(2) | 1;
+                multiplier = multiplier
+                    .wrapping_mul(0x5851_F42D_4C95_7F2D)
+                    .wrapping_add(2)
+                    | 1;
             }
             bits += 1;
         }
@@ -154,12 +169,18 @@ impl Registry {
             return None;
         }
         let known = self.names[id as usize].as_bytes();
-        known.eq_ignore_ascii_case(name).then(|| &self.rows[id as usize])
+        known
+            .eq_ignore_ascii_case(name)
+            .then(|| &self.rows[id as usize])
     }
 
     /// The subcommand of a container, in any case.
     pub fn find_sub(&self, parent: &Row, name: &[u8]) -> Option<&Row> {
-        let at = parent.cmd.subs.iter().position(|s| s.name.as_bytes().eq_ignore_ascii_case(name))?;
+        let at = parent
+            .cmd
+            .subs
+            .iter()
+            .position(|s| s.name.as_bytes().eq_ignore_ascii_case(name))?;
         Some(&self.rows[parent.first_sub as usize + at])
     }
 
@@ -198,7 +219,11 @@ impl Registry {
     /// The subcommands of a container.
     pub fn subs(&self, row: &Row) -> &[Row] {
         let first = row.first_sub as usize;
-        if row.parent != row.id { &[] } else { &self.rows[first..first + row.cmd.subs.len()] }
+        if row.parent != row.id {
+            &[]
+        } else {
+            &self.rows[first..first + row.cmd.subs.len()]
+        }
     }
 }
 
@@ -221,5 +246,9 @@ fn categories(cmd: &Command, family: u32) -> u32 {
     if cmd.is(flag::BLOCKING) {
         cats |= acl::BLOCKING;
     }
-    cats | if cmd.is(flag::FAST) { acl::FAST } else { acl::SLOW }
+    cats | if cmd.is(flag::FAST) {
+        acl::FAST
+    } else {
+        acl::SLOW
+    }
 }

@@ -77,8 +77,12 @@ fn emit(state: &mut State) {
 
 /// Runs a blocked client's request again.
 fn retry(state: &mut State, table: &Registry, who: ClientId) {
-    let Some(client) = state.clients.get_mut(who) else { return };
-    let Some(parked) = client.parked.take() else { return };
+    let Some(client) = state.clients.get_mut(who) else {
+        return;
+    };
+    let Some(parked) = client.parked.take() else {
+        return;
+    };
     let (resp3, db) = (client.resp3, parked.db as usize);
     let row = table.row(parked.row);
     let mut reply = Writer::new(resp3);
@@ -104,25 +108,35 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
 
 /// Unblocks a client with this reply.
 fn release(state: &mut State, who: ClientId, parked: &Parked, reply: &Writer) {
-    state.blocked.unpark(who, parked.db, &parked.keys, parked.deadline_ms);
+    state
+        .blocked
+        .unpark(who, parked.db, &parked.keys, parked.deadline_ms);
     if let Some(client) = state.clients.get_mut(who) {
         client.flags = client.flags & !client_flag::BLOCKED | client_flag::RESUME;
     }
-    let message = state.outbox.encode(|out| out.extend_from_slice(&reply.to_vec()));
+    let message = state
+        .outbox
+        .encode(|out| out.extend_from_slice(&reply.to_vec()));
     state.outbox.post(who, message);
     state.resumed.push(who);
 }
 
 /// Unblocks a client without having served it: its time is up, or CLIENT UNBLOCK.
 pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
-    let Some(client) = state.clients.get_mut(who) else { return false };
+    let Some(client) = state.clients.get_mut(who) else {
+        return false;
+    };
     let resp3 = client.resp3;
-    let Some(parked) = client.parked.take() else { return false };
+    let Some(parked) = client.parked.take() else {
+        return false;
+    };
     let mut reply = Writer::new(resp3);
     match (error, parked.on_timeout) {
         (Some(text), _) => {
             reply.error(text);
-            state.stats.count_error(text.split(' ').next().unwrap_or("ERR"));
+            state
+                .stats
+                .count_error(text.split(' ').next().unwrap_or("ERR"));
         }
         (None, TimeoutReply::Null) => reply.null(),
         (None, TimeoutReply::NullArray) => reply.null_array(),
@@ -144,7 +158,12 @@ impl Ctx<'_> {
     ///
     /// `deadline_ms` is monotonic, 0 means for ever. A request that is run again after it waited
     /// keeps its place.
-    pub fn block_on(&mut self, keys: &[&[u8]], deadline_ms: u64, on_timeout: TimeoutReply) -> Outcome {
+    pub fn block_on(
+        &mut self,
+        keys: &[&[u8]],
+        deadline_ms: u64,
+        on_timeout: TimeoutReply,
+    ) -> Outcome {
         let (me, db, row) = (self.me, self.db as u32, self.id);
         let client = self.state.clients.me(me);
         if client.has(client_flag::BLOCKED) {
@@ -154,7 +173,14 @@ impl Ctx<'_> {
         let keys: Vec<Box<[u8]>> = keys.iter().map(|k| Box::from(*k)).collect();
         self.state.blocked.park(me, db, &keys, deadline_ms);
         let argv = self.argv.to_owned();
-        let parked = Parked { row, argv, keys, db, deadline_ms, on_timeout };
+        let parked = Parked {
+            row,
+            argv,
+            keys,
+            db,
+            deadline_ms,
+            on_timeout,
+        };
         self.state.clients.me(me).parked = Some(Box::new(parked));
         Outcome::Block
     }

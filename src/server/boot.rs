@@ -33,8 +33,8 @@ pub fn notify_systemd(text: &str) {
 /// Starts the server and runs it to its end; the exit code. `config_file` is where the configuration
 /// came from.
 pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
-    let logfile = (!config.logfile.is_empty())
-        .then(|| PathBuf::from(OsStr::from_bytes(&config.logfile)));
+    let logfile =
+        (!config.logfile.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(&config.logfile)));
     logging::start(logfile, config.loglevel, config.syslog_enabled);
     if config.daemonize
         && let Err(error) = sys::daemonize()
@@ -70,10 +70,11 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         Ok(poll) => poll,
         Err(error) => return fail(&format!("Failed creating the event loop. Error: {error}")),
     };
-    let mut fd = signals.as_raw_fd();
-    let mut source = mio::unix::SourceFd(&mut fd);
+    let fd = signals.as_raw_fd();
+    let mut source = mio::unix::SourceFd(&fd);
     if let Err(error) =
-        poll.registry().register(&mut source, Token(TOKEN_SIGNALS), Interest::READABLE)
+        poll.registry()
+            .register(&mut source, Token(TOKEN_SIGNALS), Interest::READABLE)
     {
         return fail(&format!("Can't poll for signals: {error}"));
     }
@@ -231,7 +232,8 @@ fn announce(state: &State) {
     log::info!("monotonic clock: POSIX clock_gettime");
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let config = &state.config;
-    if !config.always_show_logo && !(terminal && config.logfile.is_empty()) {
+    let picture = config.always_show_logo || (terminal && config.logfile.is_empty());
+    if !picture {
         log::info!("Running mode=standalone, port={port}.");
         return;
     }

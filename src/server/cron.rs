@@ -62,10 +62,10 @@ impl Server {
         stats.peak_memory = stats.peak_memory.max(alloc::used());
         let figures = alloc::stats();
         stats.cron_memory.rss = sys::rss_bytes();
-        stats.cron_memory.allocated = figures.allocated as usize;
-        stats.cron_memory.active = figures.active as usize;
-        stats.cron_memory.resident = figures.resident as usize;
-        stats.cron_memory.retained = figures.retained as usize;
+        stats.cron_memory.allocated = figures.allocated;
+        stats.cron_memory.active = figures.active;
+        stats.cron_memory.resident = figures.resident;
+        stats.cron_memory.retained = figures.retained;
     }
 
     /// Looks at a share of the clients, so that each is seen once a second.
@@ -87,7 +87,9 @@ impl Server {
     fn client_cron(&mut self, slot: usize) {
         let timeout_s = self.state.config.timeout;
         let now_ms = self.state.clock.unix_ms;
-        let Some(client) = self.state.clients.at(slot) else { return };
+        let Some(client) = self.state.clients.at(slot) else {
+            return;
+        };
         let exempt = client_flag::REPLICA
             | client_flag::PRIMARY
             | client_flag::BLOCKED
@@ -102,7 +104,9 @@ impl Server {
             self.state.close_client(id);
             return;
         }
-        let Some(Some(conn)) = self.conns.get_mut(slot) else { return };
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return;
+        };
         if !conn.out.is_empty() {
             self.check_output_limit(slot);
         }

@@ -41,15 +41,23 @@ impl Server {
 
     /// Writes what one connection has; a socket that is full is waited for.
     pub(super) fn flush(&mut self, slot: usize) {
-        let Some(Some(conn)) = self.conns.get_mut(slot) else { return };
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return;
+        };
         conn.unwritten = false;
         if conn.blocked_write {
             self.check_output_limit(slot);
             return;
         }
-        let Some(client) = self.state.clients.at(slot) else { return };
+        let Some(client) = self.state.clients.at(slot) else {
+            return;
+        };
         let before = conn.out.len();
-        let wrote = if before == 0 { Wrote::All } else { write_out(conn) };
+        let wrote = if before == 0 {
+            Wrote::All
+        } else {
+            write_out(conn)
+        };
         let sent = (before - conn.out.len()) as u64;
         client.net_out += sent;
         self.state.stats.net_out += sent;
@@ -83,8 +91,12 @@ impl Server {
     /// `client-output-buffer-limit`: over the hard limit, or for too long over the soft one, a
     /// client is closed.
     pub(super) fn check_output_limit(&mut self, slot: usize) {
-        let Some(Some(conn)) = self.conns.get_mut(slot) else { return };
-        let Some(client) = self.state.clients.at(slot) else { return };
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return;
+        };
+        let Some(client) = self.state.clients.at(slot) else {
+            return;
+        };
         let class = if client.flags & client_flag::REPLICA != 0 {
             ClientClass::Replica
         } else if client.flags & client_flag::PUBSUB != 0 {

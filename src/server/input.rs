@@ -56,9 +56,14 @@ enum End {
 impl Server {
     /// Reads and runs one connection. True when there is more to do for it in a later turn.
     pub(super) fn run_connection(&mut self, slot: usize) -> bool {
-        let Some(Some(conn)) = self.conns.get_mut(slot) else { return false };
-        let Some(client) = self.state.clients.at(slot) else { return false };
-        let waiting = client_flag::BLOCKED | client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return false;
+        };
+        let Some(client) = self.state.clients.at(slot) else {
+            return false;
+        };
+        let waiting =
+            client_flag::BLOCKED | client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
         if client.flags & waiting != 0 {
             // A client that waits is read again when it is released; its going away is noticed now.
             if conn.read_closed && client.flags & client_flag::BLOCKED != 0 {
@@ -96,7 +101,11 @@ impl Server {
             }
             asked = READ_BYTES;
         }
-        let got = if conn.readable { read_some(conn, &mut buf[filled..filled + asked]) } else { 0 };
+        let got = if conn.readable {
+            read_some(conn, &mut buf[filled..filled + asked])
+        } else {
+            0
+        };
         if got > 0 {
             client.net_in += got as u64;
             self.state.stats.net_in += got as u64;
@@ -109,7 +118,9 @@ impl Server {
 
     /// Runs all requests in `buf`. Says how it ended and how many bytes were used.
     fn run_bytes(&mut self, slot: usize, buf: &mut [u8], resume: &mut Resume) -> (End, usize) {
-        let Some(Some(conn)) = self.conns.get_mut(slot) else { return (End::Closing, 0) };
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return (End::Closing, 0);
+        };
         let me = conn.id;
         let mut out = std::mem::take(&mut conn.out);
         if out.buf.capacity() == 0 {
@@ -122,7 +133,12 @@ impl Server {
         let mut end = End::Dry;
         'bytes: while pos < buf.len() {
             spans.clear();
-            let mut batch = [Parsed { row: None, first: 0, argc: 0, end: 0 }; BATCH];
+            let mut batch = [Parsed {
+                row: None,
+                first: 0,
+                argc: 0,
+                end: 0,
+            }; BATCH];
             let (mut n, mut keys) = (0, 0);
             let mut broken = None;
             while n < BATCH && keys < BATCH_MAX && pos < buf.len() {
@@ -166,8 +182,7 @@ impl Server {
                 let range = parsed.first as usize..(parsed.first + parsed.argc) as usize;
                 let argv = Argv::new(buf, &spans[range]);
                 let mark = out.mark();
-                let flow =
-                    process(&mut self.state, &self.table, parsed.row, argv, &mut out, me);
+                let flow = process(&mut self.state, &self.table, parsed.row, argv, &mut out, me);
                 if flow == Flow::Postponed {
                     end = End::Waiting;
                     self.state.dbs.end_batch();
@@ -179,7 +194,13 @@ impl Server {
                     || client.reply_mode != ReplyMode::On
                     || client.resp3 != out.resp3;
                 if !self.state.outbox.is_empty() {
-                    deliver(&mut self.state, &mut self.conns, &mut self.unwritten, me, &mut out);
+                    deliver(
+                        &mut self.state,
+                        &mut self.conns,
+                        &mut self.unwritten,
+                        me,
+                        &mut out,
+                    );
                 }
                 if special {
                     out.resp3 = self.state.clients.me(me).resp3;
@@ -208,7 +229,10 @@ impl Server {
                 text.extend_from_slice(&error.text());
                 out.error_bytes(&text);
                 self.state.stats.count_error("ERR");
-                log::debug!("Protocol error ({}) from client", String::from_utf8_lossy(&text));
+                log::debug!(
+                    "Protocol error ({}) from client",
+                    String::from_utf8_lossy(&text)
+                );
                 self.state.clients.me(me).flags |= client_flag::CLOSE_AFTER_REPLY;
                 end = End::Closing;
                 break;
@@ -219,7 +243,9 @@ impl Server {
         }
         self.scratch.spans = spans;
         let wants_write = !out.is_empty();
-        let Some(Some(conn)) = self.conns.get_mut(slot) else { return (End::Closing, used) };
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return (End::Closing, used);
+        };
         conn.out = out;
         if wants_write || end == End::Closing {
             self.mark_unwritten(slot);
@@ -268,7 +294,11 @@ impl Server {
             if bytes.capacity() > 4 * bytes.len().max(4096) {
                 bytes.shrink_to_fit();
             }
-            conn.input = Some(Box::new(Input { bytes, resume, missing }));
+            conn.input = Some(Box::new(Input {
+                bytes,
+                resume,
+                missing,
+            }));
         }
         if !own {
             self.scratch.read = buf;
@@ -281,9 +311,7 @@ impl Server {
         }
         if held as u64 > self.state.config.client_query_buffer_limit {
             let id = conn.id;
-            log::warn!(
-                "Closing client that reached max query buffer length: {held} bytes pending"
-            );
+            log::warn!("Closing client that reached max query buffer length: {held} bytes pending");
             self.state.stats.query_limit_disconnections += 1;
             self.state.close_client(id);
             return false;
@@ -369,14 +397,18 @@ fn prefetch(
     buf: &[u8],
     spans: &[Span],
 ) {
-    let Some(client) = state.clients.at(slot) else { return };
+    let Some(client) = state.clients.at(slot) else {
+        return;
+    };
     let db = client.db as usize;
     if client.multi.is_some() {
         return;
     }
     let keys = batch.iter().flat_map(|parsed| {
         let spans = &spans[parsed.first as usize..][..parsed.argc as usize];
-        let range = parsed.row.map_or((0..0).step_by(1), |row| key_range(row, spans.len()));
+        let range = parsed
+            .row
+            .map_or((0..0).step_by(1), |row| key_range(row, spans.len()));
         range.map(move |at| (db, &buf[spans[at].at as usize..][..spans[at].len as usize]))
     });
     state.dbs.prefetch(keys);

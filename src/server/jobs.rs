@@ -37,7 +37,10 @@ impl Jobs {
                 }
             }
         })?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
+        Ok(Self {
+            sender: Some(sender),
+            thread: Some(thread),
+        })
     }
 
     /// Frees a value there.

@@ -103,8 +103,11 @@ pub fn strerror(error: &io::Error) -> String {
 }
 
 fn open_one(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
-    let socket =
-        Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -139,6 +142,9 @@ pub fn open_unix(path: &str, mode: u32, backlog: i32) -> Result<Listener, String
     };
     match open() {
         Ok(listener) => Ok(Listener::Unix(listener, PathBuf::from(path))),
-        Err(error) => Err(format!("Failed opening Unix socket: bind: {}", strerror(&error))),
+        Err(error) => Err(format!(
+            "Failed opening Unix socket: bind: {}",
+            strerror(&error)
+        )),
     }
 }

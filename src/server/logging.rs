@@ -13,8 +13,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 static ROLE: AtomicU8 = AtomicU8::new(b'M');
 
@@ -70,7 +71,14 @@ impl Log for RedisLines {
             return;
         }
         let ms = unix_ms();
-        let LocalTime { year, month, day, hour, minute, second } = local_time(ms / 1000);
+        let LocalTime {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+        } = local_time(ms / 1000);
         let mark = match record.level() {
             Level::Error | Level::Warn => '#',
             Level::Info => '*',
@@ -133,7 +141,11 @@ pub fn start(path: Option<PathBuf>, level: Loglevel, syslog: bool) {
         .set_location_level(LevelFilter::Off)
         .set_max_level(LevelFilter::Off);
     let sink = Sink(path.map_or(Target::Stdout, Target::File));
-    let inner = WriteLogger::new(LevelFilter::Trace, config.build(), io::LineWriter::new(sink));
+    let inner = WriteLogger::new(
+        LevelFilter::Trace,
+        config.build(),
+        io::LineWriter::new(sink),
+    );
     let _: &dyn SharedLogger = &*inner;
     if log::set_boxed_logger(Box::new(RedisLines { inner, syslog })).is_ok() {
         log::set_max_level(filter(level));

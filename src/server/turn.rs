@@ -111,7 +111,7 @@ impl Server {
         if let Some(ms) = self.state.blocked.next_deadline_ms() {
             until = until.min(ms * 1000 + 999);
         }
-        if self.state.debug.active_expire && self.state.dbs.has_deadlines() {
+        if self.state.debug.active_expire && self.state.dbs.iter().any(|db| db.expires() > 0) {
             until = until.min(self.next_expire_us);
         }
         if self.state.pause.until_ms > 0 {
@@ -167,7 +167,11 @@ impl Server {
         self.state.stats.turns += 1;
         self.state.stats.turn_us_total += took_us;
         if took_us > LONG_TURN_US {
-            let cause = if phase_us * 2 > took_us { cause } else { "requests" };
+            let cause = if phase_us * 2 > took_us {
+                cause
+            } else {
+                "requests"
+            };
             self.long_turn(took_us, cause);
         }
     }
@@ -201,7 +205,9 @@ impl Server {
                 }
                 continue;
             }
-            let Some(Some(conn)) = self.conns.get_mut(token) else { continue };
+            let Some(Some(conn)) = self.conns.get_mut(token) else {
+                continue;
+            };
             if event.is_read_closed() || event.is_error() {
                 conn.read_closed = true;
             }
@@ -225,7 +231,9 @@ impl Server {
     /// Runs ready connections, each at most once, while the turn's time lasts.
     fn run_ready(&mut self) {
         for _ in 0..self.ready.len() {
-            let Some(slot) = self.ready.pop_front() else { break };
+            let Some(slot) = self.ready.pop_front() else {
+                break;
+            };
             if let Some(Some(conn)) = self.conns.get_mut(slot) {
                 conn.queued = false;
                 if self.run_connection(slot) {
@@ -309,7 +317,10 @@ impl Server {
             unit::finish(&mut self.state, &self.table);
         }
         if !self.state.outbox.is_empty() {
-            let nobody = ClientId { slot: u32::MAX, serial: 0 };
+            let nobody = ClientId {
+                slot: u32::MAX,
+                serial: 0,
+            };
             let mut out = Writer::new(false);
             super::input::deliver(
                 &mut self.state,
@@ -382,7 +393,10 @@ impl Server {
         let now_s = self.state.clock.unix_ms / 1000;
         if now_s != self.accept_failures_logged_s {
             self.accept_failures_logged_s = now_s;
-            log::warn!("Accepting client connection: {}", super::listen::strerror(error));
+            log::warn!(
+                "Accepting client connection: {}",
+                super::listen::strerror(error)
+            );
         }
         if matches!(
             error.raw_os_error(),
@@ -448,7 +462,10 @@ impl Server {
 
     /// May this client send requests of any size?
     pub(super) fn authenticated(&mut self, slot: usize) -> bool {
-        self.state.clients.at(slot).is_none_or(|c| c.gate & gate::UNAUTHENTICATED == 0)
+        self.state
+            .clients
+            .at(slot)
+            .is_none_or(|c| c.gate & gate::UNAUTHENTICATED == 0)
     }
 }
 

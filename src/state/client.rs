@@ -231,11 +231,18 @@ impl Client {
     /// Memory of the session besides its transport's buffers.
     pub fn memory(&self) -> usize {
         size_of::<Self>()
-            + self.multi.as_ref().map_or(0, |m| m.bytes + size_of::<Transaction>())
+            + self
+                .multi
+                .as_ref()
+                .map_or(0, |m| m.bytes + size_of::<Transaction>())
             + self.details.as_ref().map_or(0, |d| {
                 size_of::<Details>() + d.name.len() + d.lib_name.len() + d.lib_ver.len()
             })
-            + self.watched.iter().map(|w| w.key.len() + size_of::<WatchedKey>()).sum::<usize>()
+            + self
+                .watched
+                .iter()
+                .map(|w| w.key.len() + size_of::<WatchedKey>())
+                .sum::<usize>()
     }
 }
 
@@ -261,7 +268,10 @@ impl Clients {
     pub fn open(&mut self, peer: Peer, now_ms: i64) -> ClientId {
         self.next_serial += 1;
         let entry = self.slab.vacant_entry();
-        let id = ClientId { slot: entry.key() as u32, serial: self.next_serial };
+        let id = ClientId {
+            slot: entry.key() as u32,
+            serial: self.next_serial,
+        };
         entry.insert(Client {
             id,
             db: 0,
@@ -316,7 +326,10 @@ impl Clients {
 
     /// The session with this CLIENT ID.
     pub fn by_serial(&self, serial: u64) -> Option<&Client> {
-        self.slab.iter().map(|(_, c)| c).find(|c| c.id.serial == serial)
+        self.slab
+            .iter()
+            .map(|(_, c)| c)
+            .find(|c| c.id.serial == serial)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Client> {

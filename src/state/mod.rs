@@ -115,7 +115,8 @@ impl State {
         self.slowlog.len_max = config.slowlog_max_len;
         self.slowlog.trim();
         self.latency.threshold_ms = config.latency_monitor_threshold as i64;
-        self.stats.set_thresholds(self.slowlog.threshold_us, self.latency.threshold_ms);
+        self.stats
+            .set_thresholds(self.slowlog.threshold_us, self.latency.threshold_ms);
         self.stats.track_latency = config.latency_tracking;
         if config.maxmemory > 0 {
             self.gate |= gate::MAXMEMORY;
@@ -187,7 +188,8 @@ impl State {
     pub fn note_expired(&mut self, db: usize, key: &[u8]) {
         self.stats.expired += 1;
         let lazy = self.config.lazyfree_lazy_expire;
-        self.prop.push_own(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        self.prop
+            .push_own(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
         self.key_touched(db, key);
         self.notify(db, key, Event::EXPIRED);
     }

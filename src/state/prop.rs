@@ -76,7 +76,8 @@ impl Propagation {
                 self.unit.push(PropagatedCommand { db, argv });
             }
             Choice::Instead(list) => {
-                self.unit.extend(list.into_iter().map(|argv| PropagatedCommand { db, argv }));
+                self.unit
+                    .extend(list.into_iter().map(|argv| PropagatedCommand { db, argv }));
             }
             Choice::Request | Choice::Nothing => {}
         }
@@ -85,7 +86,10 @@ impl Propagation {
     /// Takes a command that no request asked for (an expiry's DEL).
     pub fn push_own(&mut self, db: usize, argv: &[&[u8]]) {
         if self.on {
-            self.unit.push(PropagatedCommand { db: db as u32, argv: owned(argv) });
+            self.unit.push(PropagatedCommand {
+                db: db as u32,
+                argv: owned(argv),
+            });
         }
     }
 }

@@ -15,11 +15,19 @@ pub struct PubSub {
 impl State {
     /// A client that ends leaves every channel and pattern.
     pub fn unsubscribe_all(&mut self, who: ClientId) {
-        if !self.clients.get(who).is_some_and(|c| c.has(client_flag::PUBSUB)) {
+        if !self
+            .clients
+            .get(who)
+            .is_some_and(|c| c.has(client_flag::PUBSUB))
+        {
             return;
         }
         let tables = &mut self.pubsub;
-        for table in [&mut tables.channels, &mut tables.patterns, &mut tables.shard_channels] {
+        for table in [
+            &mut tables.channels,
+            &mut tables.patterns,
+            &mut tables.shard_channels,
+        ] {
             table.retain(|_, clients| {
                 clients.retain(|c| *c != who);
                 !clients.is_empty()
@@ -56,7 +64,9 @@ fn post(
 ) {
     let mut encoded = [None, None];
     for who in to {
-        let Some(client) = clients.get(*who) else { continue };
+        let Some(client) = clients.get(*who) else {
+            continue;
+        };
         let message = encoded[usize::from(client.resp3)].get_or_insert_with(|| {
             outbox.encode(|out| {
                 let mut writer = crate::resp::reply::Writer::new(client.resp3);

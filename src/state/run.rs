@@ -117,7 +117,11 @@ impl Garbage {
     /// is worth the hand-over, too.
     #[inline]
     pub fn entry(&mut self, entry: Entry, lazy: bool) {
-        let limit = if lazy { LAZY_EFFORT_MIN } else { 16 * LAZY_EFFORT_MIN };
+        let limit = if lazy {
+            LAZY_EFFORT_MIN
+        } else {
+            16 * LAZY_EFFORT_MIN
+        };
         if entry.view().free_effort() > limit {
             self.later(Box::new(entry));
         }
@@ -125,7 +129,8 @@ impl Garbage {
 
     /// Frees anything later.
     pub fn later(&mut self, rubbish: Rubbish) {
-        self.pending.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.pending
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.waiting.push(rubbish);
     }
 }

@@ -21,7 +21,8 @@ impl State {
         self.unwatch_all(who);
         if let Some(client) = self.clients.get_mut(who) {
             if let Some(parked) = client.parked.take() {
-                self.blocked.unpark(who, parked.db, &parked.keys, parked.deadline_ms);
+                self.blocked
+                    .unpark(who, parked.db, &parked.keys, parked.deadline_ms);
             }
             let client = self.clients.me(who);
             if client.has(client_flag::MONITOR) {
@@ -34,7 +35,9 @@ impl State {
 
     /// Stops watching every key, and forgets whether one had changed.
     pub fn unwatch_all(&mut self, who: ClientId) {
-        let Some(client) = self.clients.get_mut(who) else { return };
+        let Some(client) = self.clients.get_mut(who) else {
+            return;
+        };
         client.flags &= !client_flag::DIRTY_CAS;
         for watched in std::mem::take(&mut client.watched) {
             self.watched.remove(watched.db, &watched.key, who);
@@ -52,7 +55,9 @@ impl State {
             return false;
         }
         let mut gone = std::mem::take(&mut self.due);
-        let done = self.dbs.expire_cycle(self.clock.unix_ms, max, |db, entry| gone.push((db, entry)));
+        let done = self
+            .dbs
+            .expire_cycle(self.clock.unix_ms, max, |db, entry| gone.push((db, entry)));
         for (db, entry) in gone.drain(..) {
             self.note_expired(db, entry.view().key());
             self.discard(entry, self.config.lazyfree_lazy_expire);

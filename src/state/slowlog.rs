@@ -48,7 +48,14 @@ impl SlowLog {
         } else {
             shortened(argv)
         };
-        self.entries.push_front(SlowEntry { id: self.next_id, at_s, us, argv, peer, name });
+        self.entries.push_front(SlowEntry {
+            id: self.next_id,
+            at_s,
+            us,
+            argv,
+            peer,
+            name,
+        });
         self.next_id += 1;
         self.entries.truncate(self.len_max);
     }

@@ -37,7 +37,9 @@ impl LatencyCounts {
     /// Counts one run of `ticks`.
     #[inline]
     pub fn record(&mut self, ticks: u64) {
-        let counts = self.counts.get_or_insert_with(|| Box::new([0; Self::CELLS]));
+        let counts = self
+            .counts
+            .get_or_insert_with(|| Box::new([0; Self::CELLS]));
         counts[Self::cell(ticks)] += 1;
     }
 
@@ -69,7 +71,12 @@ impl LatencyCounts {
     /// Number of runs of at most `ticks`, by whole cells.
     pub fn up_to(&self, ticks: u64) -> u64 {
         let Some(counts) = &self.counts else { return 0 };
-        counts.iter().enumerate().take_while(|(cell, _)| Self::upper(*cell) <= ticks).map(|c| c.1).sum()
+        counts
+            .iter()
+            .enumerate()
+            .take_while(|(cell, _)| Self::upper(*cell) <= ticks)
+            .map(|c| c.1)
+            .sum()
     }
 
     /// Forgets all.
@@ -253,7 +260,11 @@ impl Stats {
     /// the latency monitor (0: off).
     pub fn set_thresholds(&mut self, slowlog_us: i64, latency_ms: i64) {
         let slow = u64::try_from(slowlog_us).map_or(u64::MAX, |us| self.us_to_ticks(us));
-        let late = if latency_ms > 0 { self.us_to_ticks(latency_ms as u64 * 1000) } else { u64::MAX };
+        let late = if latency_ms > 0 {
+            self.us_to_ticks(latency_ms as u64 * 1000)
+        } else {
+            u64::MAX
+        };
         self.slow_ticks = slow.min(late);
     }
 

@@ -40,12 +40,17 @@ impl Watched {
     /// Who watches this key.
     pub fn of(&self, db: u32, key: &[u8]) -> &[ClientId] {
         // The map's key owns its bytes; watching is rare enough to build one for the look-up.
-        self.keys.get(&(db, Box::from(key))).map_or(&[], Vec::as_slice)
+        self.keys
+            .get(&(db, Box::from(key)))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Every watched key of a database.
     pub fn in_db(&self, db: u32) -> impl Iterator<Item = (&[u8], &[ClientId])> {
-        self.keys.iter().filter(move |((d, _), _)| *d == db).map(|((_, k), c)| (&**k, &c[..]))
+        self.keys
+            .iter()
+            .filter(move |((d, _), _)| *d == db)
+            .map(|((_, k), c)| (&**k, &c[..]))
     }
 }
 
@@ -113,7 +118,12 @@ impl BlockedClients {
 
     /// Every key of a database that somebody waits for is looked at again (SWAPDB, load).
     pub fn signal_db(&mut self, db: u32) {
-        let names: Vec<_> = self.waiting.keys().filter(|(d, _)| *d == db).cloned().collect();
+        let names: Vec<_> = self
+            .waiting
+            .keys()
+            .filter(|(d, _)| *d == db)
+            .cloned()
+            .collect();
         for (db, key) in names {
             self.signal(db, &key);
         }
@@ -126,12 +136,17 @@ impl BlockedClients {
 
     /// Who waits for a key, in their order.
     pub fn waiting_for(&self, name: &KeyName) -> Vec<ClientId> {
-        self.waiting.get(name).map_or(Vec::new(), |q| q.iter().copied().collect())
+        self.waiting
+            .get(name)
+            .map_or(Vec::new(), |q| q.iter().copied().collect())
     }
 
     /// Clients whose time is up at `now_ms`.
     pub fn timed_out(&mut self, now_ms: u64) -> Vec<ClientId> {
-        self.deadlines.range(..(now_ms + 1, 0)).map(|(_, c)| *c).collect()
+        self.deadlines
+            .range(..(now_ms + 1, 0))
+            .map(|(_, c)| *c)
+            .collect()
     }
 
     /// The next deadline in monotonic milliseconds.
