@@ -1,7 +1,13 @@
 //! RedVault: an in-memory data server that speaks Redis's protocol, files and commands.
+//!
+//! The modules are floors: each names only lower ones (README.md, "Architecture"; `tests/tidy.rs`
+//! holds the code to it). `main.rs` is the command line and nothing more.
 
 pub mod base;
+pub mod commands;
 pub mod ds;
+pub mod exec;
+pub mod keyspace;
 pub mod resp;
 pub mod server;
 pub mod state;

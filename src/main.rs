@@ -1,2 +1,40 @@
-//! The command line of RedVault.
-fn main() {}
+//! The command line of RedVault: parses it, reads the configuration, boots.
+use redvault::server::cli::{self, Request};
+use redvault::server::{boot, registry};
+use redvault::state::config::Lookups;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Request::Print(answer) => finish(&answer),
+        Request::CheckConfig(path) => finish(&cli::check_config(&path, Lookups::ANY)),
+        Request::Serve(launch) => {
+            let table = registry::build(&|_| None);
+            let known = |name: &[u8]| table.find(name).is_some();
+            let lookups = Lookups {
+                command: Some(&known),
+                ..Lookups::ANY
+            };
+            match launch.configure(&mut std::io::stdin(), lookups) {
+                Ok(config) => exit(boot::run(config, launch.file)),
+                Err(error) => {
+                    eprint!("{error}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}
+
+fn finish(answer: &cli::Answer) -> ExitCode {
+    if answer.to_stderr {
+        eprint!("{}", answer.text)
+    } else {
+        print!("{}", answer.text)
+    }
+    exit(answer.code)
+}
+
+fn exit(code: i32) -> ExitCode {
+    ExitCode::from(code.clamp(0, 255) as u8)
+}

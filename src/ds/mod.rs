@@ -3,3 +3,4 @@
 pub mod listpack;
 pub mod pair;
 pub mod table;
+pub mod wheel;

@@ -1,3 +1,12 @@
-//! Floor 10: the process. Command line, sockets, the loop, and what runs beside it.
-
+//! The server itself: the only floor that owns both sockets and state.
+pub mod boot;
 pub mod cli;
+pub mod conn;
+pub mod cron;
+pub mod flush;
+pub mod input;
+pub mod jobs;
+pub mod listen;
+pub mod logging;
+pub mod registry;
+pub mod turn;

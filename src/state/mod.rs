@@ -1,3 +1,280 @@
-//! Floor 4: the data of the server that a command may see, with almost no behaviour of its own.
-
+//! The data of the server that a command may see, almost without behaviour.
+//!
+//! `State` is public fields and the few verbs every handler needs: looking a key up, and saying that
+//! it was modified. What belongs to one part lives with that part or on a floor above. No field
+//! names a socket, a file descriptor or a command row.
+pub mod client;
 pub mod config;
+pub mod gate;
+pub mod latency;
+pub mod notify;
+pub mod outbox;
+pub mod prop;
+pub mod pubsub;
+pub mod run;
+pub mod session;
+pub mod slowlog;
+pub mod stats;
+pub mod watch;
+
+use crate::base::alloc;
+use crate::base::clock::Clock;
+use crate::base::hash::HashKey;
+use crate::base::rng::Rng;
+use crate::ds::table::Slot;
+use crate::keyspace::databases::Databases;
+use crate::keyspace::entry::EntryRef;
+use client::{ClientId, Clients, client_flag};
+use config::{Config, EventMask};
+use notify::Event;
+
+/// Everything a command may see.
+pub struct State {
+    pub config: Config,
+    /// Frozen for one unit: a key cannot expire halfway through a script.
+    pub clock: Clock,
+    pub rng: Rng,
+    pub dbs: Databases,
+    pub clients: Clients,
+    /// Restrictions in force for everybody (`gate`).
+    pub gate: u32,
+    /// Changes since the last save.
+    pub dirty: u64,
+    pub stats: stats::Stats,
+    pub slowlog: slowlog::SlowLog,
+    pub latency: latency::LatencyMonitor,
+    pub watched: watch::Watched,
+    pub blocked: watch::BlockedClients,
+    pub pubsub: pubsub::PubSub,
+    pub prop: prop::Propagation,
+    /// What units changed, for the AOF and the replicas.
+    pub log: prop::Log,
+    pub outbox: outbox::Outbox,
+    pub monitors: Vec<ClientId>,
+    /// Clients to close at the end of the turn.
+    pub closing: Vec<ClientId>,
+    /// Clients that were unblocked: their input goes on.
+    pub resumed: Vec<ClientId>,
+    /// What the server does outside commands, as commands asked for it.
+    pub wanted: run::Wanted,
+    /// Facts about this process.
+    pub run: run::Run,
+    /// Switches of DEBUG.
+    pub debug: run::DebugSwitches,
+    pub pause: run::Pause,
+    /// A snapshot child lives: nothing is written to shared pages that need not be.
+    pub child_alive: bool,
+    /// The access clock (24 bits, seconds).
+    pub lru_clock: u32,
+    /// Values to be freed off the loop's thread.
+    pub garbage: run::Garbage,
+    /// Used again by each round of expiry.
+    due: Vec<(usize, crate::keyspace::entry::Entry)>,
+}
+
+impl State {
+    /// An empty state under this configuration; `rows` is the number of command rows.
+    pub fn new(config: Config, rng: Rng, clock: Clock, rows: usize, ticks_per_us: f64) -> Self {
+        let mut rng = rng;
+        let dbs = Databases::new(config.databases as usize, HashKey::random(&mut rng));
+        Self {
+            clock,
+            rng,
+            dbs,
+            clients: Clients::default(),
+            gate: 0,
+            dirty: 0,
+            stats: stats::Stats::new(rows, ticks_per_us),
+            slowlog: slowlog::SlowLog::default(),
+            latency: latency::LatencyMonitor::default(),
+            watched: watch::Watched::default(),
+            blocked: watch::BlockedClients::default(),
+            pubsub: pubsub::PubSub::default(),
+            prop: prop::Propagation::default(),
+            log: prop::Log::default(),
+            outbox: outbox::Outbox::default(),
+            monitors: Vec::new(),
+            closing: Vec::new(),
+            resumed: Vec::new(),
+            wanted: run::Wanted::default(),
+            run: run::Run::default(),
+            debug: run::DebugSwitches::default(),
+            pause: run::Pause::default(),
+            child_alive: false,
+            lru_clock: 0,
+            garbage: run::Garbage::default(),
+            due: Vec::new(),
+            config,
+        }
+    }
+
+    /// Copies what the hot path reads out of the configuration to where it reads it.
+    pub fn apply_config(&mut self) {
+        let config = &self.config;
+        self.slowlog.threshold_us = config.slowlog_log_slower_than;
+        self.slowlog.len_max = config.slowlog_max_len;
+        self.slowlog.trim();
+        self.latency.threshold_ms = config.latency_monitor_threshold as i64;
+        self.stats
+            .set_thresholds(self.slowlog.threshold_us, self.latency.threshold_ms);
+        self.stats.track_latency = config.latency_tracking;
+        if config.maxmemory > 0 {
+            self.gate |= gate::MAXMEMORY;
+        } else {
+            self.gate &= !gate::MAXMEMORY;
+        }
+    }
+
+    /// The key's entry for reading: a dead key is removed and absent; counts hits and misses.
+    #[inline]
+    pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        match self.find_live(db, key) {
+            Some(slot) => {
+                self.stats.hits += 1;
+                if !self.child_alive {
+                    self.touch(db, slot);
+                }
+                Some(self.dbs[db].entry(slot))
+            }
+            None => {
+                self.missed(db, key);
+                None
+            }
+        }
+    }
+
+    /// The same without a trace: no statistics, no access clock (OBJECT, TYPE, TTL, EXISTS...).
+    #[inline]
+    pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let slot = self.find_live(db, key)?;
+        Some(self.dbs[db].entry(slot))
+    }
+
+    /// The key's slot for writing: a dead key is removed and absent.
+    #[inline]
+    pub fn lookup_write(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
+        let slot = self.find_live(db, key)?;
+        if !self.child_alive {
+            self.touch(db, slot);
+        }
+        Some(slot)
+    }
+
+    /// The key's slot unless it is absent or past its deadline; a dead one is removed.
+    #[inline]
+    pub fn find_live(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
+        let slot = self.dbs.find(db, key)?;
+        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) {
+            self.expire(db, key, slot);
+            return None;
+        }
+        Some(slot)
+    }
+
+    #[inline]
+    fn touch(&mut self, db: usize, slot: Slot) {
+        self.dbs[db].set_clock(slot, self.lru_clock);
+    }
+
+    /// Removes a key whose deadline has passed.
+    #[cold]
+    fn expire(&mut self, db: usize, key: &[u8], slot: Slot) {
+        let gone = self.dbs[db].remove(slot);
+        self.discard(gone, self.config.lazyfree_lazy_expire);
+        self.note_expired(db, key);
+    }
+
+    /// What follows when a key expired: statistics, the log, event, WATCH.
+    pub fn note_expired(&mut self, db: usize, key: &[u8]) {
+        self.stats.expired += 1;
+        let lazy = self.config.lazyfree_lazy_expire;
+        self.prop
+            .push_own(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        self.key_touched(db, key);
+        self.notify(db, key, Event::EXPIRED);
+    }
+
+    /// Frees a removed entry: a big one off the loop's thread.
+    #[inline]
+    pub fn discard(&mut self, gone: crate::keyspace::entry::Entry, lazy: bool) {
+        self.garbage.entry(gone, lazy);
+    }
+
+    fn missed(&mut self, db: usize, key: &[u8]) {
+        self.stats.misses += 1;
+        if self.config.notify_keyspace_events.0 & EventMask::KEY_MISS != 0 {
+            self.notify(db, key, Event::KEY_MISS);
+        }
+    }
+
+    /// The epilogue of a write: `n` changes, and everybody who cares for the key is told.
+    #[inline]
+    pub fn modified(&mut self, db: usize, key: &[u8], event: Event, n: u64) {
+        self.dirty += n;
+        self.key_touched(db, key);
+        self.notify(db, key, event);
+    }
+
+    /// WATCH and blocked clients learn that a key changed.
+    #[inline]
+    pub fn key_touched(&mut self, db: usize, key: &[u8]) {
+        if !self.watched.is_empty() {
+            self.break_watches(db, key);
+        }
+        if self.blocked.waits() {
+            self.blocked.signal(db as u32, key);
+        }
+    }
+
+    #[cold]
+    fn break_watches(&mut self, db: usize, key: &[u8]) {
+        for who in self.watched.of(db as u32, key) {
+            if let Some(client) = self.clients.get_mut(*who) {
+                client.flags |= client_flag::DIRTY_CAS;
+            }
+        }
+    }
+
+    /// Publishes a keyspace event, if its class is wanted.
+    #[inline]
+    pub fn notify(&mut self, db: usize, key: &[u8], event: Event) {
+        let wanted = self.config.notify_keyspace_events.0;
+        if wanted & event.class != 0 {
+            self.publish_event(db, key, event, wanted);
+        }
+    }
+
+    #[cold]
+    fn publish_event(&mut self, db: usize, key: &[u8], event: Event, wanted: u32) {
+        if wanted & EventMask::KEYSPACE != 0 {
+            let mut channel = format!("__keyspace@{db}__:").into_bytes();
+            channel.extend_from_slice(key);
+            self.publish(&channel, event.name.as_bytes());
+        }
+        if wanted & EventMask::KEYEVENT != 0 {
+            let channel = format!("__keyevent@{db}__:{}", event.name);
+            self.publish(channel.as_bytes(), key);
+        }
+    }
+
+    /// Marks a client for closing at the end of the turn.
+    pub fn close_client(&mut self, who: ClientId) {
+        if let Some(client) = self.clients.get_mut(who)
+            && !client.has(client_flag::CLOSE_NOW)
+        {
+            client.flags |= client_flag::CLOSE_NOW;
+            self.closing.push(who);
+        }
+    }
+
+    /// Does anything wait for the end of the unit?
+    #[inline]
+    pub fn unit_work(&self) -> bool {
+        self.blocked.has_ready() || !self.prop.unit.is_empty()
+    }
+
+    /// Is more memory in use than `maxmemory` allows?
+    pub fn over_memory_limit(&self) -> bool {
+        self.config.maxmemory > 0 && alloc::used() as u64 > self.config.maxmemory
+    }
+}

@@ -62,6 +62,10 @@ impl Kind {
     }
 }
 
+/// The key holds a value of another type than the command works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
 /// Which of a type's packed layouts some bytes are in: 0 or 1, the type says what they mean
 /// (a set: 0 listpack, 1 intset).
 pub type PackTag = u8;

@@ -6,11 +6,13 @@
 
 use bytes::Bytes;
 
+use crate::base::num::{fmt_i64, len_i64, parse_i64};
+
 /// Strings up to this length are "embstr" to OBJECT ENCODING unless they were edited in place.
 pub const EMBSTR_LEN_MAX: usize = 44;
 
 /// Room to print an integer in.
-pub type IntBuf = itoa::Buffer;
+pub type IntBuf = [u8; 20];
 
 /// A string value as it lies in the keyspace.
 #[derive(Clone, Copy)]
@@ -36,7 +38,7 @@ impl<'a> StrRef<'a> {
         'a: 'b,
     {
         match self {
-            StrRef::Int(n) => room.format(n).as_bytes(),
+            StrRef::Int(n) => fmt_i64(n, room),
             StrRef::Inline { bytes, .. } => bytes,
             StrRef::Big(big) => big.as_slice(),
         }
@@ -44,7 +46,11 @@ impl<'a> StrRef<'a> {
 
     /// Number of bytes.
     pub fn len(self) -> usize {
-        self.bytes(&mut IntBuf::new()).len()
+        match self {
+            StrRef::Int(n) => len_i64(n),
+            StrRef::Inline { bytes, .. } => bytes.len(),
+            StrRef::Big(big) => big.as_slice().len(),
+        }
     }
 
     /// True for the empty string.
@@ -57,14 +63,14 @@ impl<'a> StrRef<'a> {
     pub fn as_int(self) -> Option<i64> {
         match self {
             StrRef::Int(n) => Some(n),
-            StrRef::Inline { bytes, .. } => parse_int(bytes),
+            StrRef::Inline { bytes, .. } => parse_i64(bytes),
             StrRef::Big(_) => None,
         }
     }
 
     /// A copy.
     pub fn to_vec(self) -> Vec<u8> {
-        self.bytes(&mut IntBuf::new()).to_vec()
+        self.bytes(&mut [0; 20]).to_vec()
     }
 
     /// The name OBJECT ENCODING replies.
@@ -162,60 +168,9 @@ impl From<Bytes> for BigStr {
     }
 }
 
-/// The integer that a string is stored as: only when printing it gives the same bytes back.
-#[inline]
-pub fn parse_int(bytes: &[u8]) -> Option<i64> {
-    let (negative, digits) = match bytes {
-        [b'0'] => return Some(0),
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, bytes),
-    };
-    if digits.is_empty() || digits.len() > 19 || !matches!(digits[0], b'1'..=b'9') {
-        return None;
-    }
-    let mut value = 0u64;
-    for &c in digits {
-        let d = c.wrapping_sub(b'0');
-        if d > 9 {
-            return None;
-        }
-        value = value * 10 + u64::from(d);
-    }
-    if negative {
-        0i64.checked_sub_unsigned(value)
-    } else {
-        i64::try_from(value).ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_canonical_integers_are_stored_as_numbers() {
-        for n in [0, 1, -1, 10, 99, -100, i64::MAX, i64::MIN] {
-            assert_eq!(parse_int(n.to_string().as_bytes()), Some(n));
-        }
-        for text in [
-            "",
-            "-",
-            "-0",
-            "00",
-            "01",
-            "+1",
-            " 1",
-            "1 ",
-            "1a",
-            "a",
-            "9223372036854775808",
-            "-9223372036854775809",
-            "18446744073709551616",
-            "99999999999999999999",
-        ] {
-            assert_eq!(parse_int(text.as_bytes()), None, "{text}");
-        }
-    }
 
     #[test]
     fn encodings_are_named_as_redis_names_them() {

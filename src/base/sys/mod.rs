@@ -3,14 +3,17 @@
 //! them.
 mod cpu;
 mod limits;
+mod localtime;
 mod machine;
 mod memory;
 mod process;
 mod signals;
+mod ticks;
 mod title;
 
 pub use cpu::{CpuTimes, Who, cpu_times, set_cpu_affinity, thread_cpu_us};
 pub use limits::{nofile_limit, raise_nofile};
+pub use localtime::{LocalTime, local_time};
 pub use machine::{
     hostname, os_description, overcommit_memory, page_size, random_bytes, somaxconn, thp_is_always,
     total_system_memory,
@@ -21,4 +24,5 @@ pub use process::{
     set_oom_score_adj, umask, wait_child,
 };
 pub use signals::{Received, Signals, block_signals, ignore_sigpipe, unblock_signals};
+pub use ticks::{measure_ticks_per_us, ticks};
 pub use title::set_title;

@@ -1,0 +1,4 @@
+//! The command families: a file each, its rows beside its handlers. No family knows another, a
+//! socket, a path or another client.
+pub mod connection;
+pub mod string;

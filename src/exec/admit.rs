@@ -1,0 +1,192 @@
+//! Admission: may this request run now, for this client?
+//!
+//! Called only when a restriction in force (`state::gate`) concerns the row; then the checks run in
+//! a fixed order, the order in which Redis answers when several apply.
+use super::call::reject;
+use super::command::flag;
+use super::ctx::{Ctx, Mode};
+use super::error::{self, CmdError};
+use super::registry::Row;
+use crate::resp::request::Argv;
+use crate::state::State;
+use crate::state::client::ClientId;
+use crate::state::gate;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Run,
+    /// Inside MULTI: it waits for EXEC.
+    Queue,
+    /// The error is written.
+    Refused,
+    /// Paused: it is offered again later.
+    Postpone,
+}
+
+/// Checks the restrictions `gate` for a row that at least one of them concerns.
+pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
+    let concerned = row.cmd.blocked_by & gate;
+    match refusal(ctx, row, concerned) {
+        Some(error) => {
+            reject(ctx, Some(row), &error);
+            return Verdict::Refused;
+        }
+        None if postponed(ctx, row, concerned) => return Verdict::Postpone,
+        None => {}
+    }
+    if concerned & gate::IN_MULTI != 0 {
+        if row.cmd.is(flag::NO_MULTI) {
+            let error = CmdError::new("ERR Command not allowed inside a transaction");
+            reject(ctx, Some(row), &error);
+            return Verdict::Refused;
+        }
+        return Verdict::Queue;
+    }
+    if concerned & gate::MONITORED != 0 {
+        feed_monitors(ctx.state, ctx.argv, row, ctx.db, Mode::Client, ctx.me);
+    }
+    Verdict::Run
+}
+
+/// The first restriction that refuses the row.
+fn refusal(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> Option<CmdError> {
+    if concerned & gate::UNAUTHENTICATED != 0 {
+        return Some(error::NO_AUTH);
+    }
+    if concerned & gate::MAXMEMORY != 0
+        && ctx.state.over_memory_limit()
+        && (row.cmd.is(flag::DENYOOM) || queued_denyoom(ctx, row))
+    {
+        return Some(error::OOM);
+    }
+    if concerned & gate::DISK_ERROR != 0 {
+        return Some(CmdError::new(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+             persist to disk. Commands that may modify the data set are disabled, because this \
+             instance is configured to report errors during writes if RDB snapshotting fails \
+             (stop-writes-on-bgsave-error option). Please check the Redis logs for details about \
+             the RDB error.",
+        ));
+    }
+    if concerned & gate::FEW_REPLICAS != 0 {
+        return Some(CmdError::new(
+            "NOREPLICAS Not enough good replicas to write.",
+        ));
+    }
+    if concerned & gate::READ_ONLY != 0 {
+        return Some(error::READ_ONLY);
+    }
+    if concerned & gate::SUBSCRIBED != 0 {
+        return Some(CmdError::owned(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+             are allowed in this context",
+            ctx.table.name(row.parent)
+        )));
+    }
+    if concerned & gate::STALE_REPLICA != 0 {
+        return Some(error::MASTER_DOWN);
+    }
+    if concerned & gate::LOADING != 0 {
+        return Some(error::LOADING);
+    }
+    if concerned & gate::BUSY_SCRIPT != 0 {
+        return Some(error::BUSY);
+    }
+    None
+}
+
+/// EXEC of a transaction that holds a command which needs memory is refused as a whole.
+fn queued_denyoom(ctx: &mut Ctx<'_>, row: &Row) -> bool {
+    if !row.cmd.is(flag::UNQUEUED) {
+        return false;
+    }
+    let table = ctx.table;
+    let is_exec = row.cmd.is(flag::SKIP_SLOWLOG);
+    let client = ctx.client();
+    is_exec
+        && client.multi.as_ref().is_some_and(|m| {
+            m.queue
+                .iter()
+                .any(|(id, _)| table.row(*id).cmd.is(flag::DENYOOM))
+        })
+}
+
+/// CLIENT PAUSE: does this request wait?
+fn postponed(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> bool {
+    if concerned & (gate::PAUSED_ALL | gate::PAUSED_WRITES) == 0 {
+        return false;
+    }
+    let client = ctx.state.clients.me(ctx.me);
+    if client.has(crate::state::client::client_flag::REPLICA) {
+        return false;
+    }
+    // Queuing changes nothing: the whole transaction waits at EXEC if it holds a write.
+    if concerned & gate::IN_MULTI != 0 {
+        return false;
+    }
+    if concerned & gate::PAUSED_WRITES != 0 {
+        return true;
+    }
+    // Only a pause of everything is left: it also holds back reads, but not UNPAUSE's way in.
+    let _ = row;
+    concerned & gate::PAUSED_ALL != 0
+}
+
+/// Shows a request to everybody who runs MONITOR.
+#[cold]
+pub fn feed_monitors(
+    state: &mut State,
+    argv: Argv<'_>,
+    row: &Row,
+    db: usize,
+    mode: Mode,
+    me: ClientId,
+) {
+    if row.cmd.flags & (flag::ADMIN | flag::SKIP_MONITOR) != 0 || mode == Mode::Replay {
+        return;
+    }
+    let at = state.clock.unix_us;
+    let from = if mode == Mode::Script {
+        "lua".to_string()
+    } else {
+        let client = state.clients.me(me);
+        match &client.peer {
+            crate::state::client::Peer::Unix(path) => format!("unix:{path}"),
+            _ => client.peer_text(),
+        }
+    };
+    let secret = row.cmd.is(flag::SECRET);
+    let message = state.outbox.encode(|out| {
+        out.extend_from_slice(
+            format!("+{}.{:06} [{db} {from}]", at / 1_000_000, at % 1_000_000).as_bytes(),
+        );
+        for (i, arg) in argv.iter().enumerate() {
+            out.push(b' ');
+            let shown: &[u8] = if secret && i > 0 { b"(redacted)" } else { arg };
+            push_quoted(out, shown);
+        }
+        out.extend_from_slice(b"\r\n");
+    });
+    for to in &state.monitors {
+        state.outbox.post(*to, message.clone());
+    }
+}
+
+/// Appends bytes in double quotes, unprintable ones as escapes.
+pub fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for &b in bytes {
+        match b {
+            b'\\' | b'"' => out.extend_from_slice(&[b'\\', b]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x07 => out.extend_from_slice(b"\\a"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x20..=0x7e => out.push(b),
+            _ => out.extend_from_slice(format!("\\x{b:02x}").as_bytes()),
+        }
+    }
+    out.push(b'"');
+}

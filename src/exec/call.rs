@@ -1,0 +1,107 @@
+//! Runs one row: the only place where a handler is called.
+//!
+//! Around the handler stand its statistics, SLOWLOG, the latency monitor and the decision what to
+//! propagate. EXEC, scripts, woken blocked clients and replay come through here too.
+use super::command::{Outcome, flag};
+use super::ctx::{Ctx, Mode};
+use super::error::CmdError;
+use super::registry::Row;
+use crate::base::sys::ticks;
+
+/// Runs `row` with the context's request. An error becomes the whole reply.
+#[inline]
+pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
+    let mark = ctx.out.mark();
+    let dirty = ctx.state.dirty;
+    let started = ctx.state.stats.tick;
+    ctx.id = row.id;
+    let result = (row.cmd.handler)(ctx);
+    let now = ticks();
+    ctx.state.stats.tick = now;
+    let spent = now.saturating_sub(started);
+    let (outcome, failed) = match result {
+        Ok(outcome) => (outcome, false),
+        Err(error) => {
+            ctx.out.truncate(mark);
+            ctx.out.error(error.text());
+            ctx.state.stats.count_error(error.code());
+            (Outcome::Done, true)
+        }
+    };
+    if outcome == Outcome::Block {
+        // Counted when it has been served, with the time it ran then.
+        return outcome;
+    }
+    let stats = &mut ctx.state.stats;
+    stats.commands_processed += 1;
+    let per = &mut stats.per_command[row.id.0 as usize];
+    per.calls += 1;
+    per.ticks += spent;
+    per.failed += u64::from(failed);
+    if stats.track_latency {
+        per.latency.record(spent);
+    }
+    if spent >= stats.slow_ticks {
+        slow(ctx, row, spent);
+    }
+    if ctx.state.dirty != dirty || ctx.state.prop.touched() {
+        propagate(ctx, row, dirty);
+    }
+    outcome
+}
+
+/// A command that took long: SLOWLOG and the latency monitor look closer.
+#[cold]
+fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
+    let micros = ctx.state.stats.ticks_to_us(spent);
+    if ctx.mode == Mode::Client || ctx.mode == Mode::Transaction {
+        let event = if row.cmd.is(flag::FAST) {
+            "fast-command"
+        } else {
+            "command"
+        };
+        let now_s = ctx.state.clock.unix_ms / 1000;
+        ctx.state.latency.add(event, now_s, micros / 1000);
+    }
+    // EXEC's commands are logged one by one; a command that reads secrets or the log itself never.
+    if row.cmd.is(flag::SKIP_SLOWLOG) || ctx.mode == Mode::Replay {
+        return;
+    }
+    let (state, me) = (&mut *ctx.state, ctx.me);
+    let client = state.clients.me(me);
+    state.slowlog.add(
+        ctx.argv,
+        row.cmd.is(flag::SECRET),
+        micros,
+        state.clock.unix_ms / 1000,
+        client.peer_text(),
+        client.name_text(),
+    );
+}
+
+/// Decides what the log carries of a command that changed something.
+#[inline]
+fn propagate(ctx: &mut Ctx<'_>, _row: &Row, dirty_before: u64) {
+    if !ctx.state.prop.on {
+        ctx.state.prop.reset_choice();
+        return;
+    }
+    let changed = ctx.state.dirty != dirty_before;
+    if ctx.mode != Mode::Replay {
+        ctx.state.prop.push(ctx.db, ctx.argv, changed);
+    }
+}
+
+/// Writes the reply of a request that was not run, and counts it.
+#[cold]
+pub fn reject(ctx: &mut Ctx<'_>, row: Option<&Row>, error: &CmdError) {
+    ctx.out.error(error.text());
+    ctx.state.stats.count_error(error.code());
+    if let Some(row) = row {
+        ctx.state.stats.per_command[row.id.0 as usize].rejected += 1;
+    }
+    // A request that cannot be queued spoils the transaction.
+    if let Some(multi) = &mut ctx.client().multi {
+        multi.aborted = true;
+    }
+}

@@ -1,0 +1,146 @@
+//! What a handler sees: its request, the state, where to write the reply, and for whom it runs.
+use super::command::{CmdResult, Outcome};
+use super::error::{CmdError, WRONG_TYPE};
+use super::registry::{CommandId, Registry};
+use crate::ds::table::Slot;
+use crate::keyspace::entry::EntryRef;
+use crate::resp::reply::Writer;
+use crate::resp::request::Argv;
+use crate::state::State;
+use crate::state::client::{Client, ClientId};
+use crate::state::notify::Event;
+use crate::types::Kind;
+
+/// Who runs a command: the only difference between the callers of the one execute path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A client, directly.
+    Client,
+    /// EXEC.
+    Transaction,
+    /// A script or function.
+    Script,
+    /// The AOF loader or the link to a primary: no admission, replies are dropped.
+    Replay,
+}
+
+/// The context of one command.
+pub struct Ctx<'a> {
+    pub state: &'a mut State,
+    pub table: &'a Registry,
+    pub argv: Argv<'a>,
+    pub out: &'a mut Writer,
+    /// The client on whose behalf this runs.
+    pub me: ClientId,
+    /// Its database.
+    pub db: usize,
+    pub mode: Mode,
+    /// The row that runs.
+    pub id: CommandId,
+}
+
+impl<'a> Ctx<'a> {
+    /// The session of the client on whose behalf this runs.
+    #[inline]
+    pub fn client(&mut self) -> &mut Client {
+        self.state.clients.me(self.me)
+    }
+
+    /// Argument `i` (0 is the name).
+    #[inline]
+    pub fn arg(&self, i: usize) -> &'a [u8] {
+        self.argv.get(i)
+    }
+
+    /// Number of arguments, the name included.
+    #[inline]
+    pub fn argc(&self) -> usize {
+        self.argv.len()
+    }
+
+    /// Must a command that waits answer at once instead?
+    pub fn may_block(&self) -> bool {
+        self.mode == Mode::Client
+    }
+
+    /// The key's entry for reading: dead keys are absent, hits and misses counted.
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.state.lookup_read(self.db, key)
+    }
+
+    /// The same, refusing another type.
+    #[inline]
+    pub fn read_kind(&mut self, key: &[u8], kind: Kind) -> Result<Option<EntryRef<'_>>, CmdError> {
+        match self.state.lookup_read(self.db, key) {
+            Some(entry) if entry.kind() != kind => Err(WRONG_TYPE),
+            found => Ok(found),
+        }
+    }
+
+    /// The key's slot for writing: dead keys are absent; does not count hits.
+    #[inline]
+    pub fn write(&mut self, key: &[u8]) -> Option<Slot> {
+        self.state.lookup_write(self.db, key)
+    }
+
+    /// The same, refusing another type.
+    #[inline]
+    pub fn write_kind(&mut self, key: &[u8], kind: Kind) -> Result<Option<Slot>, CmdError> {
+        let Some(slot) = self.state.lookup_write(self.db, key) else {
+            return Ok(None);
+        };
+        if self.state.dbs[self.db].entry(slot).kind() != kind {
+            return Err(WRONG_TYPE);
+        }
+        Ok(Some(slot))
+    }
+
+    /// The write epilogue: dirty count, WATCH, keyspace event, ready keys.
+    #[inline]
+    pub fn modified(&mut self, key: &[u8], event: Event, n: usize) {
+        self.state.modified(self.db, key, event, n as u64);
+    }
+
+    /// Answers `+OK`.
+    #[inline]
+    pub fn ok(&mut self) -> CmdResult {
+        self.out.ok();
+        Ok(Outcome::Done)
+    }
+
+    /// Answers an integer.
+    #[inline]
+    pub fn int(&mut self, n: i64) -> CmdResult {
+        self.out.int(n);
+        Ok(Outcome::Done)
+    }
+
+    /// Propagates this instead of the request as it came (AOF, replicas).
+    pub fn propagate_as(&mut self, argv: &[&[u8]]) {
+        self.state.prop.replace(argv);
+    }
+
+    /// The request is not propagated, whatever it changed.
+    pub fn propagate_nothing(&mut self) {
+        self.state.prop.suppress();
+    }
+
+    /// Answers the lines of a HELP subcommand: usage, then `lines`, then HELP's own.
+    pub fn help(&mut self, lines: &[&str]) -> CmdResult {
+        let name = self
+            .table
+            .name(self.table.row(self.id).parent)
+            .to_uppercase();
+        self.out.array(lines.len() + 3);
+        self.out.simple(&format!(
+            "{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+        ));
+        for line in lines {
+            self.out.simple(line);
+        }
+        self.out.simple("HELP");
+        self.out.simple("    Print this help.");
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,10 @@
+//! The frame in which every command runs: rows, the context a handler sees, admission, the one
+//! execute path and the unit that ends with propagation. Contains no command name.
+pub mod admit;
+pub mod call;
+pub mod command;
+pub mod ctx;
+pub mod error;
+pub mod process;
+pub mod registry;
+pub mod unit;

@@ -1,0 +1,141 @@
+//! The way of a client's request: lookup, arity, admission, queue or call, end of unit.
+use super::admit::{self, Verdict};
+use super::call::{call, reject};
+use super::command::Outcome;
+use super::ctx::{Ctx, Mode};
+use super::error::{CmdError, shown, wrong_arity};
+use super::registry::{Registry, Row};
+use super::unit;
+use crate::resp::reply::Writer;
+use crate::resp::request::Argv;
+use crate::state::State;
+use crate::state::client::ClientId;
+
+/// What the connection does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The next request.
+    Continue,
+    /// Nothing more until the client is unblocked; the request is consumed.
+    Blocked,
+    /// Nothing more until the pause ends; the same request is offered again.
+    Postponed,
+}
+
+/// Runs one request of a client. The reply goes to `out`; messages for other clients are left in
+/// `state.outbox`, which the caller drains behind the reply.
+#[inline]
+pub fn process<'a>(
+    state: &'a mut State,
+    table: &'a Registry,
+    row: Option<&'a Row>,
+    argv: Argv<'a>,
+    out: &'a mut Writer,
+    me: ClientId,
+) -> Flow {
+    let client = state.clients.me(me);
+    let (db, client_gate) = (client.db as usize, client.gate);
+    client.commands += 1;
+    let gate = client_gate | state.gate;
+    let mut ctx = Ctx {
+        state,
+        table,
+        argv,
+        out,
+        me,
+        db,
+        mode: Mode::Client,
+        id: Default::default(),
+    };
+    let row = match row {
+        Some(row) if row.cmd.takes(argv.len()) && row.cmd.subs.is_empty() => row,
+        other => match resolve(&mut ctx, other) {
+            Some(row) => row,
+            None => return Flow::Continue,
+        },
+    };
+    if row.cmd.blocked_by & gate != 0 {
+        match admit::admit(&mut ctx, row, gate) {
+            Verdict::Run => {}
+            Verdict::Queue => {
+                unit::enqueue(&mut ctx, row);
+                return Flow::Continue;
+            }
+            Verdict::Refused => return Flow::Continue,
+            Verdict::Postpone => return Flow::Postponed,
+        }
+    }
+    ctx.client().last_command = row.id;
+    let outcome = call(&mut ctx, row);
+    if ctx.state.unit_work() {
+        unit::finish(ctx.state, table);
+    }
+    if outcome == Outcome::Block {
+        Flow::Blocked
+    } else {
+        Flow::Continue
+    }
+}
+
+/// The slow way to a row: subcommands, and the errors of those not found.
+#[cold]
+fn resolve<'a>(ctx: &mut Ctx<'a>, row: Option<&'a Row>) -> Option<&'a Row> {
+    match resolve_row(ctx.table, row, ctx.argv) {
+        Ok(row) => Some(row),
+        Err((row, error)) => {
+            reject(ctx, row, &error);
+            None
+        }
+    }
+}
+
+type Refusal<'t> = (Option<&'t Row>, CmdError);
+
+/// Finds the row that will run: the command itself or its subcommand, with a fitting arity.
+pub fn resolve_row<'t>(
+    table: &'t Registry,
+    row: Option<&'t Row>,
+    argv: Argv<'_>,
+) -> Result<&'t Row, Refusal<'t>> {
+    let Some(row) = row else {
+        return Err((None, unknown_command(argv)));
+    };
+    let mut found = row;
+    if !row.cmd.subs.is_empty() {
+        if argv.len() < 2 {
+            return Err((Some(row), wrong_arity(row.cmd.name)));
+        }
+        match table.find_sub(row, argv.get(1)) {
+            Some(sub) => found = sub,
+            None => {
+                return Err((
+                    Some(row),
+                    CmdError::owned(format!(
+                        "ERR unknown subcommand '{}'. Try {} HELP.",
+                        shown(argv.get(1), 128),
+                        row.cmd.name.to_uppercase()
+                    )),
+                ));
+            }
+        }
+    }
+    if !found.cmd.takes(argv.len()) {
+        return Err((Some(found), wrong_arity(table.name(found.id))));
+    }
+    Ok(found)
+}
+
+/// `ERR unknown command 'x', with args beginning with: 'a' 'b' `, at most 128 bytes of arguments.
+pub fn unknown_command(argv: Argv<'_>) -> CmdError {
+    let mut args = String::new();
+    for i in 1..argv.len() {
+        if args.len() >= 128 {
+            break;
+        }
+        args.push_str(&format!("'{}' ", shown(argv.get(i), 128 - args.len())));
+    }
+    CmdError::owned(format!(
+        "ERR unknown command '{}', with args beginning with: {args}",
+        shown(argv.get(0), 128)
+    ))
+}

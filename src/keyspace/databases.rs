@@ -1,0 +1,374 @@
+//! All databases of the server, the hash they share, and the hashes of the running batch.
+//!
+//! Commands reach a key through here, because here the batch's hints are: one hash for each key and command,
+//! in the prefetch pass, and none after. What is done with a found slot is [`Db`]'s own.
+
+use std::ops::{Index, IndexMut};
+
+use crate::base::hash::HashKey;
+use crate::ds::table::{Hasher64, Slot};
+use crate::types::Stored;
+
+use super::db::{Db, Detached, KeyHasher};
+use super::entry::{Entry, EntryRef};
+use super::expire::Expired;
+use super::hints::Hints;
+use super::layout::NewValue;
+
+/// Keys of one prefetch: more are not in flight at once anyway.
+pub const BATCH_MAX: usize = 64;
+
+/// Databases looked at in one call of a cycle, so that thousands of empty ones cost no turn.
+const CYCLE_DATABASES_MAX: usize = 4096;
+
+/// All databases.
+pub struct Databases {
+    list: Vec<Db>,
+    hasher: KeyHasher,
+    hints: Hints,
+    /// The access clock a new key gets; the loop keeps it current.
+    pub new_clock: u32,
+    resize_paused: bool,
+    /// Where the next expiry cycle and the next resize step begin.
+    expire_next: usize,
+    resize_next: usize,
+}
+
+impl Index<usize> for Databases {
+    type Output = Db;
+
+    #[inline]
+    fn index(&self, db: usize) -> &Db {
+        &self.list[db]
+    }
+}
+
+impl IndexMut<usize> for Databases {
+    #[inline]
+    fn index_mut(&mut self, db: usize) -> &mut Db {
+        &mut self.list[db]
+    }
+}
+
+impl Databases {
+    /// That many empty databases.
+    pub fn new(count: usize, key: HashKey) -> Databases {
+        let mut databases = Databases {
+            list: Vec::new(),
+            hasher: KeyHasher(key),
+            hints: Hints::new(),
+            new_clock: 0,
+            resize_paused: false,
+            expire_next: 0,
+            resize_next: 0,
+        };
+        databases.grow(count);
+        databases
+    }
+
+    /// Number of databases.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Adds empty databases until there are `count` (a group was added).
+    pub fn grow(&mut self, count: usize) {
+        while self.list.len() < count {
+            let mut db = Db::new(self.hasher);
+            db.pause_resize(self.resize_paused);
+            self.list.push(db);
+        }
+    }
+
+    /// All databases, by number.
+    pub fn iter(&self) -> std::slice::Iter<'_, Db> {
+        self.list.iter()
+    }
+
+    /// Keys of all databases.
+    pub fn total_keys(&self) -> usize {
+        self.list.iter().map(Db::len).sum()
+    }
+
+    /// Does any key have a deadline?
+    pub fn has_deadlines(&self) -> bool {
+        self.list.iter().any(|db| db.expires() > 0)
+    }
+
+    /// Bytes of all tables and of all expiry indexes.
+    pub fn overhead_bytes(&self) -> (usize, usize) {
+        self.list
+            .iter()
+            .map(Db::overhead_bytes)
+            .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    }
+
+    /// The secret the keys are hashed with.
+    pub fn hash_key(&self) -> HashKey {
+        self.hasher.0
+    }
+}
+
+/// Keys by name.
+impl Databases {
+    /// The key's hash: from the batch's hints when its bytes are the very ones that were hashed before.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        match self.hints.get(key) {
+            Some(hash) => hash,
+            None => self.list[0].hash(key),
+        }
+    }
+
+    /// Where the key is.
+    #[inline]
+    pub fn find(&self, db: usize, key: &[u8]) -> Option<Slot> {
+        self.list[db].find_hashed(self.hash(key), key)
+    }
+
+    /// The key's entry.
+    #[inline]
+    pub fn get(&self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.find(db, key).map(|slot| self.list[db].entry(slot))
+    }
+
+    /// Adds a key that is not there.
+    #[inline]
+    pub fn insert(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        value: NewValue<'_>,
+        expire_at: Option<i64>,
+    ) -> Slot {
+        let hash = self.hash(key);
+        self.list[db].insert_hashed(hash, key, value, expire_at, self.new_clock)
+    }
+
+    /// Adds an entry that was taken out elsewhere (MOVE), under its own key, which is not there.
+    pub fn insert_entry(&mut self, db: usize, entry: Entry) -> Slot {
+        let hash = self.hash(entry.view().key());
+        self.list[db].insert_entry(hash, entry)
+    }
+
+    /// Creates a collection under a key that is not there, unless the edit leaves it empty.
+    pub fn create<T: Stored, R>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        edit: impl FnOnce(&mut T) -> R,
+    ) -> (Option<Slot>, R) {
+        let hash = self.hash(key);
+        self.list[db].create_hashed(hash, key, self.new_clock, edit)
+    }
+
+    /// Gives a key another name, which is not there.
+    pub fn rename(&mut self, db: usize, slot: Slot, key: &[u8]) -> Slot {
+        let hash = self.hash(key);
+        self.list[db].rename(slot, hash, key)
+    }
+}
+
+/// Batches.
+impl Databases {
+    /// Hashes the keys of a batch and asks the memory for all of them at once. Their bytes must stay
+    /// unchanged and in place until [`end_batch`](Databases::end_batch). At most [`BATCH_MAX`] keys are
+    /// taken; the rest cost a hash when they are used.
+    pub fn prefetch<'a>(&mut self, keys: impl IntoIterator<Item = (usize, &'a [u8])>) {
+        let mut batch = [(0u32, 0u64); BATCH_MAX];
+        let mut len = 0;
+        for (slot, (db, key)) in batch.iter_mut().zip(keys) {
+            let hash = self.hasher.hash64(key);
+            self.hints.note(key, hash);
+            self.list[db].entries.prefetch_bucket(hash);
+            *slot = (db as u32, hash);
+            len += 1;
+        }
+        if len < 2 {
+            return; // A single key gains nothing: its command comes at once.
+        }
+        // Chained keys move to the front for the third pass.
+        let mut chained = 0;
+        for at in 0..len {
+            let (db, hash) = batch[at];
+            if self.list[db as usize].entries.prefetch_item(hash) {
+                batch[chained] = (db, hash);
+                chained += 1;
+            }
+        }
+        for &(db, hash) in &batch[..chained] {
+            self.list[db as usize].entries.prefetch_chain(hash);
+        }
+    }
+
+    /// Forgets the batch's hashes: its bytes may change now.
+    #[inline]
+    pub fn end_batch(&mut self) {
+        self.hints.clear();
+    }
+}
+
+/// Whole databases.
+impl Databases {
+    /// Exchanges the contents of two databases.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        self.list.swap(a, b);
+    }
+
+    /// Empties a database; what was in it can be freed elsewhere or in pieces.
+    pub fn flush(&mut self, db: usize) -> Detached {
+        let detached = self.list[db].detach();
+        self.list[db].pause_resize(self.resize_paused);
+        detached
+    }
+
+    /// Stops all tables from resizing (a snapshot child lives), or lets them go on.
+    pub fn pause_resize(&mut self, paused: bool) {
+        self.resize_paused = paused;
+        self.list.iter_mut().for_each(|db| db.pause_resize(paused));
+    }
+
+    /// For idle time: up to `steps` steps of resizing in one database; true when more are wanted.
+    pub fn step_resize(&mut self, steps: usize) -> bool {
+        for _ in 0..self.list.len().min(CYCLE_DATABASES_MAX) {
+            let at = self.resize_next % self.list.len();
+            if self.list[at].step_resize(steps) {
+                return true;
+            }
+            self.resize_next = at + 1;
+        }
+        false
+    }
+
+    /// Removes up to `max` keys whose deadline has passed, in all databases, and hands each with its
+    /// database's number to `gone`. See [`Db::expire_cycle`].
+    pub fn expire_cycle(
+        &mut self,
+        now_ms: i64,
+        max: usize,
+        mut gone: impl FnMut(usize, Entry),
+    ) -> Expired {
+        let mut total = Expired::default();
+        for _ in 0..self.list.len().min(CYCLE_DATABASES_MAX) {
+            let at = self.expire_next % self.list.len();
+            let left = max.saturating_sub(total.removed);
+            let done = self.list[at].expire_cycle(now_ms, left, |entry| gone(at, entry));
+            total.removed += done.removed;
+            if done.more {
+                // The budget is spent: go on in this database next time.
+                total.more = true;
+                break;
+            }
+            self.expire_next = at + 1;
+        }
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    fn databases(count: usize) -> Databases {
+        Databases::new(count, HashKey::random(&mut Rng::from_seed(1)))
+    }
+
+    #[test]
+    fn an_empty_database_costs_little() {
+        assert!(size_of::<Db>() < 200, "{} bytes", size_of::<Db>());
+        let dbs = databases(16_000);
+        assert_eq!(
+            (dbs.count(), dbs.total_keys(), dbs.overhead_bytes()),
+            (16_000, 0, (0, 0))
+        );
+    }
+
+    #[test]
+    fn a_prefetched_batch_finds_its_keys() {
+        let mut dbs = databases(2);
+        for n in 0..1000i64 {
+            dbs.insert(
+                (n % 2) as usize,
+                format!("key:{n}").as_bytes(),
+                NewValue::Int(n),
+                None,
+            );
+        }
+        let names: Vec<String> = (0..100).map(|n| format!("key:{n}")).collect();
+        dbs.prefetch(
+            names
+                .iter()
+                .enumerate()
+                .map(|(n, key)| (n % 2, key.as_bytes())),
+        );
+        for (n, key) in names.iter().enumerate() {
+            let hinted = dbs.hash(key.as_bytes());
+            assert_eq!(
+                hinted,
+                dbs.hash(key.clone().as_bytes()),
+                "with and without a hint"
+            );
+            let entry = dbs.get(n % 2, key.as_bytes()).expect("inserted");
+            assert_eq!(entry.string().map(|s| s.as_int()), Ok(Some(n as i64)));
+            assert!(dbs.find(1 - n % 2, key.as_bytes()).is_none());
+        }
+        dbs.end_batch();
+    }
+
+    #[test]
+    fn swapped_databases_keep_their_deadlines() {
+        let mut dbs = databases(3);
+        dbs.insert(0, b"a", NewValue::Int(1), Some(50));
+        dbs.insert(2, b"b", NewValue::Int(2), None);
+        dbs.swap(0, 2);
+        assert!(dbs.find(2, b"a").is_some() && dbs.find(0, b"b").is_some());
+        let mut gone = Vec::new();
+        let done = dbs.expire_cycle(5_000, 10, |db, entry| {
+            gone.push((db, entry.view().key().to_vec()))
+        });
+        assert_eq!(
+            (done.removed, done.more, gone),
+            (1, false, vec![(2, b"a".to_vec())])
+        );
+        assert_eq!(dbs.total_keys(), 1);
+    }
+
+    #[test]
+    fn a_flushed_database_is_freed_in_pieces_on_another_thread() {
+        let mut dbs = databases(1);
+        (0..500i64).for_each(|n| {
+            dbs.insert(0, &n.to_le_bytes(), NewValue::Bytes(&[b'x'; 2000]), Some(n));
+        });
+        dbs.pause_resize(true);
+        let mut old = dbs.flush(0);
+        assert_eq!(
+            (
+                dbs[0].len(),
+                dbs[0].expires(),
+                dbs[0].avg_ttl_ms(0),
+                old.len()
+            ),
+            (0, 0, 0, 500)
+        );
+        let left = std::thread::spawn(move || {
+            while old.free_step(64) {}
+            old.len()
+        });
+        assert_eq!(left.join().expect("freed"), 0);
+        assert_eq!(dbs.expire_cycle(i64::MAX, 10, |_, _| {}).removed, 0);
+    }
+
+    #[test]
+    fn new_databases_follow_a_pause_in_force() {
+        let mut dbs = databases(1);
+        dbs.pause_resize(true);
+        dbs.grow(2);
+        (0..40i64).for_each(|n| {
+            dbs.insert(1, &n.to_le_bytes(), NewValue::Int(n), None);
+        });
+        dbs.pause_resize(false);
+        while (0..2).any(|_| dbs.step_resize(4)) {}
+        assert!((0..40i64).all(|n| dbs.find(1, &n.to_le_bytes()).is_some()));
+    }
+}

@@ -1,0 +1,17 @@
+//! The keys: entries, databases, expiry and scanning.
+//!
+//! Floor 3: it knows the types by their traits only, reads no clock (callers pass `now_ms`), and never
+//! decides policy: whether an expired key is removed, propagated or announced is for the floors above.
+
+pub mod databases;
+pub mod db;
+pub mod entry;
+pub mod expire;
+mod hints;
+mod layout;
+mod scan;
+
+pub use databases::Databases;
+pub use db::{Db, Detached};
+pub use entry::{Entry, EntryRef};
+pub use layout::{CLOCK_MASK, INLINE_MAX, NewValue, Ttl};

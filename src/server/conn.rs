@@ -1,0 +1,133 @@
+//! A connection: a socket and the bytes that wait on either side of it.
+//!
+//! An idle connection owns no buffer: input is read into the loop's one large buffer and only an
+//! unfinished request is kept here; output buffers come from a pool and return when written out.
+use crate::resp::reply::Writer;
+use crate::resp::request::Resume;
+use crate::state::client::ClientId;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+
+/// A stream of either family.
+#[derive(Debug)]
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+macro_rules! each {
+    ($self:expr, $s:ident => $body:expr) => {
+        match $self {
+            Stream::Tcp($s) => $body,
+            Stream::Unix($s) => $body,
+        }
+    };
+}
+
+impl Stream {
+    pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        each!(self, s => s.read(buf))
+    }
+
+    pub fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        each!(self, s => s.write(buf))
+    }
+
+    pub fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        each!(self, s => s.write_vectored(bufs))
+    }
+
+    pub fn fd(&self) -> RawFd {
+        each!(self, s => s.as_raw_fd())
+    }
+
+    /// Both directions at once and once for all: EPOLLOUT rides on the events of reading.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        each!(self, s => s.register(registry, token, interest))
+    }
+
+    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        each!(self, s => s.deregister(registry))
+    }
+}
+
+/// The bytes of an unfinished request, from its first byte on, and what is known of it.
+#[derive(Debug, Default)]
+pub struct Input {
+    pub bytes: Vec<u8>,
+    pub resume: Resume,
+    /// Bytes the request announced and has not sent, at the least.
+    pub missing: usize,
+}
+
+/// A connection. The session is `State::clients`' under the same slot.
+#[derive(Debug)]
+pub struct Conn {
+    pub id: ClientId,
+    pub stream: Stream,
+    pub out: Writer,
+    pub input: Option<Box<Input>>,
+    /// In the list of connections to run.
+    pub queued: bool,
+    /// In the list of connections to write.
+    pub unwritten: bool,
+    /// Bytes may wait in the socket.
+    pub readable: bool,
+    /// The socket took less than it was given: wait for it to be writable.
+    pub blocked_write: bool,
+    /// The peer will send no more.
+    pub read_closed: bool,
+    /// Monotonic milliseconds since when the output has been over the soft limit; 0: it is not.
+    pub soft_since_ms: u64,
+}
+
+impl Conn {
+    pub fn new(id: ClientId, stream: Stream) -> Self {
+        Self {
+            id,
+            stream,
+            out: Writer::new(false),
+            input: None,
+            queued: false,
+            unwritten: false,
+            readable: true,
+            blocked_write: false,
+            read_closed: false,
+            soft_since_ms: 0,
+        }
+    }
+}
+
+/// Buffers kept for reuse.
+const POOL_MAX: usize = 64;
+
+/// Output buffers between two uses.
+#[derive(Debug, Default)]
+pub struct Pool {
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    /// An empty buffer, used before if there is one.
+    #[inline]
+    pub fn take(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    #[inline]
+    pub fn give(&mut self, buffer: Vec<u8>) {
+        if self.buffers.len() < POOL_MAX && buffer.capacity() > 0 {
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// Frees what is kept (MEMORY PURGE).
+    pub fn clear(&mut self) {
+        self.buffers = Vec::new();
+    }
+}

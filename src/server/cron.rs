@@ -1,0 +1,189 @@
+//! What happens by the clock, `hz` times a second: samples, timeouts, shutting down.
+//!
+//! Each job is bounded: a part of the clients a time, a few figures a time.
+use super::turn::Server;
+use crate::base::{alloc, sys};
+use crate::state::client::client_flag;
+use crate::state::run::Shutdown;
+
+/// Clients looked at in one cron, at least.
+const CLIENTS_MIN: usize = 5;
+/// With `dynamic-hz`, one cron is to look at no more clients than this: `hz` rises instead.
+const CLIENTS_PER_CALL: usize = 200;
+const HZ_MAX: u32 = 500;
+/// Steps towards a table's right size in one cron: writes do most of them.
+const IDLE_RESIZE_STEPS: usize = 64;
+
+/// Where a shutdown stands.
+#[derive(Debug, Default)]
+pub struct ShutdownState {
+    /// SIGINT was seen once: the next one insists.
+    pub interrupted: bool,
+    pub pending: Option<Shutdown>,
+}
+
+impl Server {
+    /// Runs the periodic jobs that are due.
+    pub(super) fn cron(&mut self) {
+        let now_us = self.state.clock.mono_us;
+        let mut hz = self.state.config.hz;
+        if self.state.config.dynamic_hz {
+            while self.state.clients.len() / hz as usize > CLIENTS_PER_CALL && hz < HZ_MAX {
+                hz = (hz * 2).min(HZ_MAX);
+            }
+        }
+        self.state.run.hz = hz;
+        self.next_cron_us = now_us + 1_000_000 / u64::from(hz);
+        self.cron_loops += 1;
+        self.state.lru_clock = (self.state.clock.unix_ms / 1000) as u32 & 0x00ff_ffff;
+
+        self.take_wanted();
+        if self.state.debug.cron_paused {
+            return;
+        }
+        let every = |ms: u64| {
+            let period = (ms * u64::from(hz) / 1000).max(1);
+            self.cron_loops.is_multiple_of(period)
+        };
+        if every(100) {
+            self.sample();
+        }
+        self.clients_cron(hz as usize);
+        self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
+    }
+
+    /// Counters and memory figures that INFO shows as of a moment ago.
+    fn sample(&mut self) {
+        let now_us = self.state.clock.mono_us;
+        let stats = &mut self.state.stats;
+        stats.instant[0].sample(stats.commands_processed, now_us);
+        stats.instant[1].sample(stats.net_in, now_us);
+        stats.instant[2].sample(stats.net_out, now_us);
+        stats.peak_memory = stats.peak_memory.max(alloc::used());
+        let figures = alloc::stats();
+        stats.cron_memory.rss = sys::rss_bytes();
+        stats.cron_memory.allocated = figures.allocated;
+        stats.cron_memory.active = figures.active;
+        stats.cron_memory.resident = figures.resident;
+        stats.cron_memory.retained = figures.retained;
+    }
+
+    /// Looks at a share of the clients, so that each is seen once a second.
+    fn clients_cron(&mut self, hz: usize) {
+        let slots = self.conns.len();
+        if slots == 0 {
+            return;
+        }
+        let share = (slots / hz).max(CLIENTS_MIN).min(slots);
+        for _ in 0..share {
+            self.client_cursor = (self.client_cursor + 1) % slots;
+            let slot = self.client_cursor;
+            if self.conns[slot].is_some() {
+                self.client_cron(slot);
+            }
+        }
+    }
+
+    fn client_cron(&mut self, slot: usize) {
+        let timeout_s = self.state.config.timeout;
+        let now_ms = self.state.clock.unix_ms;
+        let Some(client) = self.state.clients.at(slot) else {
+            return;
+        };
+        let exempt = client_flag::REPLICA
+            | client_flag::PRIMARY
+            | client_flag::BLOCKED
+            | client_flag::PUBSUB
+            | client_flag::MONITOR;
+        if timeout_s > 0
+            && client.flags & exempt == 0
+            && now_ms - client.seen_ms > i64::from(timeout_s) * 1000
+        {
+            log::debug!("Closing idle client");
+            let id = client.id;
+            self.state.close_client(id);
+            return;
+        }
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return;
+        };
+        if !conn.out.is_empty() {
+            self.check_output_limit(slot);
+        }
+    }
+
+    /// Signals, through the poll.
+    pub(super) fn take_signals(&mut self) {
+        while let Ok(Some(received)) = self.signals.next() {
+            match received.signal {
+                libc::SIGINT | libc::SIGTERM => self.signalled(received.signal),
+                _ => {}
+            }
+        }
+    }
+
+    /// SIGINT and SIGTERM ask for an orderly end; a second SIGINT for one at once.
+    fn signalled(&mut self, signal: i32) {
+        use crate::state::config::ShutdownFlags;
+        let (name, flags) = if signal == libc::SIGINT {
+            ("SIGINT", self.state.config.shutdown_on_sigint)
+        } else {
+            ("SIGTERM", self.state.config.shutdown_on_sigterm)
+        };
+        if signal == libc::SIGINT && self.shutdown.interrupted {
+            log::warn!("You insist... exiting now.");
+            self.exit = Some(1);
+            return;
+        }
+        self.shutdown.interrupted |= signal == libc::SIGINT;
+        log::warn!("Received {name} scheduling shutdown...");
+        let save = if flags.has(ShutdownFlags::SAVE) {
+            Some(true)
+        } else if flags.has(ShutdownFlags::NOSAVE) {
+            Some(false)
+        } else {
+            None
+        };
+        self.state.wanted.shutdown = Some(Shutdown {
+            save,
+            now: flags.has(ShutdownFlags::NOW),
+            force: flags.has(ShutdownFlags::FORCE),
+        });
+        self.next_cron_us = 0;
+    }
+
+    /// What commands and signals asked for.
+    pub(super) fn take_wanted(&mut self) {
+        if let Some(how) = self.state.wanted.shutdown.take() {
+            self.shut_down(how);
+        }
+        if std::mem::take(&mut self.state.wanted.purge) {
+            self.pool.clear();
+            alloc::purge();
+        }
+    }
+
+    /// Ends the server in order: what is to be kept is kept, files are removed, replies go out.
+    fn shut_down(&mut self, how: Shutdown) {
+        log::warn!("User requested shutdown...");
+        super::boot::notify_systemd("STOPPING=1\n");
+        let _ = how;
+        if let Some(path) = &self.state.config.pidfile
+            && !path.is_empty()
+        {
+            use std::os::unix::ffi::OsStrExt;
+            log::info!("Removing the pid file.");
+            let _ = std::fs::remove_file(std::ffi::OsStr::from_bytes(path));
+        }
+        if let Some(path) = &self.state.config.unixsocket
+            && !path.is_empty()
+        {
+            use std::os::unix::ffi::OsStrExt;
+            log::info!("Removing the unix socket file.");
+            let _ = std::fs::remove_file(std::ffi::OsStr::from_bytes(path));
+        }
+        self.flush_all();
+        log::warn!("Redis is now ready to exit, bye bye...");
+        self.exit = Some(0);
+    }
+}

@@ -1,0 +1,173 @@
+//! Writing replies: once for each connection a turn, and what happens to output nobody takes.
+use super::conn::Conn;
+use super::turn::Server;
+use crate::state::client::client_flag;
+use crate::state::config::ClientClass;
+use std::io::{self, IoSlice};
+
+/// Pieces of one vectored write.
+const PIECES_MAX: usize = 64;
+/// Bytes of one connection's output written in a turn: the others are to be served, too.
+const TURN_BYTES_MAX: usize = 1024 * 1024;
+
+/// What became of a connection's output.
+enum Wrote {
+    All,
+    Some,
+    Failed,
+}
+
+impl Server {
+    /// Puts a connection on the list of those to write at the end of the turn.
+    pub(super) fn mark_unwritten(&mut self, slot: usize) {
+        if let Some(Some(conn)) = self.conns.get_mut(slot)
+            && !conn.unwritten
+        {
+            conn.unwritten = true;
+            self.unwritten.push(slot);
+        }
+    }
+
+    /// Writes every connection that has output.
+    pub(super) fn flush_all(&mut self) {
+        let mut list = std::mem::take(&mut self.unwritten);
+        for slot in list.drain(..) {
+            self.flush(slot);
+        }
+        // The list's buffer is used again; connections that became writable meanwhile are kept.
+        list.append(&mut self.unwritten);
+        self.unwritten = list;
+    }
+
+    /// Writes what one connection has; a socket that is full is waited for.
+    pub(super) fn flush(&mut self, slot: usize) {
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return;
+        };
+        conn.unwritten = false;
+        if conn.blocked_write {
+            self.check_output_limit(slot);
+            return;
+        }
+        let Some(client) = self.state.clients.at(slot) else {
+            return;
+        };
+        let before = conn.out.len();
+        let wrote = if before == 0 {
+            Wrote::All
+        } else {
+            write_out(conn)
+        };
+        let sent = (before - conn.out.len()) as u64;
+        client.net_out += sent;
+        self.state.stats.net_out += sent;
+        self.state.stats.writes += 1;
+        match wrote {
+            Wrote::All => {
+                let buffer = conn.out.release();
+                self.pool.give(buffer);
+                conn.soft_since_ms = 0;
+                client.transport.out_bytes = 0;
+                if client.flags & client_flag::CLOSE_AFTER_REPLY != 0 {
+                    let id = conn.id;
+                    self.state.close_client(id);
+                }
+            }
+            Wrote::Some => {
+                client.transport.out_bytes = conn.out.len() as u32;
+                if !conn.blocked_write {
+                    // More could be written: in the next turn.
+                    self.mark_unwritten(slot);
+                }
+                self.check_output_limit(slot);
+            }
+            Wrote::Failed => {
+                let id = conn.id;
+                self.state.close_client(id);
+            }
+        }
+    }
+
+    /// `client-output-buffer-limit`: over the hard limit, or for too long over the soft one, a
+    /// client is closed.
+    pub(super) fn check_output_limit(&mut self, slot: usize) {
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return;
+        };
+        let Some(client) = self.state.clients.at(slot) else {
+            return;
+        };
+        let class = if client.flags & client_flag::REPLICA != 0 {
+            ClientClass::Replica
+        } else if client.flags & client_flag::PUBSUB != 0 {
+            ClientClass::Pubsub
+        } else {
+            ClientClass::Normal
+        };
+        let limit = self.state.config.client_output_buffer_limit.of(class);
+        let held = conn.out.heap_bytes() as u64;
+        client.transport.out_bytes = conn.out.len().min(u32::MAX as usize) as u32;
+        let now_ms = self.state.clock.mono_us / 1000;
+        let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
+        // Before it has authenticated a client may not make the server hold anything for it.
+        over |= client.gate & crate::state::gate::UNAUTHENTICATED != 0 && held > 64 * 1024;
+        if limit.soft_bytes > 0 && held > limit.soft_bytes {
+            if conn.soft_since_ms == 0 {
+                conn.soft_since_ms = now_ms.max(1);
+            }
+            over |= now_ms - conn.soft_since_ms > limit.soft_seconds * 1000;
+        } else {
+            conn.soft_since_ms = 0;
+        }
+        if over {
+            let id = conn.id;
+            log::warn!(
+                "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer \
+                 limits.",
+                id.serial,
+                client.peer_text()
+            );
+            self.state.stats.output_limit_disconnections += 1;
+            self.state.close_client(id);
+        }
+    }
+}
+
+/// Writes until all is out, the socket is full, or the turn's share is spent.
+fn write_out(conn: &mut Conn) -> Wrote {
+    let mut share = TURN_BYTES_MAX;
+    loop {
+        let result = if conn.out.is_flat() {
+            conn.stream.write(conn.out.head())
+        } else {
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let mut n = 0;
+            for segment in conn.out.segments().take(PIECES_MAX) {
+                pieces[n] = IoSlice::new(segment);
+                n += 1;
+            }
+            conn.stream.write_vectored(&pieces[..n])
+        };
+        match result {
+            Ok(n) => {
+                conn.out.advance(n);
+                if conn.out.is_empty() {
+                    return Wrote::All;
+                }
+                if n >= share {
+                    return Wrote::Some;
+                }
+                share -= n;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                conn.blocked_write = true;
+                return Wrote::Some;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                log::debug!("Error writing to client: {error}");
+                return Wrote::Failed;
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Listening sockets: made with socket2 as Redis makes them, accepted a bounded number at a time.
+use crate::state::config::Config;
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+/// A socket that connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Tcp(l) => l.register(registry, token, Interest::READABLE),
+            Self::Unix(l, _) => l.register(registry, token, Interest::READABLE),
+        }
+    }
+
+    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(l) => l.deregister(registry),
+            Self::Unix(l, _) => l.deregister(registry),
+        }
+    }
+}
+
+/// An address of `bind`: where to listen, and whether its absence is forgiven.
+fn parse_bind(address: &str) -> Option<(IpAddr, bool)> {
+    let (text, optional) = match address.strip_prefix('-') {
+        Some(rest) => (rest, true),
+        None => (address, false),
+    };
+    let ip = match text {
+        "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        "::*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        _ => text.parse().ok()?,
+    };
+    Some((ip, optional))
+}
+
+/// Opens the TCP listeners of the configuration on `port`. The error says which address failed.
+pub fn open_tcp(config: &Config, port: u16) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    let mut skipped = None;
+    for address in &config.bind.0 {
+        let Some((ip, optional)) = parse_bind(address) else {
+            return Err(format!(
+                "Warning: Could not create server TCP listening socket {address}:{port}: \
+                 Name or service not known"
+            ));
+        };
+        match open_one(SocketAddr::new(ip, port), config) {
+            Ok(listener) => listeners.push(Listener::Tcp(listener)),
+            Err(error) => {
+                let text = format!(
+                    "Warning: Could not create server TCP listening socket {address}:{port}: {}",
+                    strerror(&error)
+                );
+                if optional && absent(&error) {
+                    skipped = Some(text);
+                    continue;
+                }
+                return Err(text);
+            }
+        }
+    }
+    match skipped {
+        Some(text) if listeners.is_empty() => Err(text),
+        _ => Ok(listeners),
+    }
+}
+
+/// Errors that mean "this machine has no such address".
+fn absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EADDRNOTAVAIL
+                | libc::ENOPROTOOPT
+                | libc::EPROTONOSUPPORT
+                | libc::ESOCKTNOSUPPORT
+                | libc::EPFNOSUPPORT
+                | libc::EAFNOSUPPORT
+        )
+    )
+}
+
+/// The system's text for an error, as C programs print it.
+pub fn strerror(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_string(),
+        None => error.to_string(),
+    }
+}
+
+fn open_one(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_cloexec(true)?;
+    #[cfg(target_os = "linux")]
+    if config.socket_mark_id != 0 {
+        socket.set_mark(config.socket_mark_id)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(config.tcp_backlog.min(i32::MAX as u32) as i32)?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Opens the unix socket, replacing a left-over file.
+pub fn open_unix(path: &str, mode: u32, backlog: i32) -> Result<Listener, String> {
+    let open = || -> io::Result<UnixListener> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_cloexec(true)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        socket.listen(backlog)?;
+        socket.set_nonblocking(true)?;
+        if mode != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        }
+        Ok(UnixListener::from_std(socket.into()))
+    };
+    match open() {
+        Ok(listener) => Ok(Listener::Unix(listener, PathBuf::from(path))),
+        Err(error) => Err(format!(
+            "Failed opening Unix socket: bind: {}",
+            strerror(&error)
+        )),
+    }
+}

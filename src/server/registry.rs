@@ -1,0 +1,11 @@
+//! The list of families: the one place that knows them all, a line each.
+use crate::commands;
+use crate::exec::registry::{Family, Registry};
+
+/// Every family of commands.
+pub const FAMILIES: &[&Family] = &[&commands::string::FAMILY, &commands::connection::FAMILY];
+
+/// The registry with the names in force.
+pub fn build(rename: &dyn Fn(&str) -> Option<String>) -> Registry {
+    Registry::new(FAMILIES, rename)
+}

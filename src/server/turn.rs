@@ -1,0 +1,496 @@
+//! The loop: one thread that owns every connection and the keyspace.
+//!
+//! Order of a turn: poll; accept; run ready connections under a budget; serve what other clients
+//! wait for; expire under a budget; cron if due; write replies, once for each connection; close what
+//! is to be closed. The poll is edge-triggered: whatever was not taken to its end is on one of this
+//! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
+use super::conn::{Conn, Pool, Stream};
+use super::input::{READ_BYTES, Scratch};
+use super::jobs::Jobs;
+use super::listen::Listener;
+use crate::base::clock::mono_us;
+use crate::base::sys::{Signals, thread_cpu_us, ticks};
+use crate::exec::registry::Registry;
+use crate::exec::unit;
+use crate::resp::reply::Writer;
+use crate::state::State;
+use crate::state::client::{ClientId, Peer, client_flag};
+use crate::state::gate;
+use mio::{Events, Poll, Token};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Tokens of connections are their slots; these lie above all of them.
+pub const TOKEN_SIGNALS: usize = usize::MAX - 1;
+pub const TOKEN_WAKE: usize = usize::MAX - 2;
+pub const TOKEN_LISTENERS: usize = usize::MAX - 1024;
+
+/// Time for requests in a turn, microseconds: replies of this turn go out only at its end.
+const REQUESTS_US: u64 = 400;
+/// Time for expiring keys in a turn, microseconds.
+const EXPIRE_US: u64 = 300;
+/// Due keys are looked for this often, microseconds.
+const EXPIRE_EVERY_US: u64 = 10_000;
+/// A turn longer than this is looked at by the thread's own CPU clock.
+const LONG_TURN_US: u64 = 500;
+/// Connections accepted in a turn from one listener.
+const ACCEPTS_MAX: usize = 64;
+/// Pause after accepting failed for want of descriptors.
+const ACCEPT_RETRY_US: u64 = 100_000;
+
+/// The server: sockets on one side, state on the other.
+pub struct Server {
+    pub state: State,
+    pub table: Registry,
+    pub(super) poll: Poll,
+    pub(super) signals: Signals,
+    /// By slot, as `state.clients`.
+    pub(super) conns: Vec<Option<Conn>>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) jobs: Jobs,
+    pub(super) pool: Pool,
+    pub(super) scratch: Scratch,
+    pub(super) ready: VecDeque<usize>,
+    pub(super) unwritten: Vec<usize>,
+    /// Listeners that may have more to accept.
+    pub(super) accepting: Vec<usize>,
+    /// No accepting before this moment (monotonic microseconds).
+    pub(super) accept_after_us: u64,
+    pub(super) accept_failures_logged_s: i64,
+    /// Bytes the unfinished request of the connection that just ran announced.
+    pub(super) missing: usize,
+    /// The end of the time for requests, in ticks.
+    pub(super) budget_end: u64,
+    pub(super) next_cron_us: u64,
+    pub(super) cron_loops: u64,
+    pub(super) client_cursor: usize,
+    pub(super) cpu_mark: (u64, u64),
+    pub(super) more_to_expire: bool,
+    pub(super) next_expire_us: u64,
+    pub(super) shutdown: super::cron::ShutdownState,
+    /// The exit code, once the loop is to end.
+    pub(super) exit: Option<i32>,
+}
+
+impl Server {
+    /// Runs until the server is told to end; the exit code.
+    pub fn run(&mut self) -> i32 {
+        let mut events = Events::with_capacity(1024);
+        self.scratch.read = vec![0; READ_BYTES * 2];
+        loop {
+            let timeout = self.poll_timeout();
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                log::error!("Polling failed: {error}");
+                return 1;
+            }
+            self.turn(&events);
+            if let Some(code) = self.exit {
+                return code;
+            }
+        }
+    }
+
+    /// How long the poll may sleep.
+    fn poll_timeout(&self) -> Duration {
+        if !self.ready.is_empty()
+            || !self.unwritten.is_empty()
+            || self.more_to_expire
+            || (!self.accepting.is_empty() && self.accept_after_us == 0)
+        {
+            return Duration::ZERO;
+        }
+        let now = mono_us();
+        let mut until = self.next_cron_us;
+        if self.accept_after_us > 0 {
+            until = until.min(self.accept_after_us);
+        }
+        if let Some(ms) = self.state.blocked.next_deadline_ms() {
+            until = until.min(ms * 1000 + 999);
+        }
+        if self.state.debug.active_expire && self.state.dbs.iter().any(|db| db.expires() > 0) {
+            until = until.min(self.next_expire_us);
+        }
+        if self.state.pause.until_ms > 0 {
+            let wait_ms = (self.state.pause.until_ms - self.state.clock.unix_ms).max(0) as u64;
+            until = until.min(self.state.clock.mono_us + wait_ms * 1000);
+        }
+        Duration::from_micros(until.saturating_sub(now))
+    }
+
+    /// One turn of the loop.
+    fn turn(&mut self, events: &Events) {
+        self.state.clock.refresh();
+        let started_us = self.state.clock.mono_us;
+        if started_us - self.cpu_mark.0 > 1000 {
+            self.cpu_mark = (started_us, thread_cpu_us());
+        }
+        let start_tick = ticks();
+        self.state.stats.tick = start_tick;
+        self.budget_end = start_tick + self.state.stats.us_to_ticks(REQUESTS_US);
+        let mut cause = "requests";
+
+        self.take_events(events);
+        if !self.accepting.is_empty() {
+            self.accept_some();
+        }
+        self.resume_released();
+        self.run_ready();
+        self.serve_timeouts();
+        self.end_pause();
+
+        let mut phase_us = 0;
+        if self.state.debug.active_expire && started_us >= self.next_expire_us {
+            self.next_expire_us = started_us + EXPIRE_EVERY_US;
+            let before = ticks();
+            self.expire_due();
+            phase_us = self.state.stats.ticks_to_us(ticks() - before);
+            cause = "expire";
+        }
+        if started_us >= self.next_cron_us {
+            let before = ticks();
+            self.cron();
+            let cron_us = self.state.stats.ticks_to_us(ticks() - before);
+            if cron_us > phase_us {
+                (phase_us, cause) = (cron_us, "cron");
+            }
+        }
+        self.deliver_rest();
+        self.flush_all();
+        self.hand_over_garbage();
+        self.close_closing();
+
+        let took_us = self.state.stats.ticks_to_us(ticks() - start_tick);
+        self.state.stats.turns += 1;
+        self.state.stats.turn_us_total += took_us;
+        if took_us > LONG_TURN_US {
+            let cause = if phase_us * 2 > took_us {
+                cause
+            } else {
+                "requests"
+            };
+            self.long_turn(took_us, cause);
+        }
+    }
+
+    /// A turn was long by the clock on the wall: how much of it was this thread's own?
+    #[cold]
+    fn long_turn(&mut self, wall_us: u64, cause: &'static str) {
+        let cpu = thread_cpu_us();
+        let own_us = (cpu - self.cpu_mark.1).min(wall_us);
+        self.cpu_mark = (mono_us(), cpu);
+        self.state.stats.turn_took(own_us, cause);
+        let now_s = self.state.clock.unix_ms / 1000;
+        if cause != "requests" {
+            self.state.latency.add("eventloop", now_s, own_us / 1000);
+        }
+    }
+
+    fn take_events(&mut self, events: &Events) {
+        for event in events {
+            let token = event.token().0;
+            if token == TOKEN_SIGNALS {
+                self.take_signals();
+                continue;
+            }
+            if token >= TOKEN_LISTENERS {
+                if token != TOKEN_WAKE {
+                    let listener = token - TOKEN_LISTENERS;
+                    if !self.accepting.contains(&listener) {
+                        self.accepting.push(listener);
+                    }
+                }
+                continue;
+            }
+            let Some(Some(conn)) = self.conns.get_mut(token) else {
+                continue;
+            };
+            if event.is_read_closed() || event.is_error() {
+                conn.read_closed = true;
+            }
+            if event.is_readable() || conn.read_closed {
+                conn.readable = true;
+                if !conn.queued {
+                    conn.queued = true;
+                    self.ready.push_back(token);
+                }
+            }
+            if event.is_writable() && conn.blocked_write {
+                conn.blocked_write = false;
+                if !conn.unwritten {
+                    conn.unwritten = true;
+                    self.unwritten.push(token);
+                }
+            }
+        }
+    }
+
+    /// Runs ready connections, each at most once, while the turn's time lasts.
+    fn run_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(slot) = self.ready.pop_front() else {
+                break;
+            };
+            if let Some(Some(conn)) = self.conns.get_mut(slot) {
+                conn.queued = false;
+                if self.run_connection(slot) {
+                    self.queue(slot);
+                }
+            }
+            if ticks() > self.budget_end {
+                break;
+            }
+        }
+    }
+
+    /// Puts a connection on the list of those to run.
+    pub(super) fn queue(&mut self, slot: usize) {
+        if let Some(Some(conn)) = self.conns.get_mut(slot)
+            && !conn.queued
+        {
+            conn.queued = true;
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// Clients that were unblocked go on with their input.
+    fn resume_released(&mut self) {
+        while let Some(who) = self.state.resumed.pop() {
+            if let Some(client) = self.state.clients.get_mut(who) {
+                client.flags &= !client_flag::RESUME;
+                self.queue(who.slot as usize);
+            }
+        }
+    }
+
+    fn serve_timeouts(&mut self) {
+        if let Some(at) = self.state.blocked.next_deadline_ms()
+            && at <= self.state.clock.mono_us / 1000
+        {
+            unit::time_out(&mut self.state);
+        }
+    }
+
+    /// CLIENT PAUSE runs out, or was ended: everybody who was held back is looked at again.
+    fn end_pause(&mut self) {
+        let paused = gate::PAUSED_ALL | gate::PAUSED_WRITES;
+        if self.state.gate & paused == 0 {
+            if self.state.pause.until_ms != 0 {
+                self.state.pause.until_ms = 0;
+                for slot in 0..self.conns.len() {
+                    self.queue(slot);
+                }
+            }
+            return;
+        }
+        if self.state.clock.unix_ms >= self.state.pause.until_ms {
+            self.state.gate &= !paused;
+            self.end_pause();
+        }
+    }
+
+    /// Removes keys whose deadline has passed, for a bounded time.
+    fn expire_due(&mut self) {
+        let end = ticks() + self.state.stats.us_to_ticks(EXPIRE_US);
+        self.more_to_expire = false;
+        loop {
+            let more = self.state.expire_some(64);
+            if self.state.unit_work() {
+                unit::finish(&mut self.state, &self.table);
+            }
+            if !more || ticks() > end {
+                self.more_to_expire = more;
+                if more {
+                    self.next_expire_us = 0;
+                }
+                return;
+            }
+        }
+    }
+
+    /// Delivers messages that no running command took along.
+    fn deliver_rest(&mut self) {
+        if self.state.unit_work() {
+            unit::finish(&mut self.state, &self.table);
+        }
+        if !self.state.outbox.is_empty() {
+            let nobody = ClientId {
+                slot: u32::MAX,
+                serial: 0,
+            };
+            let mut out = Writer::new(false);
+            super::input::deliver(
+                &mut self.state,
+                &mut self.conns,
+                &mut self.unwritten,
+                nobody,
+                &mut out,
+            );
+        }
+        self.resume_released();
+    }
+
+    pub(super) fn hand_over_garbage(&mut self) {
+        for rubbish in self.state.garbage.waiting.drain(..) {
+            self.jobs.free(rubbish);
+        }
+    }
+
+    /// Ends the connections that are to be closed: the slots are free for others from here on, when
+    /// no event of this poll can name them any more.
+    pub(super) fn close_closing(&mut self) {
+        while let Some(who) = self.state.closing.pop() {
+            let slot = who.slot as usize;
+            if let Some(place) = self.conns.get_mut(slot)
+                && place.as_ref().is_some_and(|c| c.id == who)
+                && let Some(mut conn) = place.take()
+            {
+                // What was said last is still given a chance: an error reply explains the closing.
+                if !conn.out.is_empty() && !conn.blocked_write && conn.out.is_flat() {
+                    let _ = conn.stream.write(conn.out.head());
+                }
+                let _ = conn.stream.deregister(self.poll.registry());
+                self.pool.give(conn.out.release());
+            }
+            self.state.end_session(who);
+        }
+    }
+
+    fn accept_some(&mut self) {
+        if self.accept_after_us > self.state.clock.mono_us {
+            return;
+        }
+        self.accept_after_us = 0;
+        let mut list = std::mem::take(&mut self.accepting);
+        list.retain(|listener| self.accept_from(*listener));
+        list.append(&mut self.accepting);
+        self.accepting = list;
+    }
+
+    /// Accepts from one listener; true when there may be more.
+    fn accept_from(&mut self, listener: usize) -> bool {
+        for _ in 0..ACCEPTS_MAX {
+            let accepted = match self.listeners.get(listener) {
+                None => return false,
+                Some(Listener::Tcp(l)) => l.accept().map(|(s, a)| (Stream::Tcp(s), Some(a))),
+                Some(Listener::Unix(l, _)) => l.accept().map(|(s, _)| (Stream::Unix(s), None)),
+            };
+            match accepted {
+                Ok((stream, address)) => self.admit_connection(stream, address, listener),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) => return self.accept_failed(&error),
+            }
+        }
+        true
+    }
+
+    /// Accepting failed. Without descriptors nothing helps but waiting: no edge will come, and
+    /// asking again at once would spin.
+    fn accept_failed(&mut self, error: &io::Error) -> bool {
+        let now_s = self.state.clock.unix_ms / 1000;
+        if now_s != self.accept_failures_logged_s {
+            self.accept_failures_logged_s = now_s;
+            log::warn!(
+                "Accepting client connection: {}",
+                super::listen::strerror(error)
+            );
+        }
+        if matches!(
+            error.raw_os_error(),
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
+        ) {
+            self.accept_after_us = self.state.clock.mono_us + ACCEPT_RETRY_US;
+        }
+        true
+    }
+
+    /// A connection came in: limits, protected mode, options, session.
+    fn admit_connection(&mut self, stream: Stream, address: Option<SocketAddr>, listener: usize) {
+        let mut stream = stream;
+        if self.state.clients.len() >= self.state.config.maxclients as usize {
+            self.state.stats.connections_refused += 1;
+            let _ = stream.write(b"-ERR max number of clients reached\r\n");
+            return;
+        }
+        let peer = match (&stream, address, &self.listeners[listener]) {
+            (Stream::Tcp(tcp), Some(address), _) => {
+                let local = tcp.local_addr().unwrap_or(address);
+                Peer::Tcp(Box::new((address, local)))
+            }
+            (_, _, Listener::Unix(_, path)) => Peer::Unix(path.to_string_lossy().into()),
+            _ => return,
+        };
+        if self.protected_from(address) {
+            let _ = stream.write(PROTECTED.as_bytes());
+            self.state.stats.connections_refused += 1;
+            return;
+        }
+        if let Stream::Tcp(tcp) = &stream {
+            let _ = tcp.set_nodelay(true);
+            keep_alive(tcp, self.state.config.tcp_keepalive);
+        }
+        let unix = matches!(stream, Stream::Unix(_));
+        let fd = stream.fd();
+        let id = self.state.open_session(peer);
+        let slot = id.slot as usize;
+        if self.conns.len() <= slot {
+            self.conns.resize_with(slot + 1, || None);
+        }
+        if let Err(error) = stream.register(self.poll.registry(), Token(slot)) {
+            log::warn!("Registering a connection: {error}");
+            self.state.end_session(id);
+            return;
+        }
+        let client = self.state.clients.me(id);
+        client.transport.fd = fd;
+        if unix {
+            client.flags |= client_flag::UNIX;
+        }
+        self.conns[slot] = Some(Conn::new(id, stream));
+        self.state.stats.connections += 1;
+    }
+
+    /// Protected mode: without a password only this machine may connect.
+    fn protected_from(&self, address: Option<SocketAddr>) -> bool {
+        self.state.config.protected_mode
+            && self.state.config.requirepass.is_none()
+            && address.is_some_and(|a| !a.ip().to_canonical().is_loopback())
+    }
+
+    /// May this client send requests of any size?
+    pub(super) fn authenticated(&mut self, slot: usize) -> bool {
+        self.state
+            .clients
+            .at(slot)
+            .is_none_or(|c| c.gate & gate::UNAUTHENTICATED == 0)
+    }
+}
+
+/// Sets keepalive so that a dead peer is noticed about `seconds` after its last sign of life.
+fn keep_alive(tcp: &mio::net::TcpStream, seconds: u32) {
+    if seconds == 0 {
+        return;
+    }
+    let interval = (seconds / 3).max(1);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(u64::from(seconds)))
+        .with_interval(Duration::from_secs(u64::from(interval)))
+        .with_retries(3);
+    let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive);
+}
+
+const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is \
+enabled and no password is set for the default user. In this mode connections are only accepted \
+from the loopback interface. If you want to connect from external computers to Redis you may adopt \
+one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET \
+protected-mode no' from the loopback interface by connecting to Redis from the same host the \
+server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. \
+Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the \
+protected mode by editing the Redis configuration file, and setting the protected mode option to \
+'no', and then restarting the server. 3) If you started the server manually just for testing, \
+restart it with the '--protected-mode no' option. 4) Set up an authentication password for the \
+default user. NOTE: You only need to do one of the above things in order for the server to start \
+accepting connections from the outside.\r\n";

@@ -1,0 +1,44 @@
+//! Messages for other clients than the one whose command runs.
+//!
+//! A handler never touches another client's output. It posts here; the server drains the box behind
+//! the reply of the running command, so a message neither overtakes a reply nor is overtaken.
+use super::client::ClientId;
+use std::ops::Range;
+
+/// Bytes waiting to be appended to clients' outputs, encoded once however many get them.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    posts: Vec<(ClientId, Range<usize>)>,
+}
+
+impl Outbox {
+    /// Is there nothing to deliver?
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.posts.is_empty()
+    }
+
+    /// Encodes a message; the range may be posted to any number of clients.
+    pub fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        start..self.bytes.len()
+    }
+
+    /// Posts an encoded message to a client.
+    pub fn post(&mut self, to: ClientId, message: Range<usize>) {
+        self.posts.push((to, message));
+    }
+
+    /// Hands every post to `deliver`, oldest first, and empties the box.
+    pub fn drain(&mut self, mut deliver: impl FnMut(ClientId, &[u8])) {
+        for (to, range) in self.posts.drain(..) {
+            deliver(to, &self.bytes[range]);
+        }
+        self.bytes.clear();
+        if self.bytes.capacity() > 1 << 20 {
+            self.bytes.shrink_to(1 << 16);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Facts about the running process, what commands want of the server, and DEBUG's switches.
+use crate::keyspace::entry::Entry;
+use std::path::PathBuf;
+
+/// Facts about this process.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    /// 40 hexadecimal digits, new at each start.
+    pub run_id: String,
+    pub pid: i32,
+    pub ppid: i32,
+    /// Unix seconds and monotonic microseconds of the start.
+    pub started_s: i64,
+    pub started_us: u64,
+    pub executable: PathBuf,
+    pub config_file: Option<PathBuf>,
+    pub tcp_port: u16,
+    pub supervised: bool,
+    /// What the fd limit leaves for clients.
+    pub maxclients: u32,
+    pub last_save_s: i64,
+    pub dirty_at_save: u64,
+    /// Time spent by the last active-expiry cycle and so on, for INFO.
+    pub monotonic_clock: &'static str,
+    pub hz: u32,
+    pub listeners: usize,
+}
+
+/// How the server is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shutdown {
+    /// Save even without save points (SAVE), or not at all (NOSAVE).
+    pub save: Option<bool>,
+    /// Do not wait for replicas.
+    pub now: bool,
+    /// Errors do not stop it.
+    pub force: bool,
+}
+
+/// What commands asked the server to do outside commands.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    pub shutdown: Option<Shutdown>,
+    pub abort_shutdown: bool,
+    /// Names of directives whose side effects are to be reconciled (CONFIG SET).
+    pub changed: Vec<&'static str>,
+    /// DEBUG SLEEP and other deliberate crashes.
+    pub crash: Option<Crash>,
+    /// Free what is pooled (MEMORY PURGE).
+    pub purge: bool,
+}
+
+/// DEBUG's ways to die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    Segfault,
+    Panic,
+    Assert,
+    Oom,
+    Restart,
+}
+
+/// Switches of DEBUG.
+#[derive(Debug, Clone)]
+pub struct DebugSwitches {
+    pub active_expire: bool,
+    pub cron_paused: bool,
+    pub reply_peak_reset_ms: i64,
+    pub reply_buffer_resizing: bool,
+    pub config_rewrite_force_all: bool,
+    pub deny_scripts: bool,
+    pub quicklist_packed_threshold: usize,
+    pub skip_checksum: bool,
+    pub aof_flush_sleep_us: u64,
+}
+
+impl Default for DebugSwitches {
+    fn default() -> Self {
+        Self {
+            active_expire: true,
+            cron_paused: false,
+            reply_peak_reset_ms: 5000,
+            reply_buffer_resizing: true,
+            config_rewrite_force_all: false,
+            deny_scripts: true,
+            quicklist_packed_threshold: 1 << 30,
+            skip_checksum: false,
+            aof_flush_sleep_us: 0,
+        }
+    }
+}
+
+/// CLIENT PAUSE.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pause {
+    /// Unix milliseconds; 0: not paused.
+    pub until_ms: i64,
+    pub all: bool,
+}
+
+/// From how many allocations on a value is freed off the loop's thread.
+const LAZY_EFFORT_MIN: usize = 64;
+
+/// Something to be freed off the loop's thread.
+pub type Rubbish = Box<dyn Send>;
+
+/// What waits to be freed; the server hands it to the background thread.
+#[derive(Default)]
+pub struct Garbage {
+    pub waiting: Vec<Rubbish>,
+    /// Handed over and not yet freed (`lazyfree_pending_objects`).
+    pub pending: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Garbage {
+    /// Frees an entry now, or later when that would take long. Asked to be lazy, a smaller value
+    /// is worth the hand-over, too.
+    #[inline]
+    pub fn entry(&mut self, entry: Entry, lazy: bool) {
+        let limit = if lazy {
+            LAZY_EFFORT_MIN
+        } else {
+            16 * LAZY_EFFORT_MIN
+        };
+        if entry.view().free_effort() > limit {
+            self.later(Box::new(entry));
+        }
+    }
+
+    /// Frees anything later.
+    pub fn later(&mut self, rubbish: Rubbish) {
+        self.pending
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.waiting.push(rubbish);
+    }
+}
