@@ -15,7 +15,7 @@ pub mod table;
 
 pub use access::{Apply, Caller, Changed};
 pub use choices::*;
-pub use file::{LoadError, Lookups};
+pub use file::{LoadError, Lookups, fuzz_config};
 pub use setting::{Origin, Reason, Setting};
 pub use special::*;
 pub use table::{Config, DIRECTIVES, Directive, Key};

@@ -453,6 +453,7 @@ pub fn fuzz_config(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::config::table::HIDDEN;
 
     fn loaded(text: &str) -> Config {
         let mut config = Config::default();
@@ -601,6 +602,48 @@ mod tests {
         assert!(refused(&text).ends_with("Too many nested or repeated include directives\n"));
         std::fs::write(at("a.conf"), "\nzzz\n").expect("written");
         assert!(refused(&text).starts_with("Reading the configuration file, at line 2\n>>> 'zzz'"));
+    }
+
+    /// The file we ship must start, and must not claim a default that is none, nor keep silent on a directive.
+    #[test]
+    fn the_shipped_file_tells_the_truth() {
+        let shipped = include_str!("../../../redvault.conf");
+        let mut named = Vec::new();
+        for line in shipped.lines() {
+            // "# " explains; "#name value" shows a default.
+            let Some(line) = line.strip_prefix('#') else {
+                named.extend(line.split(' ').next());
+                continue;
+            };
+            if line.is_empty() || line.starts_with(' ') {
+                continue;
+            }
+            let config = loaded(line);
+            let name = line.split(' ').next().unwrap_or_default();
+            let directive = Directive::find(name.as_bytes()).expect("it has just been read");
+            let default = directive.show(&Config::default());
+            assert_eq!(directive.show(&config), default, "{line}");
+            named.push(directive.name);
+        }
+        for directive in super::super::DIRECTIVES {
+            let expected = directive.unused.is_none() && !directive.is(HIDDEN);
+            // Shown in a comment: it has no default to show.
+            let exempt = directive.name == "replicaof";
+            assert_eq!(
+                named.contains(&directive.name),
+                expected && !exempt,
+                "{}",
+                directive.name
+            );
+        }
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let started = shipped.replace("dir ./data", &format!("dir {}", folder.path().display()));
+        let config = loaded(&started);
+        assert_eq!(config.bind.0, ["127.0.0.1", "-::1"]);
+        assert_eq!((config.port, config.protected_mode), (6379, true));
+        assert!(config.without_effect().is_empty());
+        assert!(shipped.lines().all(|line| line.len() <= 120));
     }
 
     /// Whatever is accepted must be written such that it is read as the same again; nothing may panic.
