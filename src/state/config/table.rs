@@ -175,8 +175,7 @@ directives! {
     "syslog-ident" => syslog_ident: Option<Vec<u8>> = Some(text("redis")), Rule::Plain, IMMUTABLE;
     "syslog-facility" => syslog_facility: SyslogFacility = SyslogFacility::Local0, Rule::Plain, IMMUTABLE;
     "databases" => databases: u32 = 16, int(1, INT_MAX), IMMUTABLE;
-    "always-show-logo" => always_show_logo: bool = false, Rule::Plain, IMMUTABLE
-        => "there is no logo to show";
+    "always-show-logo" => always_show_logo: bool = false, Rule::Plain, IMMUTABLE;
     "set-proc-title" => set_proc_title: bool = true, Rule::Plain, IMMUTABLE;
     "proc-title-template" => proc_title_template: Vec<u8> = text("{title} {listen-addr} {server-mode}"),
         Rule::Check(check_title);
@@ -190,8 +189,7 @@ directives! {
     "watchdog-period" => watchdog_period: u32 = 0, int(0, INT_MAX), HIDDEN
         => "the longest turn of the loop and its cause are always kept, see INFO";
     "hz" => hz: u32 = 10, int(0, INT_MAX).kept_within(1, 500);
-    "dynamic-hz" => dynamic_hz: bool = true, Rule::Plain
-        => "periodic work is bounded by time, so its pace need not follow the number of clients";
+    "dynamic-hz" => dynamic_hz: bool = true, Rule::Plain;
     "disable-thp" => disable_thp: bool = true, Rule::Plain, IMMUTABLE;
     "ignore-warnings" => ignore_warnings: Vec<u8> = Vec::new(), Rule::Plain;
     "server_cpulist" => server_cpulist: Option<Vec<u8>> = None, Rule::Plain, IMMUTABLE;
