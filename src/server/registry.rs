@@ -3,7 +3,11 @@ use crate::commands;
 use crate::exec::registry::{Family, Registry};
 
 /// Every family of commands.
-pub const FAMILIES: &[&Family] = &[&commands::string::FAMILY, &commands::connection::FAMILY];
+pub const FAMILIES: &[&Family] = &[
+    &commands::string::FAMILY,
+    &commands::hash::FAMILY,
+    &commands::connection::FAMILY,
+];
 
 /// The registry with the names in force.
 pub fn build(rename: &dyn Fn(&str) -> Option<String>) -> Registry {

@@ -1,12 +1,14 @@
 //! A server in a directory of its own, and the two ways to speak to it: raw bytes, and the `redis`
 //! crate. A server is killed when its handle goes out of scope, with everything it wrote.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -198,9 +200,18 @@ impl Drop for Server {
     }
 }
 
+/// A port that nobody listens on and that no other test was given: between the look and the
+/// server's bind the system may hand it out again, and two tests would share one server.
 fn free_port() -> u16 {
-    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    socket.local_addr().expect("it is bound").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("nothing panics under the lock");
+    loop {
+        let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = socket.local_addr().expect("it is bound").port();
+        if given.insert(port) {
+            return port;
+        }
+    }
 }
 
 /// The RESP2 form of a request.

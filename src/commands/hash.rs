@@ -1,0 +1,436 @@
+//! Hashes: HSET and its kin.
+
+use std::collections::HashSet;
+
+use crate::base::f80::F80;
+use crate::base::num;
+use crate::base::rng::Rng;
+use crate::commands::scan::{self, ScanOptions};
+use crate::ds::listpack::Val;
+use crate::exec::command::{
+    CmdResult, Command, KEY1_RO, KEY1_RO_META, KEY1_RW_ACCESS, KEY1_RW_DELETE, KEY1_RW_INSERT,
+    KEY1_RW_UPDATE, Outcome, acl, cmd, flag,
+};
+use crate::exec::ctx::Ctx;
+use crate::exec::error::{
+    CmdError, NAN_OR_INF, NOT_FLOAT, NOT_INTEGER, OVERFLOW, SYNTAX, wrong_arity,
+};
+use crate::exec::registry::Family;
+use crate::resp::reply::Writer;
+use crate::state::State;
+use crate::state::notify::Event;
+use crate::types::Collection;
+use crate::types::hash::{FieldValue, Hash, HashRef, Limits};
+
+const VALUE_NOT_INTEGER: CmdError = CmdError::new("ERR hash value is not an integer");
+const VALUE_NOT_FLOAT: CmdError = CmdError::new("ERR hash value is not a float");
+const NOT_FINITE: CmdError = CmdError::new("ERR value is NaN or Infinity");
+const COUNT_RANGE: CmdError = CmdError::new(
+    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+);
+const COUNT_TOO_LARGE: CmdError = CmdError::new("ERR value is out of range");
+
+use acl::NONE;
+use flag::{DENYOOM, FAST, READONLY, WRITE};
+
+const COMMANDS: &[Command] = &[
+    cmd(
+        "hset",
+        -4,
+        WRITE | DENYOOM | FAST,
+        NONE,
+        KEY1_RW_UPDATE,
+        hset,
+    ),
+    cmd(
+        "hsetnx",
+        4,
+        WRITE | DENYOOM | FAST,
+        NONE,
+        KEY1_RW_INSERT,
+        hsetnx,
+    ),
+    cmd(
+        "hmset",
+        -4,
+        WRITE | DENYOOM | FAST,
+        NONE,
+        KEY1_RW_UPDATE,
+        hmset,
+    ),
+    cmd("hget", 3, READONLY | FAST, NONE, KEY1_RO, hget),
+    cmd("hmget", -3, READONLY | FAST, NONE, KEY1_RO, hmget),
+    cmd("hgetall", 2, READONLY, NONE, KEY1_RO, hgetall),
+    cmd("hdel", -3, WRITE | FAST, NONE, KEY1_RW_DELETE, hdel),
+    cmd("hlen", 2, READONLY | FAST, NONE, KEY1_RO_META, hlen),
+    cmd("hstrlen", 3, READONLY | FAST, NONE, KEY1_RO_META, hstrlen),
+    cmd("hexists", 3, READONLY | FAST, NONE, KEY1_RO_META, hexists),
+    cmd("hkeys", 2, READONLY, NONE, KEY1_RO, hkeys),
+    cmd("hvals", 2, READONLY, NONE, KEY1_RO, hvals),
+    cmd(
+        "hincrby",
+        4,
+        WRITE | DENYOOM | FAST,
+        NONE,
+        KEY1_RW_ACCESS,
+        hincrby,
+    ),
+    cmd(
+        "hincrbyfloat",
+        4,
+        WRITE | DENYOOM | FAST,
+        NONE,
+        KEY1_RW_ACCESS,
+        hincrbyfloat,
+    ),
+    cmd("hrandfield", -2, READONLY, NONE, KEY1_RO, hrandfield),
+    cmd("hscan", -3, READONLY, NONE, KEY1_RO, hscan),
+];
+
+/// Hashes.
+pub static FAMILY: Family = Family {
+    group: "hash",
+    acl: acl::HASH,
+    commands: COMMANDS,
+};
+
+/// The hash at `key` for reading.
+fn read<'s>(state: &'s mut State, db: usize, key: &[u8]) -> Result<Option<HashRef<'s>>, CmdError> {
+    match state.lookup_read(db, key) {
+        Some(entry) => Ok(Some(entry.get::<Hash>()?)),
+        None => Ok(None),
+    }
+}
+
+/// Edits the hash at the request's key, which is made if it is absent and the edit fills it.
+fn edit<R>(ctx: &mut Ctx<'_>, change: impl FnOnce(&mut Hash) -> R) -> Result<R, CmdError> {
+    let key = ctx.arg(1);
+    if let Some(slot) = ctx.write(key) {
+        return Ok(ctx.state.dbs[ctx.db].update::<Hash, R>(slot, change)?.1);
+    }
+    let (made, result) = ctx.state.dbs.create::<Hash, R>(ctx.db, key, change);
+    if made.is_some() {
+        ctx.state.notify(ctx.db, key, Event::NEW);
+    }
+    Ok(result)
+}
+
+fn limits(state: &State) -> Limits {
+    Limits {
+        entries: state.config.hash_max_listpack_entries,
+        value: state.config.hash_max_listpack_value,
+        hash_key: state.dbs.hash_key(),
+    }
+}
+
+fn reply_val(out: &mut Writer, val: Option<Val<'_>>) {
+    match val {
+        Some(Val::Str(text)) => out.bulk(text),
+        Some(Val::Int(int)) => out.bulk_int(int),
+        None => out.null(),
+    }
+}
+
+/// Sets all pairs of the request; returns how many fields are new.
+fn set_pairs(ctx: &mut Ctx<'_>, name: &str) -> Result<usize, CmdError> {
+    let argv = ctx.argv;
+    if argv.len() % 2 == 1 {
+        return Err(wrong_arity(name));
+    }
+    let pairs = (argv.len() - 2) / 2;
+    let limits = limits(ctx.state);
+    let created = edit(ctx, |hash| {
+        hash.expect_fields(pairs, &limits);
+        (0..pairs)
+            .filter(|pair| hash.set(argv.get(2 * pair + 2), argv.get(2 * pair + 3), &limits))
+            .count()
+    })?;
+    ctx.modified(argv.get(1), Event::HSET, pairs);
+    Ok(created)
+}
+
+fn hset(ctx: &mut Ctx<'_>) -> CmdResult {
+    let created = set_pairs(ctx, "hset")?;
+    ctx.int(created as i64)
+}
+
+fn hmset(ctx: &mut Ctx<'_>) -> CmdResult {
+    set_pairs(ctx, "hmset")?;
+    ctx.ok()
+}
+
+fn hsetnx(ctx: &mut Ctx<'_>) -> CmdResult {
+    let (key, field, value) = (ctx.arg(1), ctx.arg(2), ctx.arg(3));
+    let limits = limits(ctx.state);
+    let created = edit(ctx, |hash| {
+        !hash.view().exists(field) && hash.set(field, value, &limits)
+    })?;
+    if created {
+        ctx.modified(key, Event::HSET, 1);
+    }
+    ctx.int(i64::from(created))
+}
+
+fn hget(ctx: &mut Ctx<'_>) -> CmdResult {
+    let (key, field) = (ctx.arg(1), ctx.arg(2));
+    let hash = read(ctx.state, ctx.db, key)?;
+    reply_val(ctx.out, hash.and_then(|hash| hash.get(field)));
+    Ok(Outcome::Done)
+}
+
+fn hmget(ctx: &mut Ctx<'_>) -> CmdResult {
+    let fields = ctx.argv.from(2);
+    let hash = read(ctx.state, ctx.db, ctx.argv.get(1))?;
+    ctx.out.array(fields.len());
+    for field in fields.iter() {
+        reply_val(ctx.out, hash.and_then(|hash| hash.get(field)));
+    }
+    Ok(Outcome::Done)
+}
+
+fn hgetall(ctx: &mut Ctx<'_>) -> CmdResult {
+    let Some(hash) = read(ctx.state, ctx.db, ctx.argv.get(1))? else {
+        ctx.out.map(0);
+        return Ok(Outcome::Done);
+    };
+    ctx.out.map(hash.len());
+    for (field, value) in hash.iter() {
+        reply_val(ctx.out, Some(field));
+        reply_val(ctx.out, Some(value));
+    }
+    Ok(Outcome::Done)
+}
+
+/// One half of each pair, as an array.
+fn reply_halves(ctx: &mut Ctx<'_>, half: fn(FieldValue<'_>) -> Val<'_>) -> CmdResult {
+    let Some(hash) = read(ctx.state, ctx.db, ctx.argv.get(1))? else {
+        ctx.out.empty_array();
+        return Ok(Outcome::Done);
+    };
+    ctx.out.array(hash.len());
+    for pair in hash.iter() {
+        reply_val(ctx.out, Some(half(pair)));
+    }
+    Ok(Outcome::Done)
+}
+
+fn hkeys(ctx: &mut Ctx<'_>) -> CmdResult {
+    reply_halves(ctx, |(field, _)| field)
+}
+
+fn hvals(ctx: &mut Ctx<'_>) -> CmdResult {
+    reply_halves(ctx, |(_, value)| value)
+}
+
+fn hlen(ctx: &mut Ctx<'_>) -> CmdResult {
+    let len = read(ctx.state, ctx.db, ctx.argv.get(1))?.map_or(0, HashRef::len);
+    ctx.int(len as i64)
+}
+
+fn hstrlen(ctx: &mut Ctx<'_>) -> CmdResult {
+    let field = ctx.arg(2);
+    let value = read(ctx.state, ctx.db, ctx.argv.get(1))?.and_then(|hash| hash.get(field));
+    let len = value.map_or(0, Val::len);
+    ctx.int(len as i64)
+}
+
+fn hexists(ctx: &mut Ctx<'_>) -> CmdResult {
+    let field = ctx.arg(2);
+    let found = read(ctx.state, ctx.db, ctx.argv.get(1))?.is_some_and(|hash| hash.exists(field));
+    ctx.int(i64::from(found))
+}
+
+fn hdel(ctx: &mut Ctx<'_>) -> CmdResult {
+    let (key, fields) = (ctx.arg(1), ctx.argv.from(2));
+    let Some(slot) = ctx.write(key) else {
+        return ctx.int(0);
+    };
+    let (left, deleted) = ctx.state.dbs[ctx.db].update::<Hash, usize>(slot, |hash| {
+        fields.iter().filter(|field| hash.delete(field)).count()
+    })?;
+    if deleted > 0 {
+        ctx.modified(key, Event::HDEL, deleted);
+        if left.is_none() {
+            ctx.state.notify(ctx.db, key, Event::DEL);
+        }
+    }
+    ctx.int(deleted as i64)
+}
+
+fn hincrby(ctx: &mut Ctx<'_>) -> CmdResult {
+    let (key, field) = (ctx.arg(1), ctx.arg(2));
+    let by = num::parse_i64(ctx.arg(3)).ok_or(NOT_INTEGER)?;
+    let limits = limits(ctx.state);
+    let sum = edit(ctx, |hash| {
+        let old = match hash.view().get(field) {
+            Some(value) => value.as_int().ok_or(VALUE_NOT_INTEGER)?,
+            None => 0,
+        };
+        let sum = old.checked_add(by).ok_or(OVERFLOW)?;
+        hash.set(field, num::fmt_i64(sum, &mut [0; 20]), &limits);
+        Ok::<i64, CmdError>(sum)
+    })??;
+    ctx.modified(key, Event::HINCRBY, 1);
+    ctx.int(sum)
+}
+
+fn hincrbyfloat(ctx: &mut Ctx<'_>) -> CmdResult {
+    let (key, field) = (ctx.arg(1), ctx.arg(2));
+    let by = F80::parse(ctx.arg(3)).ok_or(NOT_FLOAT)?;
+    if !by.is_finite() {
+        return Err(NOT_FINITE);
+    }
+    let limits = limits(ctx.state);
+    let sum = edit(ctx, |hash| {
+        let old = match hash.view().get(field) {
+            Some(Val::Int(int)) => F80::from_i64(int),
+            Some(Val::Str(text)) => F80::parse(text).ok_or(VALUE_NOT_FLOAT)?,
+            None => F80::ZERO,
+        };
+        let sum = old + by;
+        if !sum.is_finite() {
+            return Err(NAN_OR_INF);
+        }
+        let mut text = Vec::with_capacity(40);
+        sum.push_decimal(&mut text);
+        hash.set(field, &text, &limits);
+        Ok(text)
+    })??;
+    // The sum as text: whoever reads the log may add floats in another way.
+    ctx.propagate_as(&[b"HSET", key, field, &sum]);
+    ctx.modified(key, Event::HINCRBYFLOAT, 1);
+    ctx.out.bulk(&sum);
+    Ok(Outcome::Done)
+}
+
+fn hrandfield(ctx: &mut Ctx<'_>) -> CmdResult {
+    let mut rng = Rng::from_seed(ctx.state.rng.next_u64());
+    if ctx.argc() == 2 {
+        let drawn =
+            read(ctx.state, ctx.db, ctx.argv.get(1))?.and_then(|hash| hash.random(&mut rng));
+        reply_val(ctx.out, drawn.map(|(field, _)| field));
+        return Ok(Outcome::Done);
+    }
+
+    let count = num::parse_i64(ctx.arg(2)).ok_or(NOT_INTEGER)?;
+    if count == i64::MIN {
+        return Err(COUNT_RANGE);
+    }
+    let with_values = match ctx.argc() {
+        3 => false,
+        4 if ctx.arg(3).eq_ignore_ascii_case(b"withvalues") => true,
+        _ => return Err(SYNTAX),
+    };
+    if with_values && count.unsigned_abs() > i64::MAX.unsigned_abs() / 2 {
+        return Err(COUNT_TOO_LARGE);
+    }
+    let wanted = usize::try_from(count.unsigned_abs()).map_err(|_| COUNT_TOO_LARGE)?;
+
+    let Some(hash) = read(ctx.state, ctx.db, ctx.argv.get(1))? else {
+        ctx.out.empty_array();
+        return Ok(Outcome::Done);
+    };
+    let mut reply = RandomReply {
+        out: ctx.out,
+        with_values,
+    };
+    if count >= 0 {
+        draw_different(hash, wanted, &mut rng, &mut reply);
+    } else {
+        draw_repeatedly(hash, wanted, &mut rng, &mut reply);
+    }
+    Ok(Outcome::Done)
+}
+
+/// The form of HRANDFIELD's replies: with values RESP3 has pairs, RESP2 a flat array.
+struct RandomReply<'a> {
+    out: &'a mut Writer,
+    with_values: bool,
+}
+
+impl RandomReply<'_> {
+    fn start(&mut self, count: usize) {
+        let flat = self.with_values && !self.out.resp3;
+        self.out.array(if flat { 2 * count } else { count });
+    }
+
+    fn add(&mut self, (field, value): FieldValue<'_>) {
+        if self.with_values && self.out.resp3 {
+            self.out.array(2);
+        }
+        reply_val(self.out, Some(field));
+        if self.with_values {
+            reply_val(self.out, Some(value));
+        }
+    }
+}
+
+/// Draws `count` times from all fields.
+fn draw_repeatedly(hash: HashRef<'_>, count: usize, rng: &mut Rng, reply: &mut RandomReply<'_>) {
+    reply.start(count);
+    if let HashRef::Table(_) = hash {
+        (0..count)
+            .filter_map(|_| hash.random(rng))
+            .for_each(|pair| reply.add(pair));
+        return;
+    }
+    // A packed hash would be walked for each draw.
+    let pairs: Vec<FieldValue<'_>> = hash.iter().collect();
+    for _ in 0..count {
+        reply.add(pairs[rng.below(pairs.len() as u64) as usize]);
+    }
+}
+
+/// Draws up to `count` different fields.
+fn draw_different(hash: HashRef<'_>, count: usize, rng: &mut Rng, reply: &mut RandomReply<'_>) {
+    let len = hash.len();
+    reply.start(count.min(len));
+    if count >= len {
+        hash.iter().for_each(|pair| reply.add(pair));
+    } else if matches!(hash, HashRef::Pack(_)) || count > len / 3 {
+        let mut pairs: Vec<FieldValue<'_>> = hash.iter().collect();
+        for at in 0..count {
+            pairs.swap(at, at + rng.below((len - at) as u64) as usize);
+            reply.add(pairs[at]);
+        }
+    } else {
+        // Few of many: a draw is seldom one that was drawn before.
+        let mut drawn: HashSet<&[u8]> = HashSet::with_capacity(count);
+        while drawn.len() < count {
+            let Some((Val::Str(field), value)) = hash.random(rng) else {
+                break;
+            };
+            if drawn.insert(field) {
+                reply.add((Val::Str(field), value));
+            }
+        }
+    }
+}
+
+fn hscan(ctx: &mut Ctx<'_>) -> CmdResult {
+    let cursor = scan::parse_cursor(ctx.arg(2))?;
+    let argv = ctx.argv;
+    // As in Redis an absent key is answered before the options are looked at.
+    let Some(hash) = read(ctx.state, ctx.db, argv.get(1))? else {
+        scan::reply_head(ctx.out, 0);
+        ctx.out.empty_array();
+        return Ok(Outcome::Done);
+    };
+    let options = ScanOptions::parse(argv.from(3), false)?;
+    let mut found: Vec<FieldValue<'_>> = Vec::new();
+    let next = scan::run(cursor, options.count, |cursor, seen| {
+        hash.scan(cursor, |field, value| {
+            *seen += 1;
+            if options.matches(field.text(&mut [0; 20])) {
+                found.push((field, value));
+            }
+        })
+    });
+    scan::reply_head(ctx.out, next);
+    ctx.out.array(2 * found.len());
+    for (field, value) in found {
+        reply_val(ctx.out, Some(field));
+        reply_val(ctx.out, Some(value));
+    }
+    Ok(Outcome::Done)
+}

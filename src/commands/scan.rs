@@ -1,0 +1,93 @@
+//! What SCAN, HSCAN, SSCAN and ZSCAN have in common: cursor, options, and how far one call goes.
+
+use crate::base::{glob, num};
+use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX};
+use crate::resp::reply::Writer;
+use crate::resp::request::Argv;
+
+const INVALID_CURSOR: CmdError = CmdError::new("ERR invalid cursor");
+/// How many elements a call looks at when it does not say.
+const COUNT_DEFAULT: usize = 10;
+/// Steps that a call makes for each element wanted, over empty buckets too.
+const STEPS_PER_ELEMENT: usize = 10;
+
+/// Options of a scan.
+pub struct ScanOptions<'a> {
+    /// MATCH; none for a pattern that all names match.
+    pub pattern: Option<&'a [u8]>,
+    /// COUNT, at least 1.
+    pub count: usize,
+    /// TYPE, as it was given.
+    pub kind: Option<&'a [u8]>,
+}
+
+impl<'a> ScanOptions<'a> {
+    /// Reads the options, which are all of `argv`.
+    pub fn parse(argv: Argv<'a>, takes_type: bool) -> Result<ScanOptions<'a>, CmdError> {
+        let mut options = ScanOptions {
+            pattern: None,
+            count: COUNT_DEFAULT,
+            kind: None,
+        };
+        let mut at = 0;
+        while at < argv.len() {
+            let name = argv.get(at);
+            if at + 1 == argv.len() {
+                return Err(SYNTAX);
+            }
+            let value = argv.get(at + 1);
+            if name.eq_ignore_ascii_case(b"count") {
+                let count = num::parse_i64(value).ok_or(NOT_INTEGER)?;
+                let count = usize::try_from(count).map_err(|_| SYNTAX)?;
+                if count == 0 {
+                    return Err(SYNTAX);
+                }
+                options.count = count;
+            } else if name.eq_ignore_ascii_case(b"match") {
+                options.pattern = (value != b"*").then_some(value);
+            } else if takes_type && name.eq_ignore_ascii_case(b"type") {
+                options.kind = Some(value);
+            } else {
+                return Err(SYNTAX);
+            }
+            at += 2;
+        }
+        Ok(options)
+    }
+
+    /// Whether MATCH lets a name through.
+    pub fn matches(&self, name: &[u8]) -> bool {
+        self.pattern
+            .is_none_or(|pattern| glob::matches(pattern, name, false))
+    }
+}
+
+/// Reads a cursor as C's `strtoul` would, but without white space before it.
+pub fn parse_cursor(text: &[u8]) -> Result<u64, CmdError> {
+    match text {
+        [] => Ok(0),
+        [first, ..] if num::is_c_space(*first) => Err(INVALID_CURSOR),
+        _ => num::parse_u64_loose(text).ok_or(INVALID_CURSOR),
+    }
+}
+
+/// Repeats `step` (cursor and count of elements seen in, next cursor out) until it has seen
+/// `count` elements or made a bounded number of steps; returns the next cursor, 0 at the end.
+pub fn run(cursor: u64, count: usize, mut step: impl FnMut(u64, &mut usize) -> u64) -> u64 {
+    let (mut cursor, mut seen) = (cursor, 0);
+    for _ in 0..count.saturating_mul(STEPS_PER_ELEMENT) {
+        cursor = step(cursor, &mut seen);
+        if cursor == 0 || seen >= count {
+            break;
+        }
+    }
+    cursor
+}
+
+/// Begins the reply: the next cursor, to be followed by the array of elements.
+pub fn reply_head(out: &mut Writer, next: u64) {
+    out.array(2);
+    let mut text = Vec::with_capacity(20);
+    num::push_u64(&mut text, next);
+    out.bulk(&text);
+}
