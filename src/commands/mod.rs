@@ -2,6 +2,11 @@
 //! socket, a path or another client.
 pub mod config;
 pub mod connection;
+pub mod database;
+pub mod generic;
 pub mod hash;
+mod lolwut;
+pub mod multi;
 pub mod scan;
+pub mod status;
 pub mod string;

@@ -4,15 +4,17 @@
 //! made ready are served, each by running its own request again through `call`.
 use super::admit::feed_monitors;
 use super::call::call;
-use super::command::{Outcome, flag};
+use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
 use super::registry::{Registry, Row};
 use crate::resp::reply::Writer;
 use crate::resp::request::OwnedArgv;
 use crate::state::State;
-use crate::state::client::{ClientId, Parked, TimeoutReply, client_flag};
+use crate::state::client::{ClientId, Parked, ReplyMode, TimeoutReply, client_flag};
 use crate::state::gate;
 use crate::state::stats::RowNumber;
+use crate::state::watch::KeyName;
+use crate::types::Kind;
 
 /// Queues a request inside MULTI.
 #[cold]
@@ -23,6 +25,8 @@ pub fn enqueue(ctx: &mut Ctx<'_>, row: &Row) {
         // Nothing of a transaction that cannot run is kept.
         if !multi.aborted {
             multi.bytes += argv.heap_bytes();
+            multi.flags |= row.cmd.flags;
+            multi.lacks |= !row.cmd.flags;
             multi.queue.push((row.id, argv));
         }
     }
@@ -60,9 +64,29 @@ pub fn finish(state: &mut State, table: &Registry) {
     emit(state);
     while state.blocked.has_ready() {
         for name in state.blocked.take_ready() {
-            for who in state.blocked.waiting_for(&name) {
-                retry(state, table, who);
-            }
+            serve(state, table, &name);
+        }
+    }
+}
+
+/// Serves those who wait for a key, oldest first, as long as the key is of use to them. What they
+/// do may make this key ready again, or others: those are served after it.
+fn serve(state: &mut State, table: &Registry, name: &KeyName) {
+    let mut at = 0;
+    while let Some(who) = state.blocked.waiter(name, at) {
+        let (db, key) = (name.0 as usize, &*name.1);
+        let kind = state.dbs.get(db, key).map(|entry| entry.kind());
+        if kind.is_none() && !state.blocked.absence_wanted(name) {
+            return;
+        }
+        let parked = state.clients.get(who).and_then(|c| c.parked.as_ref());
+        let wakes = parked.is_some_and(|p| p.wants_absence || kind == Some(p.kind));
+        if wakes {
+            retry(state, table, who);
+        }
+        // Who was served has left the queue.
+        if state.blocked.waiter(name, at) == Some(who) {
+            at += 1;
         }
     }
 }
@@ -100,24 +124,25 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
         if let Some(client) = state.clients.get_mut(who) {
             client.parked = Some(parked);
         }
-        return;
+    } else {
+        release(state, who, &parked, &reply);
     }
-    release(state, who, &parked, &reply);
+    // Also when it waits on: the look at its keys may have removed dead ones.
     emit(state);
 }
 
 /// Unblocks a client with this reply.
 fn release(state: &mut State, who: ClientId, parked: &Parked, reply: &Writer) {
-    state
-        .blocked
-        .unpark(who, parked.db, &parked.keys, parked.deadline_ms);
+    state.blocked.unpark(who, parked);
     if let Some(client) = state.clients.get_mut(who) {
         client.flags = client.flags & !client_flag::BLOCKED | client_flag::RESUME;
     }
-    let message = state
-        .outbox
-        .encode(|out| out.extend_from_slice(&reply.to_vec()));
-    state.outbox.post(who, message);
+    if !parked.silent {
+        let message = state
+            .outbox
+            .encode(|out| out.extend_from_slice(&reply.to_vec()));
+        state.outbox.post(who, message);
+    }
     state.resumed.push(who);
 }
 
@@ -153,40 +178,44 @@ pub fn time_out(state: &mut State) {
     }
 }
 
+/// What a client waits for, and how long.
+pub struct Wait<'k> {
+    /// In the order in which it named them.
+    pub keys: &'k [&'k [u8]],
+    /// A key wakes it only when it holds this type.
+    pub kind: Kind,
+    /// It wakes too when a key goes or takes another type (a stream's group cannot be read then).
+    pub wants_absence: bool,
+    /// Monotonic milliseconds; 0: for ever.
+    pub deadline_ms: u64,
+    pub on_timeout: TimeoutReply,
+}
+
 impl Ctx<'_> {
-    /// The client waits for these arguments to become ready: parks the request.
+    /// The client waits: parks the request, which runs again when a key may serve it. A handler asks
+    /// `may_block` first.
     ///
-    /// `deadline_ms` is monotonic, 0 means for ever. A request that is run again after it waited
-    /// keeps its place.
-    pub fn block_on(
-        &mut self,
-        keys: &[&[u8]],
-        deadline_ms: u64,
-        on_timeout: TimeoutReply,
-    ) -> Outcome {
+    /// A request that is run again and finds nothing keeps its place and its deadline.
+    pub fn block_on(&mut self, wait: &Wait<'_>) -> Outcome {
         let (me, db, row) = (self.me, self.db as u32, self.id);
         let client = self.state.clients.me(me);
         if client.has(client_flag::BLOCKED) {
             return Outcome::Block;
         }
         client.flags |= client_flag::BLOCKED;
-        let keys: Vec<Box<[u8]>> = keys.iter().map(|k| Box::from(*k)).collect();
-        self.state.blocked.park(me, db, &keys, deadline_ms);
-        let argv = self.argv.to_owned();
-        let parked = Parked {
+        let parked = Box::new(Parked {
             row,
-            argv,
-            keys,
+            argv: self.argv.to_owned(),
+            keys: wait.keys.iter().map(|k| Box::from(*k)).collect(),
             db,
-            deadline_ms,
-            on_timeout,
-        };
-        self.state.clients.me(me).parked = Some(Box::new(parked));
+            deadline_ms: wait.deadline_ms,
+            on_timeout: wait.on_timeout,
+            kind: wait.kind,
+            wants_absence: wait.wants_absence,
+            silent: client.reply_mode != ReplyMode::On,
+        });
+        self.state.blocked.park(me, &parked);
+        self.state.clients.me(me).parked = Some(parked);
         Outcome::Block
     }
-}
-
-/// Is this row one that only an idle client may run (none of MULTI's own)?
-pub fn is_write(row: &Row) -> bool {
-    row.cmd.is(flag::WRITE)
 }

@@ -7,6 +7,11 @@ pub const FAMILIES: &[&Family] = &[
     &commands::string::FAMILY,
     &commands::hash::FAMILY,
     &commands::connection::FAMILY,
+    &commands::generic::FAMILY,
+    &commands::generic::object::FAMILY,
+    &commands::database::FAMILY,
+    &commands::multi::FAMILY,
+    &commands::status::FAMILY,
     &commands::config::FAMILY,
 ];
 

@@ -3,6 +3,7 @@
 //! `State` is public fields and the few verbs every handler needs: looking a key up, and saying that
 //! it was modified. What belongs to one part lives with that part or on a floor above. No field
 //! names a socket, a file descriptor or a command row.
+pub mod access;
 pub mod client;
 pub mod config;
 pub mod gate;
@@ -15,7 +16,9 @@ pub mod run;
 pub mod session;
 pub mod slowlog;
 pub mod stats;
+pub mod transaction;
 pub mod watch;
+pub mod whole;
 
 use crate::base::alloc;
 use crate::base::clock::Clock;
@@ -68,6 +71,8 @@ pub struct State {
     pub child_alive: bool,
     /// The access clock (24 bits, seconds).
     pub lru_clock: u32,
+    /// Keys count their uses (an LFU policy): as of the access clock's last tick.
+    lfu: bool,
     /// Values to be freed off the loop's thread.
     pub garbage: run::Garbage,
     /// Used again by each round of expiry.
@@ -104,6 +109,7 @@ impl State {
             pause: run::Pause::default(),
             child_alive: false,
             lru_clock: 0,
+            lfu: false,
             garbage: run::Garbage::default(),
             due: Vec::new(),
             config_apply: Box::new(config::access::always),
@@ -131,7 +137,7 @@ impl State {
     /// The key's entry for reading: a dead key is removed and absent; counts hits and misses.
     #[inline]
     pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        match self.find_live(db, key) {
+        match self.find_visible(db, key) {
             Some(slot) => {
                 self.stats.hits += 1;
                 if !self.child_alive {
@@ -146,10 +152,24 @@ impl State {
         }
     }
 
-    /// The same without a trace: no statistics, no access clock (OBJECT, TYPE, TTL, EXISTS...).
+    /// The same for a look at a key that is no use of it: the access clock stays (TYPE, TTL...).
+    pub fn lookup_meta(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        match self.find_visible(db, key) {
+            Some(slot) => {
+                self.stats.hits += 1;
+                Some(self.dbs[db].entry(slot))
+            }
+            None => {
+                self.missed(db, key);
+                None
+            }
+        }
+    }
+
+    /// The same without a trace: no statistics, no access clock, no event.
     #[inline]
     pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        let slot = self.find_live(db, key)?;
+        let slot = self.find_visible(db, key)?;
         Some(self.dbs[db].entry(slot))
     }
 
@@ -163,7 +183,22 @@ impl State {
         Some(slot)
     }
 
-    /// The key's slot unless it is absent or past its deadline; a dead one is removed.
+    /// The key's slot for a reader. A dead key is absent, and removed unless keys may not expire now
+    /// (CLIENT PAUSE).
+    #[inline]
+    fn find_visible(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
+        let slot = self.dbs.find(db, key)?;
+        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) {
+            if self.may_expire() {
+                self.expire(db, key, slot);
+            }
+            return None;
+        }
+        Some(slot)
+    }
+
+    /// The key's slot unless it is absent or past its deadline; a dead one is removed, so that a
+    /// writer can put another in its place.
     #[inline]
     pub fn find_live(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         let slot = self.dbs.find(db, key)?;
@@ -172,11 +207,6 @@ impl State {
             return None;
         }
         Some(slot)
-    }
-
-    #[inline]
-    fn touch(&mut self, db: usize, slot: Slot) {
-        self.dbs[db].set_clock(slot, self.lru_clock);
     }
 
     /// Removes a key whose deadline has passed.
@@ -195,6 +225,12 @@ impl State {
             .push_own(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
         self.key_touched(db, key);
         self.notify(db, key, Event::EXPIRED);
+    }
+
+    /// Takes a key away, without telling anybody: its value is freed here or later.
+    pub fn remove(&mut self, db: usize, slot: Slot, lazy: bool) {
+        let gone = self.dbs[db].remove(slot);
+        self.discard(gone, lazy);
     }
 
     /// Frees a removed entry: a big one off the loop's thread.
@@ -226,15 +262,6 @@ impl State {
         }
         if self.blocked.waits() {
             self.blocked.signal(db as u32, key);
-        }
-    }
-
-    #[cold]
-    fn break_watches(&mut self, db: usize, key: &[u8]) {
-        for who in self.watched.of(db as u32, key) {
-            if let Some(client) = self.clients.get_mut(*who) {
-                client.flags |= client_flag::DIRTY_CAS;
-            }
         }
     }
 
