@@ -1,6 +1,7 @@
 //! The command families: a file each, its rows beside its handlers. No family knows another, a
 //! socket, a path or another client.
 pub mod connection;
+pub mod expire;
 pub mod hash;
 pub mod scan;
 pub mod string;
