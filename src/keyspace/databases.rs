@@ -116,7 +116,7 @@ impl Databases {
     pub fn hash(&self, key: &[u8]) -> u64 {
         match self.hints.get(key) {
             Some(hash) => hash,
-            None => self.list[0].hash(key),
+            None => self.hasher.hash64(key),
         }
     }
 
@@ -251,9 +251,10 @@ impl Databases {
         let mut total = Expired::default();
         for _ in 0..self.list.len().min(CYCLE_DATABASES_MAX) {
             let at = self.expire_next % self.list.len();
-            let left = max.saturating_sub(total.removed);
+            let left = max.saturating_sub(total.spent);
             let done = self.list[at].expire_cycle(now_ms, left, |entry| gone(at, entry));
             total.removed += done.removed;
+            total.spent += done.spent;
             if done.more {
                 // The budget is spent: go on in this database next time.
                 total.more = true;
@@ -332,6 +333,32 @@ mod tests {
             (1, false, vec![(2, b"a".to_vec())])
         );
         assert_eq!(dbs.total_keys(), 1);
+    }
+
+    #[test]
+    fn the_budget_is_shared_by_all_databases_and_idle_ones_take_none() {
+        let mut dbs = databases(300);
+        for db in 0..300usize {
+            for n in 0..10u8 {
+                let at = if db.is_multiple_of(2) { 100 } else { 1 << 40 };
+                dbs.insert(db, &[n], NewValue::Int(1), Some(at));
+            }
+        }
+        let first = dbs.expire_cycle(10_000, 500, |_, _| {});
+        assert!(
+            first.more && (500..600).contains(&first.spent),
+            "{first:?}"
+        );
+        let (mut removed, mut calls) = (first.removed, 1);
+        loop {
+            let done = dbs.expire_cycle(10_000, 500, |_, _| {});
+            (removed, calls) = (removed + done.removed, calls + 1);
+            if !done.more {
+                break;
+            }
+        }
+        assert!(removed == 1500 && calls < 12, "{removed} in {calls} calls");
+        assert_eq!(dbs.expire_cycle(10_100, 10, |_, _| {}), Expired::default());
     }
 
     #[test]

@@ -29,6 +29,8 @@ impl Index {
 pub struct Expired {
     /// Keys removed.
     pub removed: usize,
+    /// How much of the budget the call took: hashes looked up, whether a key was dead or not.
+    pub spent: usize,
     /// The budget was used up: more keys may be due.
     pub more: bool,
 }
@@ -66,22 +68,21 @@ impl Db {
         let Some(mut index) = self.index.take() else {
             return done;
         };
-        let mut budget = max;
-        while budget > 0 {
+        while done.spent < max {
             done.more = index.wheel.due(now_ms, &mut index.due);
             prefetch_all(&self.entries, &index.due);
             for &hash in &index.due {
                 done.removed += self.settle(&mut index.wheel, hash, now_ms, &mut gone);
             }
-            // A call that hands out nothing has sorted the index meanwhile.
-            budget = budget.saturating_sub(index.due.len().max(1));
+            // A call that could not finish took as long as a full batch: it sorted the index.
+            done.spent += if done.more { BATCH } else { index.due.len() };
             if !done.more {
                 break;
             }
         }
-        while budget > 0 && index.wheel.wants_sweep(self.expires()) {
+        while done.spent < max && index.wheel.wants_sweep(self.expires()) {
             self.sweep(&mut index.wheel);
-            budget = budget.saturating_sub(BATCH);
+            done.spent += BATCH;
         }
         done.more |= max == 0 || index.wheel.wants_sweep(self.expires());
         self.index = Some(index);
