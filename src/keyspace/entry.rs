@@ -151,9 +151,14 @@ impl Entry {
     /// Stores the deadline in an entry whose head was `old` before it had to have one. True when the index
     /// must be told.
     fn move_bound(&mut self, old: Head, at_ms: i64) -> bool {
-        let bound = self.view().bound().filter(|_| old.is_bounded());
+        // Only where `old` had a field is there something to read.
+        let known = if old.is_bounded() {
+            self.view().bound()
+        } else {
+            None
+        };
         self.set_bound(at_ms);
-        bound.is_none_or(|bound| bound > at_ms)
+        known.is_none_or(|bound| bound > at_ms)
     }
 
     /// Takes the deadline away and remembers what the index holds.

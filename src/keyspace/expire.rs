@@ -31,7 +31,7 @@ pub struct Expired {
     pub removed: usize,
     /// How much of the budget the call took: hashes looked up, whether a key was dead or not.
     pub spent: usize,
-    /// The budget was used up: more keys may be due.
+    /// The budget was used up: there is more to do.
     pub more: bool,
 }
 
@@ -80,11 +80,26 @@ impl Db {
                 break;
             }
         }
-        while done.spent < max && index.wheel.wants_sweep(self.expires()) {
+        self.index = Some(index);
+        let swept = self.sweep_index(max.saturating_sub(done.spent));
+        done.spent += swept.spent;
+        done.more |= max == 0 || swept.more;
+        done
+    }
+
+    /// The part of the cycle that removes nothing: drops needless registrations when there are very many.
+    /// For a server that leaves expired keys alone (a replica), where names still come and go.
+    pub fn sweep_index(&mut self, max: usize) -> Expired {
+        let mut done = Expired::default();
+        let Some(mut index) = self.index.take() else {
+            return done;
+        };
+        done.more = index.wheel.wants_sweep(self.expires());
+        while done.more && done.spent < max {
             self.sweep(&mut index.wheel);
             done.spent += BATCH;
+            done.more = index.wheel.wants_sweep(self.expires());
         }
-        done.more |= max == 0 || index.wheel.wants_sweep(self.expires());
         self.index = Some(index);
         done
     }

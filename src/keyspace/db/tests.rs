@@ -442,6 +442,30 @@ fn names_set_and_deleted_again_and_again_do_not_fill_the_index() {
 }
 
 #[test]
+fn the_index_stays_small_where_expired_keys_are_left_alone() {
+    let mut db = db(15);
+    for n in 0..200_000i64 {
+        let key = (n % 50).to_le_bytes();
+        if let Some(slot) = db.find(&key) {
+            drop(db.remove(slot));
+        }
+        db.insert_hashed(db.hash(&key), &key, NewValue::Int(n), Some(1_000 + n), 0);
+        if n % 100 == 0 {
+            db.sweep_index(200);
+        }
+    }
+    assert!(
+        db.registrations() < 60_000,
+        "{} registrations for 50 keys",
+        db.registrations()
+    );
+    assert_eq!(db.len(), 50);
+    let mut gone = 0;
+    while db.expire_cycle(1_000_000, 1000, |_| gone += 1).more {}
+    assert_eq!((gone, db.len()), (50, 0));
+}
+
+#[test]
 fn big_strings_are_lent_without_a_copy() {
     let mut db = db(14);
     let text = vec![b'x'; 20_000];

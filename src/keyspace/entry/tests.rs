@@ -91,7 +91,11 @@ fn an_entry_takes_the_bytes_promised() {
 
 #[test]
 fn every_size_class_is_filled_to_its_last_byte() {
-    for class in classes() {
+    // Under Miri a few classes of each step width are enough.
+    for class in classes()
+        .into_iter()
+        .filter(|&n| !cfg!(miri) || n < 130 || n == 1280)
+    {
         for (klen, at) in [(0, None), (7, Some(5)), (16, None), (16, Some(i64::MIN))] {
             let around = [class.saturating_sub(1), class, class + 1];
             for total in around {
@@ -112,7 +116,17 @@ fn every_size_class_is_filled_to_its_last_byte() {
 
 #[test]
 fn keys_of_every_length_are_kept() {
-    for klen in [0, 1, 8, 255, 65_533, 65_534, 65_535, 65_536, 1 << 20] {
+    for klen in [
+        0,
+        1,
+        8,
+        255,
+        65_533,
+        65_534,
+        65_535,
+        65_536,
+        if cfg!(miri) { 70_000 } else { 1 << 20 },
+    ] {
         let key: Vec<u8> = (0..klen).map(|n| n as u8).collect();
         let mut entry = Entry::new(&key, NewValue::Bytes(b"v"), None, 7);
         assert_eq!(entry.view().key(), key);
@@ -144,13 +158,12 @@ fn keys_of_every_length_are_kept() {
 fn an_overwrite_of_the_same_size_class_allocates_nothing() {
     let mut entry = entry(16, NewValue::Bytes(b"12345678"), Some(100));
     let place = entry.0;
-    for value in [&b"abcdefgh"[..], b"", b"1", b"x"] {
-        set(&mut entry, NewValue::Bytes(value), Ttl::Keep);
-        if size_class(HEAD + BOUND + 16 + value.len()) == 40 {
-            assert_eq!(entry.0, place);
-        }
-        assert_eq!(bytes_of(&entry), value);
+    for value in [&b"abcdefgh"[..], b"x", b"1234567", b"xy"] {
+        set(&mut entry, NewValue::Bytes(value), Ttl::At(5));
+        assert_eq!((bytes_of(&entry), entry.0), (value.to_vec(), place));
     }
+    set(&mut entry, NewValue::Bytes(b""), Ttl::Keep);
+    assert_eq!((bytes_of(&entry), entry.view().mem_bytes()), (vec![], 32));
 
     let mut counter = Entry::new(&[b'k'; 16], NewValue::Int(1), None, 0);
     let place = counter.0;
