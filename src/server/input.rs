@@ -20,6 +20,8 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// Unfinished requests below this are copied in front of the next read; larger ones are read on in
 /// the connection's own buffer.
 const OWN_BUFFER_MIN: usize = 16 * 1024;
+/// Most bytes read at once into a connection's own buffer.
+const OWN_READ_MAX: usize = 256 * 1024;
 /// Requests parsed, and keys prefetched, before the first one runs.
 const BATCH: usize = 64;
 
@@ -78,31 +80,28 @@ impl Server {
         let own = input
             .as_ref()
             .is_some_and(|i| i.bytes.len() >= OWN_BUFFER_MIN || i.missing >= OWN_BUFFER_MIN);
+        let held = input.take().map_or_else(Input::default, |input| *input);
+        let wants_more = conn.readable && !held.unrun;
+        let mut resume = held.resume;
+        let mut filled = held.bytes.len();
         let mut buf;
-        let mut resume;
-        let mut filled;
-        let asked;
+        let room;
         if own {
-            let held = input.take().unwrap_or_default();
-            (buf, resume) = (held.bytes, held.resume);
-            filled = buf.len();
             // Grows with what arrives, never by what is only announced.
-            let room = held.missing.clamp(READ_BYTES, filled.max(READ_BYTES) * 2);
-            asked = room;
+            buf = held.bytes;
+            room = if wants_more {
+                held.missing.clamp(READ_BYTES, OWN_READ_MAX)
+            } else {
+                0
+            };
             buf.resize(filled + room, 0);
         } else {
             buf = std::mem::take(&mut self.scratch.read);
-            resume = Resume::default();
-            filled = 0;
-            if let Some(held) = input.take() {
-                filled = held.bytes.len();
-                buf[..filled].copy_from_slice(&held.bytes);
-                resume = held.resume;
-            }
-            asked = READ_BYTES;
+            buf[..filled].copy_from_slice(&held.bytes);
+            room = READ_BYTES;
         }
-        let got = if conn.readable {
-            read_some(conn, &mut buf[filled..filled + asked])
+        let got = if wants_more {
+            read_some(conn, &mut buf[filled..filled + room])
         } else {
             0
         };
@@ -294,10 +293,12 @@ impl Server {
             if bytes.capacity() > 4 * bytes.len().max(4096) {
                 bytes.shrink_to_fit();
             }
+            let unrun = end != End::Dry;
             conn.input = Some(Box::new(Input {
                 bytes,
                 resume,
                 missing,
+                unrun,
             }));
         }
         if !own {
