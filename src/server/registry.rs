@@ -7,6 +7,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::string::FAMILY,
     &commands::hash::FAMILY,
     &commands::connection::FAMILY,
+    &commands::config::FAMILY,
 ];
 
 /// The registry with the names in force.
