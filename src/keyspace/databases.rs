@@ -322,12 +322,12 @@ mod tests {
             );
         }
         let names: Vec<String> = (0..100).map(|n| format!("key:{n}")).collect();
-        dbs.prefetch(
-            names
-                .iter()
-                .enumerate()
-                .map(|(n, key)| (n % 2, key.as_bytes())),
-        );
+        let noted = names
+            .iter()
+            .enumerate()
+            .take_while(|(n, key)| dbs.hint(n % 2, key.as_bytes()));
+        assert_eq!(noted.count(), BATCH_MAX, "the rest finds no room");
+        dbs.prefetch_hints();
         for (n, key) in names.iter().enumerate() {
             let hinted = dbs.hash(key.as_bytes());
             assert_eq!(
