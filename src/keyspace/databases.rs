@@ -12,11 +12,9 @@ use crate::types::Stored;
 use super::db::{Db, Detached, KeyHasher};
 use super::entry::{Entry, EntryRef};
 use super::expire::Expired;
+pub use super::hints::BATCH_MAX;
 use super::hints::Hints;
 use super::layout::NewValue;
-
-/// Keys of one prefetch: more are not in flight at once anyway.
-pub const BATCH_MAX: usize = 64;
 
 /// Databases looked at in one call of a cycle, so that thousands of empty ones cost no turn.
 const CYCLE_DATABASES_MAX: usize = 4096;
@@ -171,34 +169,44 @@ impl Databases {
 
 /// Batches.
 impl Databases {
-    /// Hashes the keys of a batch and asks the memory for all of them at once. Their bytes must stay
-    /// unchanged and in place until [`end_batch`](Databases::end_batch). At most [`BATCH_MAX`] keys are
-    /// taken; the rest cost a hash when they are used.
-    pub fn prefetch<'a>(&mut self, keys: impl IntoIterator<Item = (usize, &'a [u8])>) {
-        let mut batch = [(0u32, 0u64); BATCH_MAX];
-        let mut len = 0;
-        for (slot, (db, key)) in batch.iter_mut().zip(keys) {
-            let hash = self.hasher.hash64(key);
-            self.hints.note(key, hash);
-            self.list[db].entries.prefetch_bucket(hash);
-            *slot = (db as u32, hash);
-            len += 1;
-        }
-        if len < 2 {
-            return; // A single key gains nothing: its command comes at once.
-        }
-        // Chained keys move to the front for the third pass.
-        let mut chained = 0;
-        for at in 0..len {
-            let (db, hash) = batch[at];
-            if self.list[db as usize].entries.prefetch_item(hash) {
-                batch[chained] = (db, hash);
-                chained += 1;
+    /// Hashes the next key of the batch and asks the memory for its bucket; false when the batch is
+    /// full. The key's bytes must stay unchanged and in place until
+    /// [`end_batch`](Databases::end_batch).
+    #[inline]
+    pub fn hint(&mut self, db: usize, key: &[u8]) -> bool {
+        let hash = self.hasher.hash64(key);
+        self.list[db].entries.prefetch_bucket(hash);
+        self.hints.note(db, key, hash)
+    }
+
+    /// Number of keys in the batch.
+    #[inline]
+    pub fn hinted(&self) -> usize {
+        self.hints.len()
+    }
+
+    /// The batch is complete: asks the memory for all its entries, then for those in chained buckets.
+    #[inline]
+    pub fn prefetch_hints(&self) {
+        let mut chained = 0u64;
+        for (at, hint) in self.hints.all().iter().enumerate() {
+            if self.list[hint.db as usize].entries.prefetch_item(hint.hash) {
+                chained |= 1 << at;
             }
         }
-        for &(db, hash) in &batch[..chained] {
-            self.list[db as usize].entries.prefetch_chain(hash);
+        while chained != 0 {
+            let hint = &self.hints.all()[chained.trailing_zeros() as usize];
+            self.list[hint.db as usize]
+                .entries
+                .prefetch_chain(hint.hash);
+            chained &= chained - 1;
         }
+    }
+
+    /// The command whose first key is number `at` of the batch runs next.
+    #[inline]
+    pub fn seek_hint(&mut self, at: usize) {
+        self.hints.seek(at);
     }
 
     /// Forgets the batch's hashes: its bytes may change now.
@@ -314,12 +322,12 @@ mod tests {
             );
         }
         let names: Vec<String> = (0..100).map(|n| format!("key:{n}")).collect();
-        dbs.prefetch(
-            names
-                .iter()
-                .enumerate()
-                .map(|(n, key)| (n % 2, key.as_bytes())),
-        );
+        let noted = names
+            .iter()
+            .enumerate()
+            .take_while(|(n, key)| dbs.hint(n % 2, key.as_bytes()));
+        assert_eq!(noted.count(), BATCH_MAX, "the rest finds no room");
+        dbs.prefetch_hints();
         for (n, key) in names.iter().enumerate() {
             let hinted = dbs.hash(key.as_bytes());
             assert_eq!(
