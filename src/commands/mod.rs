@@ -1,5 +1,6 @@
 //! The command families: a file each, its rows beside its handlers. No family knows another, a
 //! socket, a path or another client.
+pub mod config;
 pub mod connection;
 pub mod expire;
 pub mod hash;

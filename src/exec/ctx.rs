@@ -156,7 +156,7 @@ impl<'a> Ctx<'a> {
             self.out.simple(line);
         }
         self.out.simple("HELP");
-        self.out.simple("    Print this help.");
+        self.out.simple("    Prints this help.");
         Ok(Outcome::Done)
     }
 }

@@ -5,12 +5,12 @@ use super::input::Scratch;
 use super::jobs::Jobs;
 use super::listen::{Listener, open_tcp, open_unix};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS};
-use super::{logging, registry};
+use super::{logging, reconfigure, registry};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
 use crate::state::State;
-use crate::state::config::Config;
+use crate::state::config::{Config, LoadError, Loglevel};
 use mio::{Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -19,15 +19,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The version of Redis whose behaviour this is.
-pub const REDIS_VERSION: &str = "7.2.4";
+pub use crate::state::config::REDIS_VERSION;
 /// Descriptors for everything that is no client.
-const RESERVED_FDS: u64 = 32;
+pub(super) const RESERVED_FDS: u64 = 32;
 
 /// Tells systemd, if it started this process and listens.
 pub fn notify_systemd(text: &str) {
     let states: Vec<sd_notify::NotifyState<'_>> =
         text.lines().map(sd_notify::NotifyState::Custom).collect();
     let _ = sd_notify::notify(&states);
+}
+
+/// Says why the configuration is refused, where Redis does: a file that cannot be read is a log line.
+pub fn refuse(error: &LoadError) {
+    match error {
+        LoadError::Open { .. } => {
+            logging::start(None, Loglevel::Notice, false);
+            log::warn!("{error}");
+        }
+        _ => eprint!("{error}"),
+    }
 }
 
 /// Starts the server and runs it to its end; the exit code. `config_file` is where the configuration
@@ -63,6 +74,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         let _ = sys::disable_thp();
     }
     let mut config = config;
+    reconfigure::at_start(&mut config, config_file.as_deref());
     if let Err(text) = fit_descriptors(&mut config) {
         return fail(&text);
     }
@@ -92,6 +104,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     let rows = table.rows().len();
     let mut state = State::new(config, Rng::from_os(), Clock::system(), rows, ticks_per_us);
     state.apply_config();
+    state.config_apply = reconfigure::hook();
     state.run.run_id = state.rng.hex_id(40);
     state.run.pid = sys::pid();
     state.run.started_s = state.clock.unix_ms / 1000;
@@ -133,6 +146,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         shutdown: ShutdownState::default(),
         exit: None,
     };
+    reconfigure::write_pidfile(&server.state.config);
     log::info!("Server initialized");
     for listener in &server.listeners {
         match listener {

@@ -79,6 +79,38 @@ pub fn open_tcp(config: &Config, port: u16) -> Result<Vec<Listener>, String> {
     }
 }
 
+/// Tries whether the addresses of `new` can be listened on, beside those of `old` that are open now. An address
+/// that overlaps an open one at the same port is taken to work: it cannot be tried before that one is closed.
+pub fn try_tcp(new: &Config, old: &Config) -> Result<(), String> {
+    if new.port == 0 {
+        return Ok(());
+    }
+    let open: Vec<IpAddr> = match new.port == old.port {
+        true => old
+            .bind
+            .0
+            .iter()
+            .filter_map(|text| parse_bind(text))
+            .map(|(ip, _)| ip)
+            .collect(),
+        false => Vec::new(),
+    };
+    let overlaps = |ip: &IpAddr| {
+        open.iter().any(|other| {
+            let wide = ip.is_unspecified() || other.is_unspecified();
+            ip == other || (wide && ip.is_ipv4() == other.is_ipv4())
+        })
+    };
+    let untried = new
+        .bind
+        .0
+        .iter()
+        .filter(|text| !parse_bind(text).is_some_and(|(ip, _)| overlaps(&ip)));
+    let mut rest = new.clone();
+    rest.bind.0 = untried.cloned().collect();
+    open_tcp(&rest, new.port).map(|_| ())
+}
+
 /// Errors that mean "this machine has no such address".
 fn absent(error: &io::Error) -> bool {
     matches!(

@@ -8,5 +8,6 @@ pub mod input;
 pub mod jobs;
 pub mod listen;
 pub mod logging;
+pub mod reconfigure;
 pub mod registry;
 pub mod turn;

@@ -8,6 +8,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::expire::FAMILY,
     &commands::hash::FAMILY,
     &commands::connection::FAMILY,
+    &commands::config::FAMILY,
 ];
 
 /// The registry with the names in force.

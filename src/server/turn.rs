@@ -158,6 +158,9 @@ impl Server {
                 (phase_us, cause) = (cron_us, "cron");
             }
         }
+        if !self.state.wanted.changed.is_empty() {
+            self.reconfigure();
+        }
         self.deliver_rest();
         self.flush_all();
         self.hand_over_garbage();

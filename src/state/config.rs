@@ -12,6 +12,7 @@ pub mod rewrite;
 pub mod setting;
 pub mod special;
 pub mod table;
+pub mod title;
 
 pub use access::{Apply, Caller, Changed};
 pub use choices::*;

@@ -31,6 +31,8 @@ use notify::Event;
 /// Everything a command may see.
 pub struct State {
     pub config: Config,
+    /// Asked before a CONFIG SET holds: what is outside may refuse it.
+    pub config_apply: Box<config::Apply<'static>>,
     /// Frozen for one unit: a key cannot expire halfway through a script.
     pub clock: Clock,
     pub rng: Rng,
@@ -104,6 +106,7 @@ impl State {
             lru_clock: 0,
             garbage: run::Garbage::default(),
             due: Vec::new(),
+            config_apply: Box::new(config::access::always),
             config,
         }
     }

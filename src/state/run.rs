@@ -1,4 +1,5 @@
 //! Facts about the running process, what commands want of the server, and DEBUG's switches.
+use super::config::Changed;
 use crate::keyspace::entry::Entry;
 use std::path::PathBuf;
 
@@ -42,8 +43,8 @@ pub struct Shutdown {
 pub struct Wanted {
     pub shutdown: Option<Shutdown>,
     pub abort_shutdown: bool,
-    /// Names of directives whose side effects are to be reconciled (CONFIG SET).
-    pub changed: Vec<&'static str>,
+    /// Directives whose side effects are to be reconciled (CONFIG SET).
+    pub changed: Changed,
     /// DEBUG SLEEP and other deliberate crashes.
     pub crash: Option<Crash>,
     /// Free what is pooled (MEMORY PURGE).

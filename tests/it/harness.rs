@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The server under test: ours, or the one named in the environment.
-fn binary() -> String {
+pub fn binary() -> String {
     std::env::var("REDVAULT_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_redvault").into())
 }
 
@@ -53,20 +53,31 @@ impl Server {
 
     /// Start with more arguments, `--name value` each.
     pub fn with(args: &[&str]) -> Server {
+        Server::with_file(None, args)
+    }
+
+    /// Start with a configuration file of this content, too: `redis.conf` in the server's directory.
+    pub fn with_file(file: Option<&str>, args: &[&str]) -> Server {
         // Another process may take the port between our look and the server's bind.
         for _ in 0..5 {
             let port = free_port();
-            if let Some(server) = Server::try_start(port, args) {
+            if let Some(server) = Server::try_start(port, file, args) {
                 return server;
             }
         }
         panic!("no server could be started on any of five free ports");
     }
 
-    fn try_start(port: u16, args: &[&str]) -> Option<Server> {
+    fn try_start(port: u16, file: Option<&str>, args: &[&str]) -> Option<Server> {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = file.map(|text| {
+            let path = dir.path().join("redis.conf");
+            fs::write(&path, text).expect("a configuration file");
+            path
+        });
         let log = File::create(dir.path().join("log")).expect("a log file");
         let child = Command::new(binary())
+            .args(file)
             .args([
                 "--port",
                 &port.to_string(),
@@ -123,7 +134,6 @@ impl Server {
     }
 
     /// The directory that the server works in.
-    #[allow(dead_code)] // The first tests of files need it.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }

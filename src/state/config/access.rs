@@ -82,6 +82,13 @@ impl Changed {
         self.0[key as usize / 64] |= 1 << (key as usize % 64);
     }
 
+    /// Adds all of another set.
+    pub fn merge(&mut self, other: &Changed) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine |= theirs;
+        }
+    }
+
     /// True if this one has changed.
     pub fn has(&self, key: Key) -> bool {
         self.0[key as usize / 64] & (1 << (key as usize % 64)) != 0

@@ -178,7 +178,7 @@ directives! {
     "always-show-logo" => always_show_logo: bool = false, Rule::Plain, IMMUTABLE;
     "set-proc-title" => set_proc_title: bool = true, Rule::Plain, IMMUTABLE;
     "proc-title-template" => proc_title_template: Vec<u8> = text("{title} {listen-addr} {server-mode}"),
-        Rule::Check(check_title);
+        Rule::Check(super::title::check);
     "locale-collate" => locale_collate: Vec<u8> = Vec::new(), Rule::Plain
         => "texts compare by their bytes, whatever the locale";
     "crash-log-enabled" => crash_log_enabled: bool = true, Rule::Plain;
@@ -411,42 +411,6 @@ fn check_nodename(text: &[u8]) -> Check {
     let forbidden = b" '\"\r\n\t=,:@";
     if text.iter().any(|byte| forbidden.contains(byte)) {
         return Err("Announced human node name contained invalid character");
-    }
-    Ok(())
-}
-
-/// The variables that `proc-title-template` may name.
-pub const TITLE_VARIABLES: [&str; 7] = [
-    "title",
-    "listen-addr",
-    "server-mode",
-    "port",
-    "tls-port",
-    "unixsocket",
-    "config-file",
-];
-
-/// Checks that every `{name}` is known; `{{` is a brace.
-fn check_title(text: &[u8]) -> Check {
-    let invalid = "template format is invalid or contains unknown variables";
-    if text.is_empty() {
-        return Err(invalid);
-    }
-    let mut rest = text;
-    while let Some(open) = rest.iter().position(|byte| *byte == b'{') {
-        rest = &rest[open + 1..];
-        if let Some(literal) = rest.strip_prefix(b"{") {
-            rest = literal;
-            continue;
-        }
-        let close = rest.iter().position(|byte| *byte == b'}').ok_or(invalid)?;
-        if !TITLE_VARIABLES
-            .iter()
-            .any(|name| name.as_bytes() == &rest[..close])
-        {
-            return Err(invalid);
-        }
-        rest = &rest[close + 1..];
     }
     Ok(())
 }

@@ -1,0 +1,237 @@
+//! What a change of the configuration does outside the state: sockets, limits, the process.
+//!
+//! Before a CONFIG SET holds, [`hook`] does what can fail and be undone, and tries what cannot (listening). Once it
+//! holds, `Server::reconfigure` does the rest, before the reply goes out.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::listen::{Listener, open_tcp, try_tcp};
+use super::turn::{Server, TOKEN_LISTENERS};
+use super::{boot, logging};
+use crate::base::{alloc, sys};
+use crate::state::config::title::process_title;
+use crate::state::config::{Apply, Changed, Config, Key, OomScoreAdj};
+use mio::Token;
+
+/// Where the process id goes when a daemon is not told otherwise.
+const DAEMON_PIDFILE: &str = "/var/run/redis.pid";
+
+/// The out-of-memory score that the process had before it set one of its own.
+static OOM_BASE: AtomicI32 = AtomicI32::new(OOM_UNTOUCHED);
+const OOM_UNTOUCHED: i32 = i32::MIN;
+
+/// What the process is to do first: where it works, how it is called, how the system sees it.
+pub fn at_start(config: &mut Config, config_file: Option<&Path>) {
+    // It existed a moment ago, when the configuration was read.
+    if let Err(error) = std::env::set_current_dir(&config.dir.0) {
+        log::warn!("Can't chdir to '{}': {error}", config.dir.0.display());
+    }
+    if config.daemonize && config.pidfile.is_none() {
+        config.pidfile = Some(DAEMON_PIDFILE.as_bytes().to_vec());
+    }
+    for (directive, reason) in config.without_effect() {
+        log::warn!("{} has no effect: {reason}", directive.name);
+    }
+    set_title(config, config_file);
+    if let Err(error) = adjust_oom_score(config) {
+        log::warn!("Unable to write oom_score_adj: {error}");
+    }
+    alloc::set_background_threads(config.jemalloc_bg_thread);
+}
+
+/// Writes the process id where it is wanted; as in Redis a failure stops nothing.
+pub fn write_pidfile(config: &Config) {
+    let Some(path) = &config.pidfile else {
+        return;
+    };
+    let path = Path::new(std::ffi::OsStr::from_bytes(path));
+    if let Err(error) = std::fs::write(path, format!("{}\n", sys::pid())) {
+        log::warn!("Failed to write PID file: {error}");
+    }
+}
+
+/// Shows the process under its title.
+fn set_title(config: &Config, config_file: Option<&Path>) {
+    // The first title overwrites the arguments that the name is read from.
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let name = std::env::args_os().next().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    });
+    if config.set_proc_title
+        && let Err(error) = sys::set_title(&process_title(config, program, config_file))
+    {
+        log::debug!("Can't set the process title: {error}");
+    }
+}
+
+/// Does what a change needs outside and can be refused for.
+pub fn hook() -> Box<Apply<'static>> {
+    // A refusal is followed by the way back, where there is nothing to try: those sockets are open.
+    let mut refused = false;
+    Box::new(move |old: &Config, new: &Config, changed: &Changed| {
+        let undoing = std::mem::take(&mut refused);
+        // Every step is taken even after a failure: going back runs through here too, and must undo them all.
+        let mut outcome = Ok(());
+        let mut refuse = |key, reason: String| {
+            if outcome.is_ok() {
+                outcome = Err((key, reason));
+            }
+        };
+        if !undoing
+            && changed.any(&[Key::port, Key::bind])
+            && let Err(text) = try_tcp(new, old)
+        {
+            log::warn!("{text}");
+            match changed.has(Key::port) {
+                true => refuse(
+                    Key::port,
+                    "Unable to listen on this port. Check server logs.".to_owned(),
+                ),
+                false => refuse(
+                    Key::bind,
+                    "Failed to bind to specified addresses.".to_owned(),
+                ),
+            }
+        }
+        if changed.has(Key::maxclients)
+            && let Err(most) = fit_clients(new.maxclients)
+        {
+            refuse(
+                Key::maxclients,
+                format!(
+                    "The operating system is not able to handle the specified number of clients, try with {most}"
+                ),
+            );
+        }
+        if changed.has(Key::dir)
+            && let Err(error) = std::env::set_current_dir(&new.dir.0)
+        {
+            refuse(Key::dir, super::listen::strerror(&error));
+        }
+        if changed.any(&[Key::oom_score_adj, Key::oom_score_adj_values])
+            && let Err(error) = adjust_oom_score(new)
+        {
+            log::warn!("Unable to write oom_score_adj: {error}");
+            let key = match changed.has(Key::oom_score_adj) {
+                true => Key::oom_score_adj,
+                false => Key::oom_score_adj_values,
+            };
+            refuse(
+                key,
+                "Failed to set current oom_score_adj. Check server logs.".to_owned(),
+            );
+        }
+        refused = !undoing && outcome.is_err();
+        outcome
+    })
+}
+
+/// Makes room for so many clients, or tells how many there is room for.
+fn fit_clients(clients: u32) -> Result<(), u64> {
+    let wanted = u64::from(clients) + boot::RESERVED_FDS;
+    let limit = sys::nofile_limit().unwrap_or(1024);
+    if limit >= wanted {
+        return Ok(());
+    }
+    match sys::raise_nofile(wanted).unwrap_or(limit) {
+        got if got >= wanted => Ok(()),
+        got => Err(got.saturating_sub(boot::RESERVED_FDS)),
+    }
+}
+
+/// Sets the out-of-memory score for this server's role, or gives back the one it had.
+pub fn adjust_oom_score(config: &Config) -> io::Result<()> {
+    let base = OOM_BASE.load(Ordering::Relaxed);
+    if config.oom_score_adj == OomScoreAdj::No {
+        if base == OOM_UNTOUCHED {
+            return Ok(());
+        }
+        OOM_BASE.store(OOM_UNTOUCHED, Ordering::Relaxed);
+        return sys::set_oom_score_adj(base);
+    }
+    let base = match base {
+        OOM_UNTOUCHED => read_oom_score()?,
+        base => base,
+    };
+    let role = usize::from(config.replicaof.0.is_some());
+    let value = config.oom_score_adj_values.0[role];
+    let score = match config.oom_score_adj {
+        OomScoreAdj::Relative => base + value,
+        _ => value,
+    };
+    OOM_BASE.store(base, Ordering::Relaxed);
+    sys::set_oom_score_adj(score.clamp(-1000, 1000))
+}
+
+fn read_oom_score() -> io::Result<i32> {
+    let text = std::fs::read_to_string("/proc/self/oom_score_adj")?;
+    text.trim()
+        .parse()
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+impl Server {
+    /// Follows what CONFIG SET has changed since the last time.
+    pub(super) fn reconfigure(&mut self) {
+        let changed = std::mem::take(&mut self.state.wanted.changed);
+        if changed.any(&[Key::port, Key::bind]) {
+            self.reopen_tcp();
+        }
+        let config = &self.state.config;
+        if changed.has(Key::loglevel) {
+            logging::set_level(config.loglevel);
+        }
+        if changed.has(Key::jemalloc_bg_thread) {
+            alloc::set_background_threads(config.jemalloc_bg_thread);
+        }
+        if changed.any(&[
+            Key::proc_title_template,
+            Key::port,
+            Key::bind,
+            Key::tls_port,
+        ]) {
+            set_title(config, self.state.run.config_file.as_deref());
+        }
+        if changed.has(Key::hz) {
+            // Otherwise the new pace would begin after one more turn at the old one.
+            self.next_cron_us = 0;
+        }
+        if changed.has(Key::replicaof)
+            && let Err(error) = adjust_oom_score(config)
+        {
+            log::warn!("Unable to write oom_score_adj: {error}");
+        }
+    }
+
+    /// Listens where the configuration says now. That it can was tried when the change was accepted.
+    fn reopen_tcp(&mut self) {
+        let registry = self.poll.registry();
+        for listener in &mut self.listeners {
+            // A socket that is not polled is not an error worth more than leaving it.
+            let _ = listener.deregister(registry);
+        }
+        self.listeners
+            .retain(|listener| !matches!(listener, Listener::Tcp(_)));
+        let config = &self.state.config;
+        if config.port != 0 {
+            match open_tcp(config, config.port) {
+                Ok(tcp) => self.listeners.extend(tcp),
+                Err(text) => log::warn!("{text}"),
+            }
+        }
+        self.state.run.tcp_port = config.port;
+        self.accepting.clear();
+        for (at, listener) in self.listeners.iter_mut().enumerate() {
+            if let Err(error) = listener.register(registry, Token(TOKEN_LISTENERS + at)) {
+                log::warn!("Can't poll a listening socket: {error}");
+            }
+            // Edge-triggered: who came in between announces itself no second time.
+            self.accepting.push(at);
+        }
+    }
+}
