@@ -641,6 +641,15 @@ impl<'a> EntryMut<'a> {
     }
 }
 
+#[cfg(test)]
+impl Entry {
+    /// The handle a table gives, for tests without one.
+    fn as_in_table(&mut self) -> EntryMut<'_> {
+        // SAFETY: the pointer is the entry's, which stays borrowed as long as the handle is used.
+        unsafe { Entry::as_mut(self.0) }
+    }
+}
+
 /// An entry in the table, for reading.
 #[derive(Clone, Copy)]
 pub struct EntryRef<'a> {

@@ -33,20 +33,15 @@ fn hash_bytes(entry: &Entry) -> Vec<u8> {
 
 /// As a database does: in place where it can be.
 fn set(entry: &mut Entry, value: NewValue<'_>, ttl: Ttl) {
-    if in_table(entry).set_in_place(&value, ttl).is_none() {
+    if entry.as_in_table().set_in_place(&value, ttl).is_none() {
         entry.set(value, ttl);
     }
 }
 
 fn set_int(entry: &mut Entry, n: i64) {
-    if !in_table(entry).set_int_in_place(n) {
+    if !entry.as_in_table().set_int_in_place(n) {
         set(entry, NewValue::Int(n), Ttl::Keep);
     }
-}
-
-fn in_table(entry: &mut Entry) -> EntryMut<'_> {
-    // SAFETY: the pointer is the entry's, which stays borrowed as long as the handle is used.
-    unsafe { Entry::as_mut(entry.0) }
 }
 
 /// Sizes of the allocator's classes up to a few KiB.
