@@ -62,7 +62,9 @@ fn delete(ctx: &mut Ctx<'_>, lazy: bool) -> CmdResult {
 fn exists(ctx: &mut Ctx<'_>) -> CmdResult {
     let (state, db) = (&mut *ctx.state, ctx.db);
     let keys = ctx.argv.from(1);
-    let found = keys.iter().filter(|k| state.lookup_meta(db, k).is_some());
+    let found = keys
+        .iter()
+        .filter(|k| state.lookup_untouched(db, k).is_some());
     let found = found.count();
     ctx.int(found as i64)
 }
@@ -76,7 +78,7 @@ fn touch(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn kind(ctx: &mut Ctx<'_>) -> CmdResult {
-    let entry = ctx.state.lookup_meta(ctx.db, ctx.arg(1));
+    let entry = ctx.state.lookup_untouched(ctx.db, ctx.arg(1));
     let name = entry.map_or("none", |entry| entry.kind().name());
     ctx.out.simple(name);
     Ok(Outcome::Done)

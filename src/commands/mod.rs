@@ -3,6 +3,7 @@
 pub mod config;
 pub mod connection;
 pub mod database;
+pub mod expire;
 pub mod generic;
 pub mod hash;
 mod lolwut;

@@ -152,21 +152,18 @@ impl State {
         }
     }
 
-    /// The same for a look at a key that is no use of it: the access clock stays (TYPE, TTL...).
-    pub fn lookup_meta(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        match self.find_visible(db, key) {
-            Some(slot) => {
-                self.stats.hits += 1;
-                Some(self.dbs[db].entry(slot))
-            }
-            None => {
-                self.missed(db, key);
-                None
-            }
-        }
+    /// The same for what only asks about a key (TTL, TYPE, EXISTS): the access clock stays.
+    #[inline]
+    pub fn lookup_untouched(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let Some(slot) = self.find_visible(db, key) else {
+            self.missed(db, key);
+            return None;
+        };
+        self.stats.hits += 1;
+        Some(self.dbs[db].entry(slot))
     }
 
-    /// The same without a trace: no statistics, no access clock, no event.
+    /// The same without a trace: neither statistics nor access clock.
     #[inline]
     pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
         let slot = self.find_visible(db, key)?;
@@ -212,8 +209,7 @@ impl State {
     /// Removes a key whose deadline has passed.
     #[cold]
     fn expire(&mut self, db: usize, key: &[u8], slot: Slot) {
-        let gone = self.dbs[db].remove(slot);
-        self.discard(gone, self.config.lazyfree_lazy_expire);
+        self.remove(db, slot, self.config.lazyfree_lazy_expire);
         self.note_expired(db, key);
     }
 
@@ -227,7 +223,9 @@ impl State {
         self.notify(db, key, Event::EXPIRED);
     }
 
-    /// Takes a key away, without telling anybody: its value is freed here or later.
+    /// Takes a key out and frees it, a big value off the loop's thread; the epilogue is the
+    /// caller's.
+    #[inline]
     pub fn remove(&mut self, db: usize, slot: Slot, lazy: bool) {
         let gone = self.dbs[db].remove(slot);
         self.discard(gone, lazy);
