@@ -7,7 +7,6 @@ use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, conta
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
-use crate::state::client::Peer;
 use crate::state::config::file::errno_text;
 use crate::state::config::{Caller, Key, access, rewrite};
 use crate::state::gate;
@@ -53,7 +52,7 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
         .map(|at| (argv.get(at), argv.get(at + 1)))
         .collect();
     let caller = Caller {
-        local: is_local(&ctx.client().peer),
+        local: ctx.client().peer.is_local(),
         loading: ctx.state.gate & gate::LOADING != 0,
     };
     let state = &mut *ctx.state;
@@ -71,14 +70,6 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
         );
     }
     ctx.ok()
-}
-
-/// Does this client sit on the same machine?
-fn is_local(peer: &Peer) -> bool {
-    match peer {
-        Peer::None | Peer::Unix(_) => true,
-        Peer::Tcp(ends) => ends.0.ip().to_canonical().is_loopback(),
-    }
 }
 
 fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {

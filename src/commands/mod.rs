@@ -2,6 +2,9 @@
 //! socket, a path or another client.
 pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod hash;
+pub mod info;
 pub mod scan;
+pub mod slowlog;
 pub mod string;
