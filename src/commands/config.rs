@@ -7,8 +7,9 @@ use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, conta
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
+use crate::resp::request::Argv;
 use crate::state::config::file::errno_text;
-use crate::state::config::{Caller, Key, access, rewrite};
+use crate::state::config::{Caller, Directive, Key, access, rewrite};
 use crate::state::gate;
 use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 
@@ -16,7 +17,7 @@ const GUARDED: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 
 const CONFIG: &[Command] = &[
     cmd("get", -3, GUARDED, acl::NONE, NO_KEYS, get),
-    cmd("set", -4, GUARDED, acl::NONE, NO_KEYS, set),
+    cmd("set", -4, GUARDED, acl::NONE, NO_KEYS, set).hiding(is_secret),
     cmd("resetstat", 2, GUARDED, acl::NONE, NO_KEYS, reset_stat),
     cmd("rewrite", 2, GUARDED, acl::NONE, NO_KEYS, rewrite_file),
     cmd("help", 2, LOADING | STALE, acl::NONE, NO_KEYS, help),
@@ -72,6 +73,11 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.ok()
 }
 
+/// Is argument `i` the value of a directive that holds a secret?
+fn is_secret(argv: Argv<'_>, i: usize) -> bool {
+    i >= 3 && i % 2 == 1 && Directive::is_secret(argv.get(i - 1))
+}
+
 fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.state.stats.reset();
     ctx.ok()
@@ -110,4 +116,21 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "REWRITE",
         "    Rewrite the configuration file.",
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::request::OwnedArgv;
+
+    #[test]
+    fn only_secret_values_are_hidden() {
+        let request = "CONFIG SET maxclients requirepass RequirePass x masterauth y";
+        let owned: OwnedArgv = request.split(' ').map(str::as_bytes).collect();
+        let row = &CONFIG[1];
+        let hidden: Vec<usize> = (0..owned.argv().len())
+            .filter(|i| row.hides(owned.argv(), *i))
+            .collect();
+        assert_eq!(hidden, [5, 7]);
+    }
 }

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod connection;
 pub mod debug;
+pub mod expire;
 pub mod hash;
 pub mod info;
 pub mod scan;

@@ -156,15 +156,14 @@ pub fn feed_monitors(
             _ => client.peer_text(),
         }
     };
-    let secret = row.cmd.is(flag::SECRET);
     let message = state.outbox.encode(|out| {
         out.extend_from_slice(
             format!("+{}.{:06} [{db} {from}]", at / 1_000_000, at % 1_000_000).as_bytes(),
         );
         for (i, arg) in argv.iter().enumerate() {
             out.push(b' ');
-            let shown: &[u8] = if secret && i > 0 { b"(redacted)" } else { arg };
-            push_quoted(out, shown);
+            let hidden = row.cmd.hides(argv, i);
+            push_quoted(out, if hidden { b"(redacted)" } else { arg });
         }
         out.extend_from_slice(b"\r\n");
     });

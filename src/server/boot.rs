@@ -10,7 +10,7 @@ use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
 use crate::state::State;
-use crate::state::config::Config;
+use crate::state::config::{Config, LoadError, Loglevel};
 use mio::{Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -28,6 +28,17 @@ pub fn notify_systemd(text: &str) {
     let states: Vec<sd_notify::NotifyState<'_>> =
         text.lines().map(sd_notify::NotifyState::Custom).collect();
     let _ = sd_notify::notify(&states);
+}
+
+/// Says why the configuration is refused, where Redis does: a file that cannot be read is a log line.
+pub fn refuse(error: &LoadError) {
+    match error {
+        LoadError::Open { .. } => {
+            logging::start(None, Loglevel::Notice, false);
+            log::warn!("{error}");
+        }
+        _ => eprint!("{error}"),
+    }
 }
 
 /// Starts the server and runs it to its end; the exit code. `config_file` is where the configuration

@@ -12,6 +12,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target by name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("config", redvault::state::config::fuzz_config),
     ("request", request::run),
     ("reply", reply::run),
     ("listpack", redvault::ds::listpack::fuzz_listpack),
