@@ -3,11 +3,14 @@
 pub mod config;
 pub mod connection;
 pub mod database;
+pub mod debug;
 pub mod expire;
 pub mod generic;
 pub mod hash;
+pub mod info;
 mod lolwut;
 pub mod multi;
 pub mod scan;
+pub mod slowlog;
 pub mod status;
 pub mod string;

@@ -106,6 +106,9 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.apply_config();
     state.config_apply = reconfigure::hook();
     state.run.run_id = state.rng.hex_id(40);
+    state.run.repl_id = state.rng.hex_id(40);
+    state.run.build_id = super::cli::build_id();
+    state.run.allocator = super::cli::allocator();
     state.run.pid = sys::pid();
     state.run.started_s = state.clock.unix_ms / 1000;
     state.run.started_us = state.clock.mono_us;
@@ -119,6 +122,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         Ok(jobs) => jobs,
         Err(error) => return fail(&format!("Can't start the background thread: {error}")),
     };
+    state.run.startup_memory = alloc::used();
     announce(&state);
     let mut server = Server {
         state,

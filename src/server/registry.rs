@@ -14,6 +14,9 @@ pub const FAMILIES: &[&Family] = &[
     &commands::multi::FAMILY,
     &commands::status::FAMILY,
     &commands::config::FAMILY,
+    &commands::info::FAMILY,
+    &commands::slowlog::FAMILY,
+    &commands::debug::FAMILY,
 ];
 
 /// The registry with the names in force.

@@ -20,7 +20,6 @@ use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Tokens of connections are their slots; these lie above all of them.
@@ -341,10 +340,6 @@ impl Server {
         let garbage = &mut self.state.garbage;
         for rubbish in garbage.waiting.drain(..) {
             self.jobs.free(rubbish);
-        }
-        // Looked at first: the exchange is a locked instruction, and there is seldom anything.
-        if garbage.freed.load(Ordering::Relaxed) > 0 {
-            self.state.stats.lazy_freed += garbage.freed.swap(0, Ordering::Acquire) as u64;
         }
     }
 
