@@ -8,7 +8,6 @@ use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
 use crate::resp::request::Argv;
-use crate::state::client::Peer;
 use crate::state::config::file::errno_text;
 use crate::state::config::{Caller, Directive, Key, access, rewrite};
 use crate::state::gate;
@@ -54,7 +53,7 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
         .map(|at| (argv.get(at), argv.get(at + 1)))
         .collect();
     let caller = Caller {
-        local: is_local(&ctx.client().peer),
+        local: ctx.client().peer.is_local(),
         loading: ctx.state.gate & gate::LOADING != 0,
     };
     let state = &mut *ctx.state;
@@ -77,14 +76,6 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
 /// Is argument `i` the value of a directive that holds a secret?
 fn is_secret(argv: Argv<'_>, i: usize) -> bool {
     i >= 3 && i % 2 == 1 && Directive::is_secret(argv.get(i - 1))
-}
-
-/// Does this client sit on the same machine?
-fn is_local(peer: &Peer) -> bool {
-    match peer {
-        Peer::None | Peer::Unix(_) => true,
-        Peer::Tcp(ends) => ends.0.ip().to_canonical().is_loopback(),
-    }
 }
 
 fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {

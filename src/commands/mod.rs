@@ -2,7 +2,10 @@
 //! socket, a path or another client.
 pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod expire;
 pub mod hash;
+pub mod info;
 pub mod scan;
+pub mod slowlog;
 pub mod string;

@@ -671,6 +671,11 @@ impl<'a> EntryRef<'a> {
         unsafe { std::slice::from_raw_parts(at, len) }
     }
 
+    /// Where the entry lies: the same as long as it is not moved (DEBUG OBJECT).
+    pub fn address(self) -> usize {
+        self.at.addr().get()
+    }
+
     /// The value's type.
     #[inline]
     pub fn kind(self) -> Kind {

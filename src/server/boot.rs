@@ -106,6 +106,9 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.apply_config();
     state.config_apply = reconfigure::hook();
     state.run.run_id = state.rng.hex_id(40);
+    state.run.repl_id = state.rng.hex_id(40);
+    state.run.build_id = super::cli::build_id();
+    state.run.allocator = super::cli::allocator();
     state.run.pid = sys::pid();
     state.run.started_s = state.clock.unix_ms / 1000;
     state.run.started_us = state.clock.mono_us;
@@ -114,11 +117,12 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.config_file = config_file;
     state.run.tcp_port = state.config.port;
     state.run.hz = state.config.hz;
-    let freed = std::sync::Arc::default();
+    let freed = state.garbage.freed.clone();
     let jobs = match Jobs::start(state.garbage.pending.clone(), freed) {
         Ok(jobs) => jobs,
         Err(error) => return fail(&format!("Can't start the background thread: {error}")),
     };
+    state.run.startup_memory = alloc::used();
     announce(&state);
     let mut server = Server {
         state,

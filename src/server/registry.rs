@@ -9,6 +9,9 @@ pub const FAMILIES: &[&Family] = &[
     &commands::hash::FAMILY,
     &commands::connection::FAMILY,
     &commands::config::FAMILY,
+    &commands::info::FAMILY,
+    &commands::slowlog::FAMILY,
+    &commands::debug::FAMILY,
 ];
 
 /// The registry with the names in force.

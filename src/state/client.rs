@@ -157,6 +157,16 @@ pub enum Peer {
     Unix(std::rc::Rc<str>),
 }
 
+impl Peer {
+    /// Does the other end sit on this machine?
+    pub fn is_local(&self) -> bool {
+        match self {
+            Peer::None | Peer::Unix(_) => true,
+            Peer::Tcp(ends) => ends.0.ip().to_canonical().is_loopback(),
+        }
+    }
+}
+
 impl Client {
     fn details(&mut self) -> &mut Details {
         self.details.get_or_insert_default()
