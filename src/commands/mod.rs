@@ -2,13 +2,18 @@
 //! socket, a path or another client.
 pub mod config;
 pub mod connection;
+pub mod database;
 pub mod debug;
 pub mod expire;
+pub mod generic;
 pub mod hash;
 pub mod info;
 pub mod latency;
+mod lolwut;
 pub mod memory;
+pub mod multi;
 pub mod scan;
 pub mod shutdown;
 pub mod slowlog;
+pub mod status;
 pub mod string;

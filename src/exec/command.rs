@@ -79,6 +79,8 @@ flags! {
         SECRET = 23, "";
         /// Walks arbitrary keys: scripts and cluster care.
         ARBITRARY_KEYS = 24, "";
+        /// Runs what was queued (EXEC): is admitted by the flags of what it will run.
+        RUNS_QUEUE = 25, "";
     }
 }
 
@@ -281,19 +283,22 @@ pub const fn cmd(
         "only a write can be refused for memory"
     );
     let (mut first_key, mut last_key, mut key_step) = (0, 0, 0);
-    if !keys.is_empty()
-        && let Begin::Index(first) = keys[0].begin
-        && let Find::Range { last, step, .. } = keys[0].find
-        && keys[0].flags & key_flag::NOT_KEY == 0
-    {
-        assert!((first as i32) < arity.abs(), "the first key is an argument");
-        first_key = first as i16;
-        last_key = if last >= 0 {
-            last as i16 + first as i16
-        } else {
-            last as i16
-        };
-        key_step = step as i16;
+    let mut at = 0;
+    while at < keys.len() {
+        if let Begin::Index(first) = keys[at].begin
+            && let Find::Range { last, step, .. } = keys[at].find
+            && keys[at].flags & key_flag::NOT_KEY == 0
+        {
+            assert!((first as i32) < arity.abs(), "the first key is an argument");
+            let last = if last >= 0 { last + first as i32 } else { last };
+            if at == 0 {
+                (first_key, last_key, key_step) = (first as i16, last as i16, step as i16);
+            } else if last_key >= 0 && first as i16 == last_key + 1 && step == 1 && key_step == 1 {
+                // Groups of keys that follow each other are one range to the old form.
+                last_key = last as i16;
+            }
+        }
+        at += 1;
     }
     Command {
         name,
@@ -366,7 +371,7 @@ fn subcommand_missing(_: &mut Ctx<'_>) -> CmdResult {
 }
 
 /// Which restrictions of `state::gate` concern a row with these flags.
-const fn blocked_by(flags: u32) -> u32 {
+pub(super) const fn blocked_by(flags: u32) -> u32 {
     let mut mask = gate::ACL | gate::MAXMEMORY | gate::MONITORED;
     if flags & flag::NO_AUTH == 0 {
         mask |= gate::UNAUTHENTICATED;
@@ -391,6 +396,12 @@ const fn blocked_by(flags: u32) -> u32 {
     }
     if flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
         mask |= gate::PAUSED_WRITES;
+    }
+    if flags & flag::RUNS_QUEUE != 0 {
+        // Whatever may be queued; admission looks at what was.
+        mask |= blocked_by(flag::WRITE);
+        mask &= !(gate::UNAUTHENTICATED | gate::IN_MULTI | gate::SUBSCRIBED);
+        mask |= blocked_by(flags & !flag::RUNS_QUEUE);
     }
     mask | gate::PAUSED_ALL
 }

@@ -116,8 +116,8 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.config_file = config_file;
     state.run.tcp_port = state.config.port;
     state.run.hz = state.config.hz;
-    let freed = state.garbage.freed.clone();
-    let jobs = match Jobs::start(state.garbage.pending.clone(), freed) {
+    let garbage = &state.garbage;
+    let jobs = match Jobs::start(garbage.pending.clone(), garbage.freed.clone()) {
         Ok(jobs) => jobs,
         Err(error) => return fail(&format!("Can't start the background thread: {error}")),
     };

@@ -340,7 +340,8 @@ impl Server {
     }
 
     pub(super) fn hand_over_garbage(&mut self) {
-        for rubbish in self.state.garbage.waiting.drain(..) {
+        let garbage = &mut self.state.garbage;
+        for rubbish in garbage.waiting.drain(..) {
             self.jobs.free(rubbish);
         }
     }
