@@ -48,6 +48,9 @@ impl Server {
         if every(100) {
             self.sample();
         }
+        if every(1000) {
+            self.sample_memory();
+        }
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
     }
@@ -62,7 +65,12 @@ impl Server {
         stats.instant[3].sample(stats.turns, now_us);
         stats.instant[4].sample(stats.turn_us_total, now_us);
         stats.peak_memory = stats.peak_memory.max(alloc::used());
+    }
+
+    /// Figures of the allocator and the kernel: some hundred microseconds, so once a second.
+    fn sample_memory(&mut self) {
         let figures = alloc::stats();
+        let stats = &mut self.state.stats;
         stats.cron_memory.rss = sys::rss_bytes();
         stats.cron_memory.allocated = figures.allocated;
         stats.cron_memory.active = figures.active;
