@@ -1,6 +1,5 @@
 //! From a configuration to a running loop.
 use super::conn::Pool;
-use super::cron::ShutdownState;
 use super::input::Scratch;
 use super::jobs::Jobs;
 use super::listen::{Listener, open_tcp, open_unix};
@@ -149,7 +148,6 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         next_expire_us: 0,
         expiring: false,
         turn_tick: 0,
-        shutdown: ShutdownState::default(),
         exit: None,
     };
     reconfigure::write_pidfile(&server.state.config);

@@ -17,6 +17,9 @@ pub const FAMILIES: &[&Family] = &[
     &commands::info::FAMILY,
     &commands::slowlog::FAMILY,
     &commands::debug::FAMILY,
+    &commands::latency::FAMILY,
+    &commands::memory::FAMILY,
+    &commands::shutdown::FAMILY,
 ];
 
 /// The registry with the names in force.

@@ -73,7 +73,6 @@ pub struct Server {
     pub(super) expiring: bool,
     /// Ticks when this turn began.
     pub(super) turn_tick: u64,
-    pub(super) shutdown: super::cron::ShutdownState,
     /// The exit code, once the loop is to end.
     pub(super) exit: Option<i32>,
 }
@@ -170,6 +169,7 @@ impl Server {
             self.reconfigure();
         }
         self.deliver_rest();
+        self.take_wanted();
         self.flush_all();
         self.hand_over_garbage();
         self.close_closing();
@@ -195,8 +195,11 @@ impl Server {
         self.cpu_mark = (mono_us(), cpu);
         self.state.stats.turn_took(own_us, cause);
         let now_s = self.state.clock.unix_ms / 1000;
-        if cause != "requests" {
-            self.state.latency.add("eventloop", now_s, own_us / 1000);
+        match cause {
+            // The latency monitor has looked at each command already.
+            "requests" => {}
+            "expire" => self.state.latency.add("expire-cycle", now_s, own_us / 1000),
+            _ => self.state.latency.add("eventloop", now_s, own_us / 1000),
         }
     }
 

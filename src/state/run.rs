@@ -48,11 +48,19 @@ pub struct Shutdown {
     pub force: bool,
 }
 
+impl Shutdown {
+    /// Must there be a snapshot before the end?
+    pub fn must_save(&self) -> bool {
+        self.save == Some(true)
+    }
+}
+
 /// What commands asked the server to do outside commands.
 #[derive(Debug, Default)]
 pub struct Wanted {
     pub shutdown: Option<Shutdown>,
-    pub abort_shutdown: bool,
+    /// A signal asked for it; the cron is to follow, and SHUTDOWN ABORT may be faster.
+    pub shutdown_by_signal: Option<Shutdown>,
     /// Directives whose side effects are to be reconciled (CONFIG SET).
     pub changed: Changed,
     /// DEBUG SLEEP and other deliberate crashes.

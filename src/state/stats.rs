@@ -255,6 +255,11 @@ impl Stats {
         (us as f64 * self.ticks_per_us) as u64
     }
 
+    /// The same for parts of a microsecond.
+    pub fn us_to_ticks_f64(&self, us: f64) -> f64 {
+        us * self.ticks_per_us
+    }
+
     /// Notes the thresholds in force: microseconds for SLOWLOG (negative: off), milliseconds for
     /// the latency monitor (0: off).
     pub fn set_thresholds(&mut self, slowlog_us: i64, latency_ms: i64) {
