@@ -32,10 +32,8 @@ impl Server {
             return;
         }
         self.follow_signal();
-        let every = |ms: u64| {
-            let period = (ms * u64::from(hz) / 1000).max(1);
-            self.cron_loops.is_multiple_of(period)
-        };
+        let loops = self.cron_loops;
+        let every = |ms: u64| loops.is_multiple_of((ms * u64::from(hz) / 1000).max(1));
         if every(100) {
             self.sample();
         }
