@@ -121,7 +121,6 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         Ok(jobs) => jobs,
         Err(error) => return fail(&format!("Can't start the background thread: {error}")),
     };
-    state.run.startup_memory = alloc::used();
     announce(&state);
     let mut server = Server {
         state,
