@@ -7,4 +7,6 @@ pub mod ctx;
 pub mod error;
 pub mod process;
 pub mod registry;
+#[cfg(test)]
+pub mod testing;
 pub mod unit;
