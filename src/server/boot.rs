@@ -45,7 +45,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     logging::start(logfile.clone(), config.loglevel, config.syslog_enabled);
     let supervised = supervise::take_over(config.supervised);
     if config.daemonize
-        && !supervised
+        && supervised.is_none()
         && let Err(error) = sys::daemonize()
     {
         log::warn!("Daemonizing failed: {error}");
@@ -151,13 +151,14 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     };
     reconfigure::write_pidfile(&server.state.config);
     log::info!("Server initialized");
-    for listener in &server.listeners {
-        match listener {
-            Listener::Tcp(_) => log::info!("Ready to accept connections tcp"),
-            Listener::Unix(..) => log::info!("Ready to accept connections unix"),
-        }
+    let is_tcp = |listener: &Listener| matches!(listener, Listener::Tcp(_));
+    if server.listeners.iter().any(is_tcp) {
+        log::info!("Ready to accept connections tcp");
     }
-    if supervised {
+    if !server.listeners.iter().all(is_tcp) {
+        log::info!("Ready to accept connections unix");
+    }
+    if supervised.is_some() {
         supervise::notify("STATUS=Ready to accept connections\nREADY=1\n");
     }
     crash::watch(&mut server);

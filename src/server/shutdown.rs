@@ -67,7 +67,7 @@ impl Server {
 
     /// Ends the server in order: replies go out, files that only a living server has are removed.
     fn shut_down(&mut self, how: Shutdown) {
-        if self.state.run.supervised {
+        if self.state.run.supervised.is_some() {
             super::supervise::notify("STOPPING=1\n");
         }
         let points = !self.state.config.save.points.is_empty();

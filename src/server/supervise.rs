@@ -2,42 +2,41 @@
 use crate::base::sys;
 use crate::state::config::{Config, Supervised};
 
-/// Finds out whether systemd or upstart watches this process, and greets it. True if one does:
-/// then the server stays in the foreground whatever `daemonize` says.
-pub fn take_over(mode: Supervised) -> bool {
+/// Finds out whether systemd or upstart watches this process, and greets it. Tells who does: then the server stays in the foreground whatever `daemonize` says.
+pub fn take_over(mode: Supervised) -> Option<&'static str> {
     let asked = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     match mode {
-        Supervised::No => false,
+        Supervised::No => None,
         Supervised::Systemd => systemd(asked("NOTIFY_SOCKET")),
         Supervised::Upstart => upstart(asked("UPSTART_JOB")),
         Supervised::Auto if asked("UPSTART_JOB") => upstart(true),
         Supervised::Auto if asked("NOTIFY_SOCKET") => systemd(true),
-        Supervised::Auto => false,
+        Supervised::Auto => None,
     }
 }
 
-fn systemd(there: bool) -> bool {
+fn systemd(there: bool) -> Option<&'static str> {
     if !there {
         log::warn!("systemd supervision requested, but NOTIFY_SOCKET not found");
-        return false;
+        return None;
     }
     notify("STATUS=Redis is loading...\n");
     log::info!(
         "Supervised by systemd. Please make sure you set appropriate values for TimeoutStartSec \
          and TimeoutStopSec in your service unit."
     );
-    true
+    Some("systemd")
 }
 
-fn upstart(there: bool) -> bool {
+fn upstart(there: bool) -> Option<&'static str> {
     if !there {
         log::warn!("upstart supervision requested, but UPSTART_JOB not found");
-        return false;
+        return None;
     }
     log::info!("supervised by upstart, will stop to signal readiness");
     // Upstart waits for the process to stop and continues it.
     let _ = sys::kill(sys::pid(), libc::SIGSTOP);
-    true
+    Some("upstart")
 }
 
 /// Tells systemd: lines of `NAME=value`.

@@ -7,6 +7,7 @@ mod expire;
 mod harness;
 mod hashes;
 mod limits;
+mod operations;
 mod protocol;
 mod strings;
 mod transactions;
