@@ -249,7 +249,15 @@ fn current(server: &Server) -> String {
 /// A panic: the same report with the message, then the end as for an assertion.
 fn on_panic(panic: &PanicHookInfo<'_>) {
     let first = !REPORTING.swap(true, Relaxed);
-    let message = panic.payload_as_str().unwrap_or("a panic without a text");
+    let payload = panic.payload();
+    let message = match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "a panic without a text",
+    };
     let place = panic
         .location()
         .map(ToString::to_string)

@@ -148,7 +148,7 @@ fn equal_data_have_equal_digests() {
     let digest = a.ask("DEBUG DIGEST");
     assert_ne!(digest, "0".repeat(40));
     assert_eq!(digest, b.ask("DEBUG DIGEST"));
-    let nothing = format!("\"{}\"", "0".repeat(40));
+    let nothing = "0".repeat(40);
     let values = a.ask("DEBUG DIGEST-VALUE h nosuch");
     assert!(values.ends_with(&format!(", {nothing}]")), "{values}");
     a.ask("PEXPIRE x 100000");
@@ -189,8 +189,8 @@ fn a_shutdown_ends_the_server() {
         ("SHUTDOWN ABORT", "(error) ERR No shutdown in progress."),
     ]);
     let mut raw = server.raw();
-    raw.send(b"PING\r\nSHUTDOWN NOSAVE\r\nPING\r\n");
-    assert_eq!(raw.read_to_end(), b"+PONG\r\n");
+    raw.send(b"SHUTDOWN NOSAVE\r\nPING\r\n");
+    assert_eq!(raw.read_to_end(), b"");
     assert!(server.wait_end().success());
     assert!(server.log().contains("ready to exit, bye bye"));
 }
