@@ -146,6 +146,8 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         cpu_mark: (0, 0),
         more_to_expire: false,
         next_expire_us: 0,
+        expiring: false,
+        turn_tick: 0,
         exit: None,
     };
     reconfigure::write_pidfile(&server.state.config);
