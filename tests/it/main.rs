@@ -6,6 +6,7 @@ mod config;
 mod expire;
 mod harness;
 mod hashes;
+mod keys;
 mod limits;
 mod operations;
 mod protocol;
