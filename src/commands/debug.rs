@@ -222,7 +222,7 @@ fn digest_values(ctx: &mut Ctx<'_>) -> CmdResult {
             None => digest::Digest::default(),
             Some(entry) => digest::of_value(entry).ok_or_else(|| no_digest(entry.kind().name()))?,
         };
-        ctx.out.bulk(digest.hex().as_bytes());
+        ctx.out.simple(&digest.hex());
     }
     Ok(Outcome::Done)
 }

@@ -8,6 +8,7 @@ use super::conn::{Conn, Pool, Stream};
 use super::input::{READ_BYTES, Scratch};
 use super::jobs::Jobs;
 use super::listen::Listener;
+use crate::base::alloc;
 use crate::base::clock::mono_us;
 use crate::base::sys::{Signals, thread_cpu_us, ticks};
 use crate::exec::registry::Registry;
@@ -82,6 +83,7 @@ impl Server {
     pub fn run(&mut self) -> i32 {
         let mut events = Events::with_capacity(1024);
         self.scratch.read = vec![0; READ_BYTES * 2];
+        self.state.run.startup_memory = alloc::used();
         loop {
             let timeout = self.poll_timeout();
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))

@@ -41,6 +41,8 @@ pub struct State {
     pub rng: Rng,
     pub dbs: Databases,
     pub clients: Clients,
+    /// Whose requests run, or ran last: for reports.
+    pub running: Option<ClientId>,
     /// Restrictions in force for everybody (`gate`).
     pub gate: u32,
     /// Changes since the last save.
@@ -89,6 +91,7 @@ impl State {
             rng,
             dbs,
             clients: Clients::default(),
+            running: None,
             gate: 0,
             dirty: 0,
             stats: stats::Stats::new(rows, ticks_per_us),

@@ -8,6 +8,7 @@ mod harness;
 mod hashes;
 mod keys;
 mod limits;
+mod operations;
 mod protocol;
 mod strings;
 mod transactions;
