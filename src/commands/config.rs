@@ -81,6 +81,10 @@ fn is_secret(argv: Argv<'_>, i: usize) -> bool {
 
 fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.state.stats.reset();
+    ctx.state
+        .garbage
+        .freed
+        .store(0, std::sync::atomic::Ordering::Relaxed);
     ctx.state.garbage.freed.store(0, Ordering::Relaxed);
     ctx.ok()
 }

@@ -45,16 +45,10 @@ pub fn install(logfile: Option<PathBuf>, exit_on_panic: bool) {
     let _ = LOGFILE.set(logfile);
     EXIT_ON_PANIC.store(exit_on_panic, Relaxed);
     std::panic::set_hook(Box::new(on_panic));
-    let stack = Vec::leak(vec![0u8; STACK_BYTES]);
-    // SAFETY: the stack is leaked, so it lives as long as the process; the handler has the
-    // signature that SA_SIGINFO asks for.
+    own_stack();
+    // SAFETY: the handler has the signature that SA_SIGINFO asks for, and lives as long as the
+    // process.
     unsafe {
-        let alternate = libc::stack_t {
-            ss_sp: stack.as_mut_ptr().cast(),
-            ss_flags: 0,
-            ss_size: STACK_BYTES,
-        };
-        libc::sigaltstack(&raw const alternate, std::ptr::null_mut());
         let mut action: libc::sigaction = std::mem::zeroed();
         let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
         action.sa_sigaction = handler as usize;
@@ -64,6 +58,18 @@ pub fn install(logfile: Option<PathBuf>, exit_on_panic: bool) {
             libc::sigaction(signal, &raw const action, std::ptr::null_mut());
         }
     }
+}
+
+/// Gives the calling thread a stack for the handler.
+pub fn own_stack() {
+    let stack = Vec::leak(vec![0u8; STACK_BYTES]);
+    let alternate = libc::stack_t {
+        ss_sp: stack.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: STACK_BYTES,
+    };
+    // SAFETY: the stack is leaked, so it lives as long as the process, and nobody else uses it.
+    unsafe { libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) };
 }
 
 /// `crash-log-enabled` and `use-exit-on-panic`.

@@ -157,6 +157,7 @@ impl Server {
             let before = ticks();
             self.expire_due();
             phase_us = self.state.stats.ticks_to_us(ticks() - before);
+            self.state.stats.expire_cycle_us += phase_us;
             cause = "expire";
         }
         if started_us >= self.next_cron_us {
@@ -320,6 +321,7 @@ impl Server {
             if !more || ticks() > end {
                 self.more_to_expire = more;
                 if more {
+                    self.state.stats.expire_cap_reached += 1;
                     self.next_expire_us = 0;
                 }
                 return;
