@@ -101,16 +101,16 @@ class Pair:
 
     def __init__(self, oracle, subject):
         self.servers = (oracle, subject)
-        self.control = None
+        self.control = []
         self.defaults = None
 
     def prepare(self, family):
         for server in self.servers:
             if not server.alive():
                 server.start()
-                self.control = None
-        if self.control is None:
-            self.control = [Connection(s) for s in self.servers]
+        for conn in self.control:
+            conn.close()
+        self.control = [Connection(s) for s in self.servers]
         for control in self.control:
             control.call(b"FLUSHALL")
         if family == "config":
@@ -150,11 +150,14 @@ class Pair:
     def batch(self, batch):
         at = batch[0].conn
         if at not in self.conns:
+            for server in self.servers:
+                if not server.alive():
+                    return Failure(f"{server.name} ended", batch[0], b"", b"")
             self.conns[at] = [Connection(s) for s in self.servers]
             self.queued[at] = None
         pair = self.conns[at]
         unanswered = any(s.raw is not None or s.args[:1] and s.args[0].upper() == b"CLIENT" and len(s.args) > 1
-                         and s.args[1].upper() == b"REPLY" for s in batch) or getattr(pair[0], "muted", False)
+                         and s.args[1].upper() == b"REPLY" for s in batch)
         if unanswered and self.queued[at] is None:
             return self.stream(batch, pair)
         data = b"".join(encode(s.args) if s.raw is None else s.raw for s in batch)
@@ -245,13 +248,17 @@ class Pair:
             for a, b in zip(*got):
                 if not any(rules.alike(args, a, b, self.free) for args in fits):
                     return Failure("reply", batch[0], a, b)
-            if any(s.args and s.args[0].upper() == b"MULTI" for s in batch) and batch[0].conn in self.conns:
-                self.reopen(batch[0].conn)  # whether it is in a transaction now, only the servers know
             return None
         return Failure("replies", batch[0], b"".join(got[0]), b"".join(got[1]))
 
     def end_state(self):
-        states = [self.state(control) for control in self.control]
+        states = []
+        for server in self.servers:
+            if not server.alive():
+                return Failure(f"{server.name} ended", Step(0, [b"the", b"case"], None, 0, 0), b"", b"")
+            control = Connection(server)  # the case may have killed any other
+            states.append(self.state(control))
+            control.close()
         for which in sorted(set(states[0]) | set(states[1])):
             a, b = (state.get(which) for state in states)
             if a is None or b is None or not self.same_key(a, b):

@@ -98,7 +98,7 @@ TRANSACTIONS = """
 1 MOVE key db
 1 COPY key key [DB db] [REPLACE]
 1 (FLUSHDB|FLUSHALL|DBSIZE|PING|RESET|SCAN 0)
-1 (OBJECT ENCODING key|CLIENT GETNAME|CONFIG GET 'maxmemory|COMMAND COUNT x)
+1 (OBJECT ENCODING key|CLIENT GETNAME|CONFIG GET 'maxmemory|COMMAND COUNT)
 1 HELLO ('2|'3)
 """
 
@@ -122,7 +122,7 @@ CONNECTION = """
 1 QUIT [value]
 3 SET skey value
 3 GET skey
-1 (MULTI|EXEC|DISCARD)
+1 (EXEC|DISCARD)
 5 inline
 2 protocol
 """
@@ -133,7 +133,7 @@ CONFIG = """
 1 CONFIG SET 'notify-keyspace-events letters
 2 CONFIG GET ('notify-keyspace-events|'save|'maxm*|'hash-max-*|pattern)
 1 CONFIG (RESETSTAT|HELP|NOSUCH|GET|SET) [value]
-1 CONFIG SET ('databases|'daemonize|'port|'supervised|'nosuch|'io-threads) setting
+1 CONFIG SET ('databases|'daemonize|'tcp-backlog|'supervised|'nosuch|'io-threads) setting
 1 CONFIG REWRITE
 1 HSET hkey (field value) ...
 1 OBJECT ENCODING hkey

@@ -27,7 +27,7 @@ class Server:
 
     def start(self):
         self.port = free_port()
-        args = [self.binary, "--port", str(self.port), "--dir", self.dir, "--save", "", "--databases", "4"]
+        args = [self.binary, "--port", str(self.port), "--dir", self.dir, "--save", "", "--databases", "4", "--loglevel", "notice"]
         with open(os.path.join(self.dir, "server.log"), "ab") as log:
             self.process = subprocess.Popen(args, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         limit = time.monotonic() + 20
