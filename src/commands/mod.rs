@@ -1,7 +1,14 @@
 //! The command families: a file each, its rows beside its handlers. No family knows another, a
 //! socket, a path or another client.
+pub mod acl;
+pub mod client;
+pub mod client_list;
+pub mod command;
 pub mod config;
 pub mod connection;
+pub mod docs;
+pub mod docs_syntax;
 pub mod hash;
+pub mod monitor;
 pub mod scan;
 pub mod string;

@@ -9,13 +9,15 @@ use super::error::{self, CmdError};
 use super::registry::Row;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::client::ClientId;
+use crate::state::client::{ClientId, Peer};
 use crate::state::gate;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Run,
+    /// Run without moving the access clock of what it reads.
+    RunUntouched,
     /// Inside MULTI: it waits for EXEC.
     Queue,
     /// The error is written.
@@ -46,12 +48,15 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
     if concerned & gate::MONITORED != 0 {
         feed_monitors(ctx.state, ctx.argv, row, ctx.db, Mode::Client, ctx.me);
     }
+    if concerned & gate::NO_TOUCH != 0 {
+        return Verdict::RunUntouched;
+    }
     Verdict::Run
 }
 
 /// The first restriction that refuses the row.
 fn refusal(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> Option<CmdError> {
-    if concerned & gate::UNAUTHENTICATED != 0 {
+    if concerned & gate::UNAUTHENTICATED != 0 && ctx.state.password_needed() {
         return Some(error::NO_AUTH);
     }
     if concerned & gate::MAXMEMORY != 0
@@ -93,6 +98,11 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> Option<CmdError> {
     if concerned & gate::BUSY_SCRIPT != 0 {
         return Some(error::BUSY);
     }
+    if concerned & gate::NO_KEYSPACE != 0 {
+        return Some(CmdError::new(
+            "ERR Replica can't interact with the keyspace",
+        ));
+    }
     None
 }
 
@@ -121,19 +131,24 @@ fn postponed(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> bool {
     if client.has(crate::state::client::client_flag::REPLICA) {
         return false;
     }
-    // Queuing changes nothing: the whole transaction waits at EXEC if it holds a write.
-    if concerned & gate::IN_MULTI != 0 {
-        return false;
-    }
-    if concerned & gate::PAUSED_WRITES != 0 {
+    if concerned & gate::PAUSED_ALL != 0 {
         return true;
     }
-    // Only a pause of everything is left: it also holds back reads, but not UNPAUSE's way in.
-    let _ = row;
-    concerned & gate::PAUSED_ALL != 0
+    let writes = flag::WRITE | flag::MAY_REPLICATE;
+    if row.cmd.flags & writes != 0 {
+        return true;
+    }
+    // EXEC waits if something that writes was queued.
+    let table = ctx.table;
+    client.multi.as_ref().is_some_and(|multi| {
+        multi
+            .queue
+            .iter()
+            .any(|(id, _)| table.row(*id).cmd.flags & writes != 0)
+    })
 }
 
-/// Shows a request to everybody who runs MONITOR.
+/// Shows a request to everybody who runs MONITOR, unless its row forbids it or sees to it itself.
 #[cold]
 pub fn feed_monitors(
     state: &mut State,
@@ -143,28 +158,40 @@ pub fn feed_monitors(
     mode: Mode,
     me: ClientId,
 ) {
-    if row.cmd.flags & (flag::ADMIN | flag::SKIP_MONITOR) != 0 || mode == Mode::Replay {
-        return;
+    if row.cmd.flags & (flag::ADMIN | flag::SKIP_MONITOR) == 0 && mode != Mode::Replay {
+        show_monitors(state, argv, row, db, mode, me);
     }
+}
+
+/// Shows a request to everybody who runs MONITOR: for commands whose place in the feed is not where
+/// they begin (EXEC stands behind what it ran).
+#[cold]
+pub fn show_monitors(
+    state: &mut State,
+    argv: Argv<'_>,
+    row: &Row,
+    db: usize,
+    mode: Mode,
+    me: ClientId,
+) {
     let at = state.clock.unix_us;
     let from = if mode == Mode::Script {
         "lua".to_string()
     } else {
         let client = state.clients.me(me);
         match &client.peer {
-            crate::state::client::Peer::Unix(path) => format!("unix:{path}"),
+            Peer::Unix(path) => format!("unix:{path}"),
             _ => client.peer_text(),
         }
     };
-    let secret = row.cmd.is(flag::SECRET);
     let message = state.outbox.encode(|out| {
         out.extend_from_slice(
             format!("+{}.{:06} [{db} {from}]", at / 1_000_000, at % 1_000_000).as_bytes(),
         );
         for (i, arg) in argv.iter().enumerate() {
             out.push(b' ');
-            let shown: &[u8] = if secret && i > 0 { b"(redacted)" } else { arg };
-            push_quoted(out, shown);
+            let hidden = row.cmd.hides(argv, i);
+            push_quoted(out, if hidden { b"(redacted)" } else { arg });
         }
         out.extend_from_slice(b"\r\n");
     });

@@ -76,6 +76,10 @@ flags! {
         SECRET = 23, "";
         /// Walks arbitrary keys: scripts and cluster care.
         ARBITRARY_KEYS = 24, "";
+        /// Nothing but subcommands: its family's ACL category is theirs alone.
+        CONTAINER = 25, "";
+        /// Moves the access clock even for a client that asked not to (TOUCH).
+        ALWAYS_TOUCHES = 26, "";
     }
 }
 
@@ -249,6 +253,8 @@ pub struct Command {
     pub handler: Handler,
     pub subs: &'static [Command],
     pub finder: Option<KeyFinder>,
+    /// Says of an argument (by its index) that it must not be shown: MONITOR, SLOWLOG.
+    pub secrets: Option<fn(Argv<'_>, usize) -> bool>,
     /// Admission: bits of `state::gate` that may refuse this command.
     pub blocked_by: u32,
     /// First key, last key, step as the old COMMAND triple (0 0 0 without keys): prefetching.
@@ -275,21 +281,13 @@ pub const fn cmd(
         flags & flag::DENYOOM == 0 || flags & flag::WRITE != 0,
         "only a write can be refused for memory"
     );
-    let (mut first_key, mut last_key, mut key_step) = (0, 0, 0);
-    if !keys.is_empty()
-        && let Begin::Index(first) = keys[0].begin
-        && let Find::Range { last, step, .. } = keys[0].find
-        && keys[0].flags & key_flag::NOT_KEY == 0
-    {
-        assert!((first as i32) < arity.abs(), "the first key is an argument");
-        first_key = first as i16;
-        last_key = if last >= 0 {
-            last as i16 + first as i16
-        } else {
-            last as i16
-        };
-        key_step = step as i16;
-    }
+    let range = plain_range(keys);
+    assert!(range.first < arity.abs(), "the first key is an argument");
+    let flags = if range.movable {
+        flags | flag::MOVABLE_KEYS
+    } else {
+        flags
+    };
     Command {
         name,
         arity,
@@ -299,11 +297,53 @@ pub const fn cmd(
         handler,
         subs: &[],
         finder: None,
+        secrets: None,
         blocked_by: blocked_by(flags),
-        first_key,
-        last_key,
-        key_step,
+        first_key: range.first as i16,
+        last_key: range.last as i16,
+        key_step: range.step as i16,
     }
+}
+
+/// The old triple of COMMAND (first key, last key, step).
+struct PlainRange {
+    first: i32,
+    last: i32,
+    step: i32,
+    /// It does not say all: clients have to ask for the keys.
+    movable: bool,
+}
+
+/// Joins the key specs that stand at fixed places, one behind the other, into one range.
+const fn plain_range(keys: &[KeySpec]) -> PlainRange {
+    let mut range = PlainRange {
+        first: 0,
+        last: 0,
+        step: 0,
+        movable: false,
+    };
+    let mut i = 0;
+    while i < keys.len() {
+        let spec = &keys[i];
+        i += 1;
+        let (Begin::Index(first), Find::Range { last, step, .. }) = (spec.begin, spec.find) else {
+            range.movable = true;
+            continue;
+        };
+        if spec.flags & key_flag::NOT_KEY != 0 {
+            continue;
+        }
+        let first = first as i32;
+        let last = if last >= 0 { first + last } else { last };
+        if range.first == 0 {
+            (range.first, range.last, range.step) = (first, last, step);
+        } else if range.step == 1 && step == 1 && range.last == first - 1 {
+            range.last = last;
+        } else {
+            range.movable = true;
+        }
+    }
+    range
 }
 
 /// A command whose first argument names a subcommand.
@@ -314,17 +354,35 @@ pub const fn container(
     acl: u32,
     subs: &'static [Command],
 ) -> Command {
+    let flags = flags | flag::CONTAINER;
     let mut row = cmd(name, arity, flags, acl, NO_KEYS, subcommand_missing);
     row.subs = subs;
     row
 }
 
 impl Command {
-    /// The same row with a function that finds its keys.
+    /// The same row with a function that finds its keys, or what it does with them, where the key
+    /// specs cannot say it.
     pub const fn with_finder(mut self, finder: KeyFinder) -> Self {
         self.finder = Some(finder);
-        self.flags |= flag::MOVABLE_KEYS;
         self
+    }
+
+    /// The same row with subcommands: called without any, its handler runs.
+    pub const fn with_subs(mut self, subs: &'static [Command]) -> Self {
+        self.subs = subs;
+        self
+    }
+
+    /// The same row, some of whose arguments must not be shown.
+    pub const fn with_secrets(mut self, secrets: fn(Argv<'_>, usize) -> bool) -> Self {
+        self.secrets = Some(secrets);
+        self
+    }
+
+    /// Must argument `i` not be shown?
+    pub fn hides(&self, argv: Argv<'_>, i: usize) -> bool {
+        i > 0 && (self.is(flag::SECRET) || self.secrets.is_some_and(|secret| secret(argv, i)))
     }
 
     /// Does it have this flag?
@@ -372,8 +430,16 @@ const fn blocked_by(flags: u32) -> u32 {
     if flags & flag::WRITE != 0 {
         mask |= gate::READ_ONLY | gate::DISK_ERROR | gate::FEW_REPLICAS;
     }
-    if flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
+    // EXEC waits, too, if what was queued writes.
+    let is_exec = flags & flag::UNQUEUED != 0 && flags & flag::SKIP_SLOWLOG != 0;
+    if flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 || is_exec {
         mask |= gate::PAUSED_WRITES;
+    }
+    if flags & (flag::WRITE | flag::MAY_REPLICATE | flag::READONLY) != 0 {
+        mask |= gate::NO_KEYSPACE;
+    }
+    if flags & flag::ALWAYS_TOUCHES == 0 {
+        mask |= gate::NO_TOUCH;
     }
     mask | gate::PAUSED_ALL
 }

@@ -1,7 +1,7 @@
 //! The way of a client's request: lookup, arity, admission, queue or call, end of unit.
 use super::admit::{self, Verdict};
 use super::call::{call, reject};
-use super::command::Outcome;
+use super::command::{Outcome, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::{CmdError, shown, wrong_arity};
 use super::registry::{Registry, Row};
@@ -57,6 +57,7 @@ pub fn process<'a>(
     if row.cmd.blocked_by & gate != 0 {
         match admit::admit(&mut ctx, row, gate) {
             Verdict::Run => {}
+            Verdict::RunUntouched => return run_untouched(ctx, row),
             Verdict::Queue => {
                 unit::enqueue(&mut ctx, row);
                 return Flow::Continue;
@@ -65,16 +66,51 @@ pub fn process<'a>(
             Verdict::Postpone => return Flow::Postponed,
         }
     }
+    run(ctx, row)
+}
+
+/// Runs an admitted request and ends its unit.
+#[inline]
+fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     ctx.client().last_command = row.id;
     let outcome = call(&mut ctx, row);
     if ctx.state.unit_work() {
-        unit::finish(ctx.state, table);
+        unit::finish(ctx.state, ctx.table);
     }
     if outcome == Outcome::Block {
         Flow::Blocked
     } else {
         Flow::Continue
     }
+}
+
+/// The same for a client whose reads leave no trace (CLIENT NO-TOUCH).
+#[cold]
+fn run_untouched(ctx: Ctx<'_>, row: &Row) -> Flow {
+    let Ctx {
+        state,
+        table,
+        argv,
+        out,
+        me,
+        db,
+        mode,
+        id,
+    } = ctx;
+    state.touch_off = true;
+    let inner = Ctx {
+        state: &mut *state,
+        table,
+        argv,
+        out,
+        me,
+        db,
+        mode,
+        id,
+    };
+    let flow = run(inner, row);
+    state.touch_off = state.child_alive;
+    flow
 }
 
 /// The slow way to a row: subcommands, and the errors of those not found.
@@ -103,7 +139,10 @@ pub fn resolve_row<'t>(
     let mut found = row;
     if !row.cmd.subs.is_empty() {
         if argv.len() < 2 {
-            return Err((Some(row), wrong_arity(row.cmd.name)));
+            if row.cmd.is(flag::CONTAINER) {
+                return Err((Some(row), wrong_arity(table.name(row.id))));
+            }
+            return Ok(row);
         }
         match table.find_sub(row, argv.get(1)) {
             Some(sub) => found = sub,
@@ -113,7 +152,7 @@ pub fn resolve_row<'t>(
                     CmdError::owned(format!(
                         "ERR unknown subcommand '{}'. Try {} HELP.",
                         shown(argv.get(1), 128),
-                        row.cmd.name.to_uppercase()
+                        table.name(row.id).to_uppercase()
                     )),
                 ));
             }

@@ -184,6 +184,7 @@ impl Server {
                 let mark = out.mark();
                 let flow = process(&mut self.state, &self.table, parsed.row, argv, &mut out, me);
                 if flow == Flow::Postponed {
+                    self.state.postpone(me);
                     end = End::Waiting;
                     self.state.dbs.end_batch();
                     break 'bytes;
@@ -193,6 +194,11 @@ impl Server {
                 let special = client.flags & ATTENTION != 0
                     || client.reply_mode != ReplyMode::On
                     || client.resp3 != out.resp3;
+                if special {
+                    // Messages that the command sent are no replies: they come behind this.
+                    out.resp3 = self.state.clients.me(me).resp3;
+                    apply_reply_mode(&mut self.state, me, &mut out, mark);
+                }
                 if !self.state.outbox.is_empty() {
                     deliver(
                         &mut self.state,
@@ -203,8 +209,6 @@ impl Server {
                     );
                 }
                 if special {
-                    out.resp3 = self.state.clients.me(me).resp3;
-                    apply_reply_mode(&mut self.state, me, &mut out, mark);
                     let flags = self.state.clients.me(me).flags;
                     if flags & (client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY) != 0 {
                         end = End::Closing;
@@ -327,7 +331,12 @@ impl Server {
             }
             End::Budget => true,
             End::Waiting => {
-                // Going away while waiting is noticed by the poll; bytes stay where they are.
+                // Bytes stay where they are. Going away while waiting is noticed by the poll, or
+                // here if it was seen already.
+                if conn.read_closed {
+                    let id = conn.id;
+                    self.state.close_client(id);
+                }
                 false
             }
             End::Closing => false,

@@ -284,7 +284,10 @@ impl Server {
             if self.state.pause.until_ms != 0 {
                 self.state.pause.until_ms = 0;
                 for slot in 0..self.conns.len() {
-                    self.queue(slot);
+                    if let Some(Some(conn)) = self.conns.get(slot) {
+                        self.state.no_longer_postponed(conn.id);
+                        self.queue(slot);
+                    }
                 }
             }
             return;

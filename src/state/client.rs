@@ -38,6 +38,8 @@ pub mod client_flag {
     pub const TRACKING: u32 = 1 << 13;
     /// Unblocked by CLIENT UNBLOCK or a timeout in this turn: the server resumes its input.
     pub const RESUME: u32 = 1 << 14;
+    /// A request waits for the end of CLIENT PAUSE.
+    pub const POSTPONED: u32 = 1 << 15;
 }
 
 /// CLIENT REPLY.
@@ -92,11 +94,10 @@ pub struct Transport {
     /// Unparsed input, and what its buffer could take besides.
     pub query_bytes: u32,
     pub query_free: u32,
-    /// Output not yet written: in the reply buffer and by reference.
+    /// Output that the socket has not taken: bytes, the pieces they are in, memory held for them.
     pub out_bytes: u32,
-    pub out_refs: u32,
-    /// Memory held by buffers.
-    pub buffers: u32,
+    pub out_pieces: u32,
+    pub out_held: u32,
     /// Is the transport waiting to write?
     pub writing: bool,
 }
