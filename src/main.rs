@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             match launch.configure(&mut std::io::stdin(), lookups) {
                 Ok(config) => exit(boot::run(config, launch.file)),
                 Err(error) => {
-                    eprint!("{error}");
+                    boot::refuse(&error);
                     ExitCode::FAILURE
                 }
             }

@@ -222,18 +222,38 @@ fn refresh_epoch() {
 /// Gives all unused dirty pages back to the kernel now (MEMORY PURGE). False if the allocator
 /// refused.
 pub fn purge() -> bool {
+    trigger(PURGE_ALL).is_ok()
+}
+
+fn trigger(name: &CStr) -> Result<(), CtlError> {
     // SAFETY: the name ends with NUL; a control without value takes null pointers for both
     // directions.
     let code = unsafe {
         je::mallctl(
-            PURGE_ALL.as_ptr(),
+            name.as_ptr(),
             std::ptr::null_mut(),
             std::ptr::null_mut(),
             std::ptr::null_mut(),
             0,
         )
     };
-    code == 0
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(CtlError(code))
+    }
+}
+
+/// Triggers a control that takes no value (DEBUG MALLCTL-STR .. VOID), of those that only tidy up.
+pub fn ctl_trigger(name: &str) -> Result<(), CtlError> {
+    let tidies = name == "thread.tcache.flush"
+        || name == "thread.idle"
+        || (name.starts_with("arena.") && (name.ends_with(".purge") || name.ends_with(".decay")));
+    let name = CString::new(name).map_err(|_| CtlError(libc::ENOENT))?;
+    if !tidies {
+        return Err(CtlError(libc::EPERM));
+    }
+    trigger(&name)
 }
 
 /// Lets jemalloc purge in threads of its own (`jemalloc-bg-thread`). False if it could not be

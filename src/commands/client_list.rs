@@ -85,8 +85,7 @@ pub fn describe(
     } else {
         (0, 0)
     };
-    let buffers = (transport.query_bytes + transport.query_free) as usize;
-    let total = client.memory() + buffers + transport.out_held as usize + argv_bytes;
+    let total = client.memory() + transport.buffers() + argv_bytes;
     let command = if client.commands == 0 {
         "NULL"
     } else {

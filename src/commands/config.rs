@@ -7,9 +7,9 @@ use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, conta
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
-use crate::state::client::Peer;
+use crate::resp::request::Argv;
 use crate::state::config::file::errno_text;
-use crate::state::config::{Caller, Key, access, rewrite};
+use crate::state::config::{Caller, Directive, Key, access, rewrite};
 use crate::state::gate;
 use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 
@@ -17,7 +17,7 @@ const GUARDED: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 
 const CONFIG: &[Command] = &[
     cmd("get", -3, GUARDED, acl::NONE, NO_KEYS, get),
-    cmd("set", -4, GUARDED, acl::NONE, NO_KEYS, set),
+    cmd("set", -4, GUARDED, acl::NONE, NO_KEYS, set).hiding(is_secret),
     cmd("resetstat", 2, GUARDED, acl::NONE, NO_KEYS, reset_stat),
     cmd("rewrite", 2, GUARDED, acl::NONE, NO_KEYS, rewrite_file),
     cmd("help", 2, LOADING | STALE, acl::NONE, NO_KEYS, help),
@@ -53,7 +53,7 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
         .map(|at| (argv.get(at), argv.get(at + 1)))
         .collect();
     let caller = Caller {
-        local: is_local(&ctx.client().peer),
+        local: ctx.client().peer.is_local(),
         loading: ctx.state.gate & gate::LOADING != 0,
     };
     let state = &mut *ctx.state;
@@ -73,12 +73,9 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.ok()
 }
 
-/// Does this client sit on the same machine?
-fn is_local(peer: &Peer) -> bool {
-    match peer {
-        Peer::None | Peer::Unix(_) => true,
-        Peer::Tcp(ends) => ends.0.ip().to_canonical().is_loopback(),
-    }
+/// Is argument `i` the value of a directive that holds a secret?
+fn is_secret(argv: Argv<'_>, i: usize) -> bool {
+    i >= 3 && i % 2 == 1 && Directive::is_secret(argv.get(i - 1))
 }
 
 fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -119,4 +116,21 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "REWRITE",
         "    Rewrite the configuration file.",
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::request::OwnedArgv;
+
+    #[test]
+    fn only_secret_values_are_hidden() {
+        let request = "CONFIG SET maxclients requirepass RequirePass x masterauth y";
+        let owned: OwnedArgv = request.split(' ').map(str::as_bytes).collect();
+        let row = &CONFIG[1];
+        let hidden: Vec<usize> = (0..owned.argv().len())
+            .filter(|i| row.hides(owned.argv(), *i))
+            .collect();
+        assert_eq!(hidden, [5, 7]);
+    }
 }

@@ -17,7 +17,7 @@ const ALWAYS: u32 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY;
 
 const COMMANDS: &[Command] = &[
     cmd("auth", -2, ALWAYS | SECRET, acl::NONE, NO_KEYS, auth),
-    cmd("hello", -1, ALWAYS, acl::NONE, NO_KEYS, hello).with_secrets(hello_secrets),
+    cmd("hello", -1, ALWAYS, acl::NONE, NO_KEYS, hello).hiding(hello_secrets),
     cmd("ping", -1, FAST | SUBSCRIBED_OK, acl::NONE, NO_KEYS, ping),
     cmd("echo", 2, FAST | LOADING | STALE, acl::NONE, NO_KEYS, echo),
     cmd(

@@ -1,48 +1,89 @@
-//! Strings: SET with its options, reading, counting.
-use crate::base::num::{fmt_i64, parse_i64};
+//! Strings: the rows, and the commands every client runs all day: GET, SET and their closest kin.
+//!
+//! The folder beside this file has the others by concept. `reply_string` and `store` are the two
+//! ends all of them share, and the hot path: GET and a plain SET do one look-up and no more.
+mod conditional;
+mod count;
+mod lcs;
+mod many;
+pub mod options;
+mod range;
+
+use crate::base::num::fmt_i64;
 use crate::exec::command::{
-    CmdResult, Command, KEY1_OW, KEY1_RO, KEY1_RW_ACCESS, KEYS_RO, KeySpec, Outcome, acl, cmd,
-    flag, key_flag,
+    CmdResult, Command, Find, KEY1_OW, KEY1_RO, KEY1_RO_META, KEY1_RW_ACCESS, KEY1_RW_INSERT,
+    KEY1_RW_UPDATE, KEYS_RO, KeySpec, Outcome, acl, cmd, flag, key_flag,
 };
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{self, CmdError, OVERFLOW, SYNTAX, invalid_expire};
+use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
 use crate::keyspace::{NewValue, Ttl};
 use crate::state::notify::Event;
-use crate::types::Kind;
 use crate::types::string::StrRef;
-use flag::{DENYOOM, FAST, READONLY, WRITE};
+use options::{Condition, Expiry, For, Options, Unit};
+
+use acl::NONE;
+use flag::{DENYOOM, FAST, MOVABLE_KEYS, READONLY, WRITE};
+use key_flag as k;
 
 /// SET: it overwrites, or with GET reads too.
 const SET_KEYS: &[KeySpec] = &[KeySpec::range(
-    key_flag::RW | key_flag::ACCESS | key_flag::UPDATE | key_flag::VARIABLE_FLAGS,
+    k::RW | k::ACCESS | k::UPDATE | k::VARIABLE_FLAGS,
     1,
     1,
     1,
 )];
-const MSET_KEYS: &[KeySpec] = &[KeySpec::range(key_flag::OW | key_flag::UPDATE, 1, -1, 2)];
+const SETNX_KEYS: &[KeySpec] = &[KeySpec::range(k::OW | k::INSERT, 1, 1, 1)];
+const GETDEL_KEYS: &[KeySpec] = &[KeySpec::range(k::RW | k::ACCESS | k::DELETE, 1, 1, 1)];
+const DELEX_KEYS: &[KeySpec] = &[KeySpec::range(
+    k::RW | k::DELETE | k::VARIABLE_FLAGS,
+    1,
+    1,
+    1,
+)];
+const MSET_KEYS: &[KeySpec] = &[KeySpec::range(k::OW | k::UPDATE, 1, -1, 2)];
+const MSETNX_KEYS: &[KeySpec] = &[KeySpec::range(k::OW | k::INSERT, 1, -1, 2)];
+const MSETEX_KEYS: &[KeySpec] = &[KeySpec {
+    find: Find::KeyNum {
+        at: 0,
+        first: 1,
+        step: 2,
+    },
+    ..KeySpec::numkeys(k::OW | k::UPDATE, 1)
+}];
+const LCS_KEYS: &[KeySpec] = &[KeySpec::range(k::RO | k::ACCESS, 1, 2, 1)];
 
+const READ_FAST: u32 = READONLY | FAST;
+const GROWS: u32 = WRITE | DENYOOM;
+const GROWS_FAST: u32 = GROWS | FAST;
+
+#[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("get", 2, READONLY | FAST, acl::NONE, KEY1_RO, get),
-    cmd("set", -3, WRITE | DENYOOM, acl::NONE, SET_KEYS, set),
-    cmd("mget", -2, READONLY | FAST, acl::NONE, KEYS_RO, mget),
-    cmd("mset", -3, WRITE | DENYOOM, acl::NONE, MSET_KEYS, mset),
-    cmd(
-        "incr",
-        2,
-        WRITE | DENYOOM | FAST,
-        acl::NONE,
-        KEY1_RW_ACCESS,
-        incr,
-    ),
-    cmd(
-        "setnx",
-        3,
-        WRITE | DENYOOM | FAST,
-        acl::NONE,
-        KEY1_OW,
-        setnx,
-    ),
+    cmd("get", 2, READ_FAST, NONE, KEY1_RO, get),
+    cmd("set", -3, GROWS, NONE, SET_KEYS, set),
+    cmd("setnx", 3, GROWS_FAST, NONE, SETNX_KEYS, setnx),
+    cmd("setex", 4, GROWS, NONE, KEY1_OW, setex),
+    cmd("psetex", 4, GROWS, NONE, KEY1_OW, psetex),
+    cmd("getset", 3, GROWS_FAST, NONE, KEY1_RW_ACCESS, getset),
+    cmd("getdel", 2, WRITE | FAST, NONE, GETDEL_KEYS, getdel),
+    cmd("getex", -2, WRITE | FAST, NONE, KEY1_RW_ACCESS, getex),
+    cmd("mget", -2, READ_FAST, NONE, KEYS_RO, many::mget),
+    cmd("mset", -3, GROWS, NONE, MSET_KEYS, many::mset),
+    cmd("msetnx", -3, GROWS, NONE, MSETNX_KEYS, many::msetnx),
+    cmd("msetex", -4, GROWS | MOVABLE_KEYS, NONE, MSETEX_KEYS, many::msetex),
+    cmd("incr", 2, GROWS_FAST, NONE, KEY1_RW_ACCESS, count::incr),
+    cmd("decr", 2, GROWS_FAST, NONE, KEY1_RW_ACCESS, count::decr),
+    cmd("incrby", 3, GROWS_FAST, NONE, KEY1_RW_ACCESS, count::incrby),
+    cmd("decrby", 3, GROWS_FAST, NONE, KEY1_RW_ACCESS, count::decrby),
+    cmd("incrbyfloat", 3, GROWS_FAST, NONE, KEY1_RW_ACCESS, count::incrbyfloat),
+    cmd("append", 3, GROWS_FAST, NONE, KEY1_RW_INSERT, range::append),
+    cmd("strlen", 2, READ_FAST, NONE, KEY1_RO_META, range::strlen),
+    cmd("setrange", 4, GROWS, NONE, KEY1_RW_UPDATE, range::setrange),
+    cmd("getrange", 4, READONLY, NONE, KEY1_RO, range::getrange),
+    cmd("substr", 4, READONLY, NONE, KEY1_RO, range::getrange),
+    cmd("lcs", -3, READONLY, NONE, LCS_KEYS, lcs::lcs),
+    cmd("delifeq", 3, WRITE | FAST, NONE, DELEX_KEYS, conditional::delifeq),
+    cmd("delex", -2, WRITE | FAST, NONE, DELEX_KEYS, conditional::delex),
 ];
 
 /// Strings.
@@ -55,42 +96,47 @@ pub static FAMILY: Family = Family {
 /// Values from this size on are replied by reference, unless a snapshot child lives.
 const BY_REFERENCE_MIN: usize = 16 * 1024;
 
-/// Writes the string at a key as a bulk string, or null.
+/// Writes the string at a key as a bulk string, or null; was the key there?
 #[inline]
-fn reply_string(ctx: &mut Ctx<'_>, key: &[u8]) -> CmdResult {
+fn reply_string(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<bool, CmdError> {
     let db = ctx.db;
-    match ctx.state.lookup_read(db, key) {
-        None => ctx.out.null(),
-        Some(entry) => match entry.string() {
-            Ok(StrRef::Int(n)) => ctx.out.bulk_int(n),
-            Ok(StrRef::Inline { bytes, .. }) => ctx.out.bulk(bytes),
-            Ok(big) if big.len() < BY_REFERENCE_MIN => ctx.out.bulk(big.bytes(&mut [0; 20])),
-            Ok(_) => reply_large(ctx, key),
-            Err(wrong) => return Err(wrong.into()),
-        },
+    let Some(entry) = ctx.state.lookup_read(db, key) else {
+        ctx.out.null();
+        return Ok(false);
+    };
+    match entry.string() {
+        Ok(StrRef::Int(n)) => ctx.out.bulk_int(n),
+        Ok(StrRef::Inline { bytes, .. }) => ctx.out.bulk(bytes),
+        Ok(big) if big.len() < BY_REFERENCE_MIN => ctx.out.bulk(big.bytes(&mut [0; 20])),
+        Ok(big) => {
+            let len = big.len();
+            reply_large(ctx, key, 0, len);
+        }
+        Err(wrong) => return Err(wrong.into()),
     }
-    Ok(Outcome::Done)
+    Ok(true)
 }
 
 /// A large value goes out by reference: the reply holds the value's own buffer. A snapshot child
 /// would have its page copied by the reference count, so while one lives the bytes are copied.
 #[cold]
-fn reply_large(ctx: &mut Ctx<'_>, key: &[u8]) {
+fn reply_large(ctx: &mut Ctx<'_>, key: &[u8], from: usize, to: usize) {
     let Some(slot) = ctx.state.dbs.find(ctx.db, key) else {
         return;
     };
     if !ctx.state.child_alive
         && let Some(bytes) = ctx.state.dbs[ctx.db].share_string(slot)
     {
-        ctx.out.bulk_ref(bytes);
+        ctx.out.bulk_ref(bytes.slice(from..to));
     } else if let Ok(value) = ctx.state.dbs[ctx.db].entry(slot).string() {
-        ctx.out.bulk(value.bytes(&mut [0; 20]));
+        ctx.out.bulk(&value.bytes(&mut [0; 20])[from..to]);
     }
 }
 
 fn get(ctx: &mut Ctx<'_>) -> CmdResult {
     let key = ctx.arg(1);
-    reply_string(ctx, key)
+    reply_string(ctx, key)?;
+    Ok(Outcome::Done)
 }
 
 /// Stores a value under a key, whatever was there; without a deadline, as SET does.
@@ -105,182 +151,92 @@ fn store(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
             } else {
                 None
             };
-            ctx.state
-                .dbs
-                .insert(db, key, NewValue::string(value), expire_at);
-            ctx.state.notify(db, key, Event::NEW);
+            let value = NewValue::string(value);
+            insert(ctx, key, value, expire_at);
         }
     }
 }
 
-/// When SET stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When<'a> {
-    Always,
-    Absent,
-    Present,
-    /// IFEQ: the value is this one.
-    Equal(&'a [u8]),
+/// Adds a key that is not there.
+#[inline]
+fn insert(ctx: &mut Ctx<'_>, key: &[u8], value: NewValue<'_>, expire_at: Option<i64>) {
+    ctx.state.dbs.insert(ctx.db, key, value, expire_at);
+    ctx.state.notify(ctx.db, key, Event::NEW);
 }
 
-/// SET's options, understood.
-struct SetOptions<'a> {
-    when: When<'a>,
-    get: bool,
-    keep_ttl: bool,
-    /// Unix milliseconds.
-    expire_at: Option<i64>,
-    /// The option was a relative or second-based one: the log gets PXAT.
-    rewrite: bool,
-}
-
-/// Unit of an expire option.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Seconds,
-    Milliseconds,
-}
-
-/// A deadline in unix milliseconds from an option's argument.
-fn deadline(
-    ctx: &Ctx<'_>,
-    arg: &[u8],
-    unit: Unit,
-    absolute: bool,
-    name: &'static str,
-) -> Result<i64, CmdError> {
-    let n = parse_i64(arg).ok_or(error::NOT_INTEGER)?;
-    let invalid = || invalid_expire(name);
-    if n <= 0 {
-        return Err(invalid());
-    }
-    let ms = if unit == Unit::Seconds {
-        n.checked_mul(1000).ok_or_else(invalid)?
-    } else {
-        n
-    };
-    if absolute {
-        Ok(ms)
-    } else {
-        ms.checked_add(ctx.state.clock.unix_ms).ok_or_else(invalid)
-    }
-}
-
-impl<'a> SetOptions<'a> {
-    /// Parses what stands behind SET's key and value.
-    #[inline]
-    fn parse(ctx: &Ctx<'a>) -> Result<Self, CmdError> {
-        let mut options = Self {
-            when: When::Always,
-            get: false,
-            keep_ttl: false,
-            expire_at: None,
-            rewrite: false,
-        };
-        let argv = ctx.argv;
-        if argv.len() == 3 {
-            return Ok(options);
-        }
-        options.parse_words(ctx)?;
-        Ok(options)
-    }
-
-    fn parse_words(&mut self, ctx: &Ctx<'a>) -> Result<(), CmdError> {
-        let argv = ctx.argv;
-        let mut expiry: Option<(&[u8], Unit, bool)> = None;
-        let mut i = 3;
-        while i < argv.len() {
-            let word = argv.get(i);
-            let next = (i + 1 < argv.len()).then(|| argv.get(i + 1));
-            let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-            let timed = self.keep_ttl || expiry.is_some();
-            if is("nx") && self.when == When::Always {
-                self.when = When::Absent;
-            } else if is("xx") && self.when == When::Always {
-                self.when = When::Present;
-            } else if is("get") {
-                self.get = true;
-            } else if is("keepttl") && expiry.is_none() {
-                self.keep_ttl = true;
-            } else if is("ifeq") && self.when == When::Always && next.is_some() {
-                self.when = When::Equal(argv.get(i + 1));
-                i += 1;
-            } else if !timed && let Some(next) = next {
-                let (unit, absolute) = match () {
-                    () if is("ex") => (Unit::Seconds, false),
-                    () if is("px") => (Unit::Milliseconds, false),
-                    () if is("exat") => (Unit::Seconds, true),
-                    () if is("pxat") => (Unit::Milliseconds, true),
-                    () => return Err(SYNTAX),
-                };
-                expiry = Some((next, unit, absolute));
-                i += 1;
-            } else {
-                return Err(SYNTAX);
-            }
-            i += 1;
-        }
-        if let Some((arg, unit, absolute)) = expiry {
-            self.expire_at = Some(deadline(ctx, arg, unit, absolute, "set")?);
-            self.rewrite = !absolute || unit == Unit::Seconds;
-        }
-        Ok(())
-    }
+/// Takes a key out, with its event; the log gets DEL.
+fn delete(ctx: &mut Ctx<'_>, key: &[u8], slot: crate::ds::table::Slot) {
+    let lazy = ctx.state.config.lazyfree_lazy_user_del;
+    ctx.state.remove(ctx.db, slot, lazy);
+    ctx.modified(key, Event::DEL, 1);
+    ctx.propagate_as(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
 }
 
 fn set(ctx: &mut Ctx<'_>) -> CmdResult {
-    let options = SetOptions::parse(ctx)?;
     let (key, value) = (ctx.arg(1), ctx.arg(2));
-    if options.when != When::Always || options.get {
-        return set_checked(ctx, key, value, &options);
+    if ctx.argc() == 3 {
+        store(ctx, key, value, Ttl::Clear);
+        ctx.modified(key, Event::SET, 1);
+        return ctx.ok();
     }
-    set_now(ctx, key, value, &options);
-    ctx.ok()
-}
-
-/// The unconditional part of SET: value, deadline, events, what the log carries.
-#[inline]
-fn set_now(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], options: &SetOptions<'_>) {
-    let ttl = match options.expire_at {
-        Some(at) => Ttl::At(at),
-        None if options.keep_ttl => Ttl::Keep,
-        None => Ttl::Clear,
-    };
-    store(ctx, key, value, ttl);
-    ctx.modified(key, Event::SET, 1);
-    if let Some(at) = options.expire_at {
-        ctx.state.notify(ctx.db, key, Event::EXPIRE);
-        if options.rewrite {
-            ctx.propagate_as(&[b"SET", key, value, b"PXAT", fmt_i64(at, &mut [0; 20])]);
-        }
-    }
-}
-
-/// SET with NX, XX, IFEQ or GET: the old value decides or is the reply.
-fn set_checked(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], options: &SetOptions<'_>) -> CmdResult {
+    let options = Options::parse(ctx.argv.from(3), For::Set)?;
+    let ttl = options.expiry.ttl(ctx.state.clock.unix_ms, "set")?;
     if options.get {
         reply_string(ctx, key)?;
     }
-    let old = ctx.write(key);
-    let holds = match options.when {
-        When::Always => true,
-        When::Absent => old.is_none(),
-        When::Present => old.is_some(),
-        When::Equal(wanted) => match old {
-            None => false,
-            Some(slot) => {
-                let entry = ctx.state.dbs[ctx.db].entry(slot);
-                entry.string()?.bytes(&mut [0; 20]) == wanted
-            }
-        },
-    };
-    if holds {
-        set_now(ctx, key, value, options);
+    let stored = holds(ctx, key, options.condition)?;
+    if stored {
+        set_now(ctx, key, value, ttl);
+        // The log gets absolute deadlines, and nothing that an older server does not know.
+        if options.get || options.condition.is_recent() || options.expiry.is_relative() {
+            log_set(ctx, key, value, ttl);
+        }
     }
     if !options.get {
-        if holds { ctx.out.ok() } else { ctx.out.null() }
+        if stored { ctx.out.ok() } else { ctx.out.null() }
     }
     Ok(Outcome::Done)
+}
+
+/// Does the key fulfil the condition under which it is set?
+fn holds(ctx: &mut Ctx<'_>, key: &[u8], condition: Condition<'_>) -> Result<bool, CmdError> {
+    if condition == Condition::Always {
+        return Ok(true);
+    }
+    let found = ctx.write(key);
+    Ok(match condition {
+        Condition::Always => true,
+        Condition::Absent => found.is_none(),
+        Condition::Present => found.is_some(),
+        Condition::Equal(wanted) => match found {
+            Some(slot) => conditional::equals(ctx, slot, wanted)?,
+            None => false,
+        },
+        Condition::Differs(unwanted) => match found {
+            Some(slot) => !conditional::equals(ctx, slot, unwanted)?,
+            None => true,
+        },
+    })
+}
+
+/// Stores as SET does, with its events.
+#[inline]
+fn set_now(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
+    store(ctx, key, value, ttl);
+    ctx.modified(key, Event::SET, 1);
+    if let Ttl::At(_) = ttl {
+        ctx.state.notify(ctx.db, key, Event::EXPIRE);
+    }
+}
+
+/// The log gets a SET that depends on nothing: neither on the time nor on what is there.
+fn log_set(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
+    let prop = &mut ctx.state.prop;
+    match ttl {
+        Ttl::Clear => prop.also(&[b"SET", key, value]),
+        Ttl::Keep => prop.also(&[b"SET", key, value, b"KEEPTTL"]),
+        Ttl::At(at) => prop.also(&[b"SET", key, value, b"PXAT", fmt_i64(at, &mut [0; 20])]),
+    }
 }
 
 fn setnx(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -288,54 +244,67 @@ fn setnx(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.write(key).is_some() {
         return ctx.int(0);
     }
-    store(ctx, key, value, Ttl::Clear);
+    insert(ctx, key, NewValue::string(value), None);
     ctx.modified(key, Event::SET, 1);
     ctx.int(1)
 }
 
-fn mget(ctx: &mut Ctx<'_>) -> CmdResult {
-    ctx.out.array(ctx.argc() - 1);
-    for key in ctx.argv.from(1).iter() {
-        // Another type is as absent here.
-        if reply_string(ctx, key).is_err() {
-            ctx.out.null();
-        }
+fn setex(ctx: &mut Ctx<'_>) -> CmdResult {
+    set_for_a_time(ctx, Unit::Seconds, "setex")
+}
+
+fn psetex(ctx: &mut Ctx<'_>) -> CmdResult {
+    set_for_a_time(ctx, Unit::Milliseconds, "psetex")
+}
+
+fn set_for_a_time(ctx: &mut Ctx<'_>, unit: Unit, name: &'static str) -> CmdResult {
+    let (key, time, value) = (ctx.arg(1), ctx.arg(2), ctx.arg(3));
+    let ttl = Expiry::In(time, unit).ttl(ctx.state.clock.unix_ms, name)?;
+    set_now(ctx, key, value, ttl);
+    log_set(ctx, key, value, ttl);
+    ctx.ok()
+}
+
+fn getset(ctx: &mut Ctx<'_>) -> CmdResult {
+    let (key, value) = (ctx.arg(1), ctx.arg(2));
+    reply_string(ctx, key)?;
+    set_now(ctx, key, value, Ttl::Clear);
+    log_set(ctx, key, value, Ttl::Clear);
+    Ok(Outcome::Done)
+}
+
+fn getdel(ctx: &mut Ctx<'_>) -> CmdResult {
+    let key = ctx.arg(1);
+    if reply_string(ctx, key)?
+        && let Some(slot) = ctx.write(key)
+    {
+        delete(ctx, key, slot);
     }
     Ok(Outcome::Done)
 }
 
-fn mset(ctx: &mut Ctx<'_>) -> CmdResult {
-    if ctx.argc().is_multiple_of(2) {
-        return Err(error::wrong_arity("mset"));
-    }
-    for i in (1..ctx.argc()).step_by(2) {
-        let (key, value) = (ctx.arg(i), ctx.arg(i + 1));
-        store(ctx, key, value, Ttl::Clear);
-        ctx.modified(key, Event::SET, 1);
-    }
-    ctx.ok()
-}
-
-/// Adds to the integer at a key; an absent one counts as 0.
-fn increment(ctx: &mut Ctx<'_>, key: &[u8], by: i64) -> CmdResult {
-    let db = ctx.db;
-    let Some(slot) = ctx.write_kind(key, Kind::String)? else {
-        ctx.state.dbs.insert(db, key, NewValue::Int(by), None);
-        ctx.state.notify(db, key, Event::NEW);
-        ctx.modified(key, Event::INCRBY, 1);
-        return ctx.int(by);
-    };
-    let old = ctx.state.dbs[db].entry(slot).string()?.as_int();
-    let sum = old
-        .ok_or(error::NOT_INTEGER)?
-        .checked_add(by)
-        .ok_or(OVERFLOW)?;
-    ctx.state.dbs[db].set_int(slot, sum);
-    ctx.modified(key, Event::INCRBY, 1);
-    ctx.int(sum)
-}
-
-fn incr(ctx: &mut Ctx<'_>) -> CmdResult {
+fn getex(ctx: &mut Ctx<'_>) -> CmdResult {
     let key = ctx.arg(1);
-    increment(ctx, key, 1)
+    let options = Options::parse(ctx.argv.from(2), For::GetEx)?;
+    if !reply_string(ctx, key)? {
+        return Ok(Outcome::Done);
+    }
+    // Only now: a key that is not there has no wrong deadline.
+    let ttl = options.expiry.ttl(ctx.state.clock.unix_ms, "getex")?;
+    let Some(slot) = ctx.state.find_live(ctx.db, key) else {
+        return Ok(Outcome::Done);
+    };
+    match ttl {
+        Ttl::At(at) if at <= ctx.state.clock.unix_ms => ctx.delete_expired(key, slot),
+        Ttl::At(at) => ctx.set_deadline(key, slot, at),
+        Ttl::Clear if options.persist => {
+            if ctx.state.dbs[ctx.db].entry(slot).expire_at().is_some() {
+                ctx.state.dbs[ctx.db].set_expire(slot, None);
+                ctx.modified(key, Event::PERSIST, 1);
+                ctx.propagate_as(&[b"PERSIST", key]);
+            }
+        }
+        Ttl::Clear | Ttl::Keep => {}
+    }
+    Ok(Outcome::Done)
 }

@@ -71,7 +71,7 @@ fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
     let client = state.clients.me(me);
     state.slowlog.add(
         ctx.argv,
-        row.cmd.is(flag::SECRET),
+        &|i| row.cmd.hides(ctx.argv, i),
         micros,
         state.clock.unix_ms / 1000,
         client.peer_text(),

@@ -24,6 +24,9 @@ pub type Handler = fn(&mut Ctx<'_>) -> CmdResult;
 /// Finds the keys of a command whose row cannot say where they are: indexes into argv.
 pub type KeyFinder = fn(Argv<'_>) -> Result<Vec<KeyAt>, CmdError>;
 
+/// Tells whether argument `i` is a secret, which no log may show.
+pub type SecretFinder = fn(Argv<'_>, usize) -> bool;
+
 /// A key found in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyAt {
@@ -253,8 +256,8 @@ pub struct Command {
     pub handler: Handler,
     pub subs: &'static [Command],
     pub finder: Option<KeyFinder>,
-    /// Says of an argument (by its index) that it must not be shown: MONITOR, SLOWLOG.
-    pub secrets: Option<fn(Argv<'_>, usize) -> bool>,
+    /// Where only some arguments are secrets (`flag::SECRET`: all of them).
+    pub secret: Option<SecretFinder>,
     /// Admission: bits of `state::gate` that may refuse this command.
     pub blocked_by: u32,
     /// First key, last key, step as the old COMMAND triple (0 0 0 without keys): prefetching.
@@ -297,7 +300,7 @@ pub const fn cmd(
         handler,
         subs: &[],
         finder: None,
-        secrets: None,
+        secret: None,
         blocked_by: blocked_by(flags),
         first_key: range.first as i16,
         last_key: range.last as i16,
@@ -374,15 +377,15 @@ impl Command {
         self
     }
 
-    /// The same row, some of whose arguments must not be shown.
-    pub const fn with_secrets(mut self, secrets: fn(Argv<'_>, usize) -> bool) -> Self {
-        self.secrets = Some(secrets);
+    /// The same row with a function that tells its secret arguments.
+    pub const fn hiding(mut self, secret: SecretFinder) -> Self {
+        self.secret = Some(secret);
         self
     }
 
-    /// Must argument `i` not be shown?
+    /// Is argument `i` of this request a secret? SLOWLOG and MONITOR then show `(redacted)`.
     pub fn hides(&self, argv: Argv<'_>, i: usize) -> bool {
-        i > 0 && (self.is(flag::SECRET) || self.secrets.is_some_and(|secret| secret(argv, i)))
+        i > 0 && (self.is(flag::SECRET) || self.secret.is_some_and(|secret| secret(argv, i)))
     }
 
     /// Does it have this flag?

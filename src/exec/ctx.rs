@@ -2,6 +2,7 @@
 use super::command::{CmdResult, Outcome};
 use super::error::{CmdError, WRONG_TYPE};
 use super::registry::{CommandId, Registry};
+use crate::base::num::fmt_i64;
 use crate::ds::table::Slot;
 use crate::keyspace::entry::EntryRef;
 use crate::resp::reply::Writer;
@@ -114,6 +115,21 @@ impl<'a> Ctx<'a> {
     pub fn int(&mut self, n: i64) -> CmdResult {
         self.out.int(n);
         Ok(Outcome::Done)
+    }
+
+    /// Gives a key this deadline; the log gets it as it is.
+    pub fn set_deadline(&mut self, key: &[u8], slot: Slot, at_ms: i64) {
+        self.state.dbs[self.db].set_expire(slot, Some(at_ms));
+        self.modified(key, Event::EXPIRE, 1);
+        self.propagate_as(&[b"PEXPIREAT", key, fmt_i64(at_ms, &mut [0; 20])]);
+    }
+
+    /// Removes a key that was given a deadline in the past; the log gets its end.
+    pub fn delete_expired(&mut self, key: &[u8], slot: Slot) {
+        let lazy = self.state.config.lazyfree_lazy_expire;
+        self.state.remove(self.db, slot, lazy);
+        self.modified(key, Event::DEL, 1);
+        self.propagate_as(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
     }
 
     /// Propagates this instead of the request as it came (AOF, replicas).

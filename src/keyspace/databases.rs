@@ -12,11 +12,9 @@ use crate::types::Stored;
 use super::db::{Db, Detached, KeyHasher};
 use super::entry::{Entry, EntryRef};
 use super::expire::Expired;
+pub use super::hints::BATCH_MAX;
 use super::hints::Hints;
 use super::layout::NewValue;
-
-/// Keys of one prefetch: more are not in flight at once anyway.
-pub const BATCH_MAX: usize = 64;
 
 /// Databases looked at in one call of a cycle, so that thousands of empty ones cost no turn.
 const CYCLE_DATABASES_MAX: usize = 4096;
@@ -116,7 +114,7 @@ impl Databases {
     pub fn hash(&self, key: &[u8]) -> u64 {
         match self.hints.get(key) {
             Some(hash) => hash,
-            None => self.list[0].hash(key),
+            None => self.hasher.hash64(key),
         }
     }
 
@@ -171,34 +169,44 @@ impl Databases {
 
 /// Batches.
 impl Databases {
-    /// Hashes the keys of a batch and asks the memory for all of them at once. Their bytes must stay
-    /// unchanged and in place until [`end_batch`](Databases::end_batch). At most [`BATCH_MAX`] keys are
-    /// taken; the rest cost a hash when they are used.
-    pub fn prefetch<'a>(&mut self, keys: impl IntoIterator<Item = (usize, &'a [u8])>) {
-        let mut batch = [(0u32, 0u64); BATCH_MAX];
-        let mut len = 0;
-        for (slot, (db, key)) in batch.iter_mut().zip(keys) {
-            let hash = self.hasher.hash64(key);
-            self.hints.note(key, hash);
-            self.list[db].entries.prefetch_bucket(hash);
-            *slot = (db as u32, hash);
-            len += 1;
-        }
-        if len < 2 {
-            return; // A single key gains nothing: its command comes at once.
-        }
-        // Chained keys move to the front for the third pass.
-        let mut chained = 0;
-        for at in 0..len {
-            let (db, hash) = batch[at];
-            if self.list[db as usize].entries.prefetch_item(hash) {
-                batch[chained] = (db, hash);
-                chained += 1;
+    /// Hashes the next key of the batch and asks the memory for its bucket; false when the batch is
+    /// full. The key's bytes must stay unchanged and in place until
+    /// [`end_batch`](Databases::end_batch).
+    #[inline]
+    pub fn hint(&mut self, db: usize, key: &[u8]) -> bool {
+        let hash = self.hasher.hash64(key);
+        self.list[db].entries.prefetch_bucket(hash);
+        self.hints.note(db, key, hash)
+    }
+
+    /// Number of keys in the batch.
+    #[inline]
+    pub fn hinted(&self) -> usize {
+        self.hints.len()
+    }
+
+    /// The batch is complete: asks the memory for all its entries, then for those in chained buckets.
+    #[inline]
+    pub fn prefetch_hints(&self) {
+        let mut chained = 0u64;
+        for (at, hint) in self.hints.all().iter().enumerate() {
+            if self.list[hint.db as usize].entries.prefetch_item(hint.hash) {
+                chained |= 1 << at;
             }
         }
-        for &(db, hash) in &batch[..chained] {
-            self.list[db as usize].entries.prefetch_chain(hash);
+        while chained != 0 {
+            let hint = &self.hints.all()[chained.trailing_zeros() as usize];
+            self.list[hint.db as usize]
+                .entries
+                .prefetch_chain(hint.hash);
+            chained &= chained - 1;
         }
+    }
+
+    /// The command whose first key is number `at` of the batch runs next.
+    #[inline]
+    pub fn seek_hint(&mut self, at: usize) {
+        self.hints.seek(at);
     }
 
     /// Forgets the batch's hashes: its bytes may change now.
@@ -248,12 +256,29 @@ impl Databases {
         max: usize,
         mut gone: impl FnMut(usize, Entry),
     ) -> Expired {
+        self.each_expiring(max, |at, db, left| {
+            db.expire_cycle(now_ms, left, |entry| gone(at, entry))
+        })
+    }
+
+    /// What is to be called instead while expired keys are left alone. See [`Db::sweep_index`].
+    pub fn sweep_indexes(&mut self, max: usize) -> Expired {
+        self.each_expiring(max, |_, db, left| db.sweep_index(left))
+    }
+
+    /// Goes round the databases until the budget is spent, and on from there the next time.
+    fn each_expiring(
+        &mut self,
+        max: usize,
+        mut cycle: impl FnMut(usize, &mut Db, usize) -> Expired,
+    ) -> Expired {
         let mut total = Expired::default();
         for _ in 0..self.list.len().min(CYCLE_DATABASES_MAX) {
             let at = self.expire_next % self.list.len();
-            let left = max.saturating_sub(total.removed);
-            let done = self.list[at].expire_cycle(now_ms, left, |entry| gone(at, entry));
+            let left = max.saturating_sub(total.spent);
+            let done = cycle(at, &mut self.list[at], left);
             total.removed += done.removed;
+            total.spent += done.spent;
             if done.more {
                 // The budget is spent: go on in this database next time.
                 total.more = true;
@@ -277,10 +302,11 @@ mod tests {
     #[test]
     fn an_empty_database_costs_little() {
         assert!(size_of::<Db>() < 200, "{} bytes", size_of::<Db>());
-        let dbs = databases(16_000);
+        let count = if cfg!(miri) { 100 } else { 16_000 };
+        let dbs = databases(count);
         assert_eq!(
             (dbs.count(), dbs.total_keys(), dbs.overhead_bytes()),
-            (16_000, 0, (0, 0))
+            (count, 0, (0, 0))
         );
     }
 
@@ -296,12 +322,12 @@ mod tests {
             );
         }
         let names: Vec<String> = (0..100).map(|n| format!("key:{n}")).collect();
-        dbs.prefetch(
-            names
-                .iter()
-                .enumerate()
-                .map(|(n, key)| (n % 2, key.as_bytes())),
-        );
+        let noted = names
+            .iter()
+            .enumerate()
+            .take_while(|(n, key)| dbs.hint(n % 2, key.as_bytes()));
+        assert_eq!(noted.count(), BATCH_MAX, "the rest finds no room");
+        dbs.prefetch_hints();
         for (n, key) in names.iter().enumerate() {
             let hinted = dbs.hash(key.as_bytes());
             assert_eq!(
@@ -332,6 +358,29 @@ mod tests {
             (1, false, vec![(2, b"a".to_vec())])
         );
         assert_eq!(dbs.total_keys(), 1);
+    }
+
+    #[test]
+    fn the_budget_is_shared_by_all_databases_and_idle_ones_take_none() {
+        let mut dbs = databases(300);
+        for db in 0..300usize {
+            for n in 0..10u8 {
+                let at = if db.is_multiple_of(2) { 100 } else { 1 << 40 };
+                dbs.insert(db, &[n], NewValue::Int(1), Some(at));
+            }
+        }
+        let first = dbs.expire_cycle(10_000, 500, |_, _| {});
+        assert!(first.more && (500..600).contains(&first.spent), "{first:?}");
+        let (mut removed, mut calls) = (first.removed, 1);
+        loop {
+            let done = dbs.expire_cycle(10_000, 500, |_, _| {});
+            (removed, calls) = (removed + done.removed, calls + 1);
+            if !done.more {
+                break;
+            }
+        }
+        assert!(removed == 1500 && calls < 12, "{removed} in {calls} calls");
+        assert_eq!(dbs.expire_cycle(10_100, 10, |_, _| {}), Expired::default());
     }
 
     #[test]

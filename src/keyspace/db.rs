@@ -176,17 +176,26 @@ impl Db {
     /// Overwrites a value of any type by one of any type; what becomes of the deadline is said by `ttl`.
     #[inline]
     pub fn set(&mut self, slot: Slot, value: NewValue<'_>, ttl: Ttl) {
-        let before = self.entry(slot).expire_at();
-        let mut unregistered = false;
-        self.entries.update(slot, |mut entry| {
-            unregistered = entry.set(value, ttl);
-            entry
-        });
+        let mut entry = self.entries.get_mut(slot);
+        let before = entry.view().expire_at();
+        let unregistered = match entry.set_in_place(&value, ttl) {
+            Some(unregistered) => unregistered,
+            None => self.set_moving(slot, value, ttl),
+        };
         match ttl {
             Ttl::Keep => {}
             Ttl::Clear => self.count_deadline(before, None),
             Ttl::At(at_ms) => self.deadline_moved(slot, before, at_ms, unregistered),
         }
+    }
+
+    fn set_moving(&mut self, slot: Slot, value: NewValue<'_>, ttl: Ttl) -> bool {
+        let mut unregistered = false;
+        self.entries.update(slot, |mut entry| {
+            unregistered = entry.set(value, ttl);
+            entry
+        });
+        unregistered
     }
 
     /// Sets or takes away the deadline.
@@ -238,10 +247,9 @@ impl Db {
     /// Stores a number over a string; the deadline stays.
     #[inline]
     pub fn set_int(&mut self, slot: Slot, n: i64) {
-        self.entries.update(slot, |mut entry| {
-            entry.set_int(n);
-            entry
-        });
+        if !self.entries.get_mut(slot).set_int_in_place(n) {
+            self.set(slot, NewValue::Int(n), Ttl::Keep);
+        }
     }
 
     /// Appends; returns the new length. The caller checks the limits.

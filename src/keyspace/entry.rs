@@ -97,11 +97,7 @@ impl Entry {
     /// stays. True when the caller must register the deadline in the expiry index.
     pub(super) fn set(&mut self, value: NewValue<'_>, ttl: Ttl) -> bool {
         let old = self.head();
-        let new = match ttl {
-            Ttl::Keep => old,
-            Ttl::Clear => old.with_bits(Head::EXPIRES, false),
-            Ttl::At(_) => old.with_bits(Head::BOUNDED | Head::EXPIRES, true),
-        };
+        let new = old.with_ttl(ttl);
         let plan = Plan::of(&value);
         if let (form::BOXED, Kind::String, NewValue::Bytes(bytes)) = (plan.form, old.kind(), &value)
             && let Some(Value::Str(big)) = self.boxed_mut()
@@ -155,9 +151,14 @@ impl Entry {
     /// Stores the deadline in an entry whose head was `old` before it had to have one. True when the index
     /// must be told.
     fn move_bound(&mut self, old: Head, at_ms: i64) -> bool {
-        let bound = self.view().bound().filter(|_| old.is_bounded());
+        // Only where `old` had a field is there something to read.
+        let known = if old.is_bounded() {
+            self.view().bound()
+        } else {
+            None
+        };
         self.set_bound(at_ms);
-        bound.is_none_or(|bound| bound > at_ms)
+        known.is_none_or(|bound| bound > at_ms)
     }
 
     /// Takes the deadline away and remembers what the index holds.
@@ -180,16 +181,6 @@ impl Entry {
         if head.clock() != clock & CLOCK_MASK {
             self.set_head(head.with_clock(clock));
         }
-    }
-
-    /// Stores a number over a string, keeping the deadline.
-    #[inline]
-    pub(super) fn set_int(&mut self, n: i64) {
-        let head = self.head();
-        if head.form() == form::INT && int_width(n) <= head.vlen() {
-            return self.write_int(n);
-        }
-        self.set(NewValue::Int(n), Ttl::Keep);
     }
 
     /// Appends to a string; its new length.
@@ -458,16 +449,22 @@ impl Entry {
         if to > from {
             self.resize(from, to);
         }
+        self.rearrange(old, new);
+        if to < from {
+            self.resize(from, to);
+        }
+    }
+
+    /// Moves what stays to where the new head has it. The allocation has at least the size of both.
+    #[inline]
+    fn rearrange(&mut self, old: Head, new: Head) {
         if old.key_at() != new.key_at() {
             let kept = old.key_room() + old.vlen().min(new.vlen());
-            // SAFETY: the allocation now has at least both sizes; [key_at, key_at + kept) lies within the
+            // SAFETY: the allocation has at least both sizes; [key_at, key_at + kept) lies within the
             // layout of either head because their key room is the same.
             unsafe { ptr::copy(self.at(old.key_at()), self.at(new.key_at()), kept) };
         }
         self.set_head(new);
-        if to < from {
-            self.resize(from, to);
-        }
     }
 
     #[cold]
@@ -487,7 +484,7 @@ impl Entry {
         self.view().head()
     }
 
-    /// Only `new` and `reshape` may call it with another layout than the allocation has.
+    /// Only `new`, `reshape` and `rearrange` may call it with another layout than the allocation has.
     #[inline]
     fn set_head(&mut self, head: Head) {
         // SAFETY: an entry starts with eight bytes, 8-aligned.
@@ -573,6 +570,49 @@ pub struct EntryMut<'a> {
 }
 
 impl EntryMut<'_> {
+    /// Overwrites a value where it stays inside the allocation: what nearly every SET is. Says whether the
+    /// deadline must be registered, or `None` when nothing was done and the entry must move.
+    #[inline]
+    pub(super) fn set_in_place(&mut self, value: &NewValue<'_>, ttl: Ttl) -> Option<bool> {
+        let old = self.entry.head();
+        let plan = match value {
+            NewValue::Int(n) => Plan::of_int(*n),
+            NewValue::Bytes(bytes) => Plan::of_bytes(bytes.len()),
+            NewValue::Owned(_) => return None,
+        };
+        let new = old.with_ttl(ttl).with_plan(plan);
+        if old.form() == form::BOXED || plan.form == form::BOXED || !new.is_as_large_as(old) {
+            return None;
+        }
+        self.entry.rearrange(old, new);
+        match value {
+            NewValue::Int(n) => self.entry.write_int(*n),
+            NewValue::Bytes(bytes) => self.entry.write(0, bytes),
+            NewValue::Owned(_) => {}
+        }
+        match ttl {
+            Ttl::At(at_ms) => Some(self.entry.move_bound(old, at_ms)),
+            Ttl::Keep | Ttl::Clear => Some(false),
+        }
+    }
+
+    /// Overwrites a number by one that fits its room; false when nothing was done.
+    #[inline]
+    pub(super) fn set_int_in_place(&mut self, n: i64) -> bool {
+        let head = self.entry.head();
+        let fits = head.form() == form::INT && int_width(n) <= head.vlen();
+        if fits {
+            self.entry.write_int(n);
+        }
+        fits
+    }
+
+    /// Reads the entry.
+    #[inline]
+    pub(super) fn view(&self) -> EntryRef<'_> {
+        self.entry.view()
+    }
+
     /// See [`Entry::set_clock`].
     #[inline]
     pub(super) fn set_clock(&mut self, clock: u32) {
@@ -601,6 +641,15 @@ impl<'a> EntryMut<'a> {
     }
 }
 
+#[cfg(test)]
+impl Entry {
+    /// The handle a table gives, for tests without one.
+    fn as_in_table(&mut self) -> EntryMut<'_> {
+        // SAFETY: the pointer is the entry's, which stays borrowed as long as the handle is used.
+        unsafe { Entry::as_mut(self.0) }
+    }
+}
+
 /// An entry in the table, for reading.
 #[derive(Clone, Copy)]
 pub struct EntryRef<'a> {
@@ -620,6 +669,11 @@ impl<'a> EntryRef<'a> {
         };
         // SAFETY: these are the key's bytes, inside the entry or its own box; the entry is borrowed for 'a.
         unsafe { std::slice::from_raw_parts(at, len) }
+    }
+
+    /// Where the entry lies: the same as long as it is not moved (DEBUG OBJECT).
+    pub fn address(self) -> usize {
+        self.at.addr().get()
     }
 
     /// The value's type.

@@ -29,7 +29,9 @@ impl Index {
 pub struct Expired {
     /// Keys removed.
     pub removed: usize,
-    /// The budget was used up: more keys may be due.
+    /// How much of the budget the call took: hashes looked up, whether a key was dead or not.
+    pub spent: usize,
+    /// The budget was used up: there is more to do.
     pub more: bool,
 }
 
@@ -66,24 +68,38 @@ impl Db {
         let Some(mut index) = self.index.take() else {
             return done;
         };
-        let mut budget = max;
-        while budget > 0 {
+        while done.spent < max {
             done.more = index.wheel.due(now_ms, &mut index.due);
             prefetch_all(&self.entries, &index.due);
             for &hash in &index.due {
                 done.removed += self.settle(&mut index.wheel, hash, now_ms, &mut gone);
             }
-            // A call that hands out nothing has sorted the index meanwhile.
-            budget = budget.saturating_sub(index.due.len().max(1));
+            // A call that could not finish took as long as a full batch: it sorted the index.
+            done.spent += if done.more { BATCH } else { index.due.len() };
             if !done.more {
                 break;
             }
         }
-        while budget > 0 && index.wheel.wants_sweep(self.expires()) {
+        self.index = Some(index);
+        let swept = self.sweep_index(max.saturating_sub(done.spent));
+        done.spent += swept.spent;
+        done.more |= max == 0 || swept.more;
+        done
+    }
+
+    /// The part of the cycle that removes nothing: drops needless registrations when there are very many.
+    /// For a server that leaves expired keys alone (a replica), where names still come and go.
+    pub fn sweep_index(&mut self, max: usize) -> Expired {
+        let mut done = Expired::default();
+        let Some(mut index) = self.index.take() else {
+            return done;
+        };
+        done.more = index.wheel.wants_sweep(self.expires());
+        while done.more && done.spent < max {
             self.sweep(&mut index.wheel);
-            budget = budget.saturating_sub(BATCH);
+            done.spent += BATCH;
+            done.more = index.wheel.wants_sweep(self.expires());
         }
-        done.more |= max == 0 || index.wheel.wants_sweep(self.expires());
         self.index = Some(index);
         done
     }

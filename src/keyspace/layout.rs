@@ -153,6 +153,23 @@ impl Head {
         )
     }
 
+    /// The head once a deadline is kept, set or lost; one that is lost leaves its field behind.
+    #[inline]
+    pub(super) fn with_ttl(self, ttl: Ttl) -> Head {
+        match ttl {
+            Ttl::Keep => self,
+            Ttl::Clear => self.with_bits(Head::EXPIRES, false),
+            Ttl::At(_) => self.with_bits(Head::BOUNDED | Head::EXPIRES, true),
+        }
+    }
+
+    /// Whether the allocations of both heads, of the same key, have one size.
+    #[inline]
+    pub(super) fn is_as_large_as(self, other: Head) -> bool {
+        let differs = self.0 ^ other.0;
+        differs & (0xffff << Head::VLEN_AT | Head::BOUNDED) == 0 || self.size() == other.size()
+    }
+
     #[inline]
     pub(super) fn with_form(self, form: u64) -> Head {
         Head(self.0 & !(7 << Self::FORM_AT) | form << Self::FORM_AT)
@@ -181,11 +198,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn of(value: &NewValue<'_>) -> Plan {
         match value {
-            NewValue::Int(n) => Plan {
-                kind: Kind::String,
-                form: form::INT,
-                vlen: int_width(*n),
-            },
+            NewValue::Int(n) => Plan::of_int(*n),
             NewValue::Bytes(bytes) => Plan::of_bytes(bytes.len()),
             NewValue::Owned(Value::Str(big)) => Plan::of_bytes(big.as_slice().len()),
             NewValue::Owned(value) => match value.as_pack() {
@@ -194,6 +207,15 @@ impl Plan {
                 }
                 _ => Plan::boxed(value.kind()),
             },
+        }
+    }
+
+    #[inline]
+    pub(super) fn of_int(n: i64) -> Plan {
+        Plan {
+            kind: Kind::String,
+            form: form::INT,
+            vlen: int_width(n),
         }
     }
 

@@ -11,7 +11,12 @@ impl Db {
     /// Shows `f` about `count` entries from `cursor` on (0 begins) and returns the next cursor, 0 at the
     /// end. A key that is there from the beginning to the end of a scan is shown at least once; one may be
     /// shown twice.
-    pub fn scan(&self, mut cursor: u64, count: usize, mut f: impl FnMut(EntryRef<'_>)) -> u64 {
+    pub fn scan<'a>(
+        &'a self,
+        mut cursor: u64,
+        count: usize,
+        mut f: impl FnMut(EntryRef<'a>),
+    ) -> u64 {
         let mut seen = 0;
         for _ in 0..count.max(1).saturating_mul(BUCKETS_PER_ELEMENT) {
             cursor = self.entries.scan(cursor, |entry| {

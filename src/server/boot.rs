@@ -10,7 +10,7 @@ use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
 use crate::state::State;
-use crate::state::config::Config;
+use crate::state::config::{Config, LoadError, Loglevel};
 use mio::{Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -28,6 +28,17 @@ pub fn notify_systemd(text: &str) {
     let states: Vec<sd_notify::NotifyState<'_>> =
         text.lines().map(sd_notify::NotifyState::Custom).collect();
     let _ = sd_notify::notify(&states);
+}
+
+/// Says why the configuration is refused, where Redis does: a file that cannot be read is a log line.
+pub fn refuse(error: &LoadError) {
+    match error {
+        LoadError::Open { .. } => {
+            logging::start(None, Loglevel::Notice, false);
+            log::warn!("{error}");
+        }
+        _ => eprint!("{error}"),
+    }
 }
 
 /// Starts the server and runs it to its end; the exit code. `config_file` is where the configuration
@@ -95,6 +106,9 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.apply_config();
     state.config_apply = reconfigure::hook();
     state.run.run_id = state.rng.hex_id(40);
+    state.run.repl_id = state.rng.hex_id(40);
+    state.run.build_id = super::cli::build_id();
+    state.run.allocator = super::cli::allocator();
     state.run.pid = sys::pid();
     state.run.started_s = state.clock.unix_ms / 1000;
     state.run.started_us = state.clock.mono_us;
@@ -103,11 +117,12 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.config_file = config_file;
     state.run.tcp_port = state.config.port;
     state.run.hz = state.config.hz;
-    let freed = std::sync::Arc::default();
+    let freed = state.garbage.freed.clone();
     let jobs = match Jobs::start(state.garbage.pending.clone(), freed) {
         Ok(jobs) => jobs,
         Err(error) => return fail(&format!("Can't start the background thread: {error}")),
     };
+    state.run.startup_memory = alloc::used();
     announce(&state);
     let mut server = Server {
         state,

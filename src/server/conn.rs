@@ -62,6 +62,8 @@ pub struct Input {
     pub resume: Resume,
     /// Bytes the request announced and has not sent, at the least.
     pub missing: usize,
+    /// Whole requests may wait here, which the last turn had no time for: run before reading on.
+    pub unrun: bool,
 }
 
 /// A connection. The session is `State::clients`' under the same slot.

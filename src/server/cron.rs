@@ -59,6 +59,8 @@ impl Server {
         stats.instant[0].sample(stats.commands_processed, now_us);
         stats.instant[1].sample(stats.net_in, now_us);
         stats.instant[2].sample(stats.net_out, now_us);
+        stats.instant[3].sample(stats.turns, now_us);
+        stats.instant[4].sample(stats.turn_us_total, now_us);
         stats.peak_memory = stats.peak_memory.max(alloc::used());
         let figures = alloc::stats();
         stats.cron_memory.rss = sys::rss_bytes();

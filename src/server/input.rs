@@ -8,11 +8,11 @@
 use super::conn::{Conn, Input};
 use super::turn::Server;
 use crate::exec::process::{Flow, process};
-use crate::exec::registry::Row;
-use crate::keyspace::databases::BATCH_MAX;
+use crate::exec::registry::{CommandId, Row};
+use crate::keyspace::databases::{BATCH_MAX, Databases};
 use crate::resp::reply::Writer;
-use crate::resp::request::{Argv, Limits, Resume, Span, Step, parse};
-use crate::state::client::{ReplyMode, client_flag};
+use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
+use crate::state::client::{ClientId, ReplyMode, client_flag};
 use std::io;
 
 /// The shared read buffer: as much as one connection gets done in a turn.
@@ -20,24 +20,39 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// Unfinished requests below this are copied in front of the next read; larger ones are read on in
 /// the connection's own buffer.
 const OWN_BUFFER_MIN: usize = 16 * 1024;
+/// Most bytes read at once into a connection's own buffer.
+const OWN_READ_MAX: usize = 256 * 1024;
 /// Requests parsed, and keys prefetched, before the first one runs.
 const BATCH: usize = 64;
 
+/// Stands for a name that is no command's.
+const NO_ROW: u16 = u16::MAX;
+
 /// A parsed request: where its spans are, where it ends.
 #[derive(Clone, Copy)]
-struct Parsed<'t> {
-    row: Option<&'t Row>,
+struct Parsed {
+    /// Number of its row; `NO_ROW` where no command has the name.
+    row: u16,
     first: u32,
     argc: u32,
     /// Offset behind its last byte.
     end: u32,
+    /// Its first key's number in the batch.
+    hint: u8,
 }
 
 /// Buffers of the loop that are used again for every batch.
 #[derive(Default)]
 pub struct Scratch {
     pub read: Vec<u8>,
-    pub spans: Vec<Span>,
+    batch: Batch,
+}
+
+/// Requests that are parsed and run together.
+#[derive(Default)]
+struct Batch {
+    spans: Vec<Span>,
+    requests: Vec<Parsed>,
 }
 
 /// How running a connection's bytes ended.
@@ -78,31 +93,28 @@ impl Server {
         let own = input
             .as_ref()
             .is_some_and(|i| i.bytes.len() >= OWN_BUFFER_MIN || i.missing >= OWN_BUFFER_MIN);
+        let held = input.take().map_or_else(Input::default, |input| *input);
+        let wants_more = conn.readable && !held.unrun;
+        let mut resume = held.resume;
+        let mut filled = held.bytes.len();
         let mut buf;
-        let mut resume;
-        let mut filled;
-        let asked;
+        let room;
         if own {
-            let held = input.take().unwrap_or_default();
-            (buf, resume) = (held.bytes, held.resume);
-            filled = buf.len();
             // Grows with what arrives, never by what is only announced.
-            let room = held.missing.clamp(READ_BYTES, filled.max(READ_BYTES) * 2);
-            asked = room;
+            buf = held.bytes;
+            room = if wants_more {
+                held.missing.clamp(READ_BYTES, OWN_READ_MAX)
+            } else {
+                0
+            };
             buf.resize(filled + room, 0);
         } else {
             buf = std::mem::take(&mut self.scratch.read);
-            resume = Resume::default();
-            filled = 0;
-            if let Some(held) = input.take() {
-                filled = held.bytes.len();
-                buf[..filled].copy_from_slice(&held.bytes);
-                resume = held.resume;
-            }
-            asked = READ_BYTES;
+            buf[..filled].copy_from_slice(&held.bytes);
+            room = READ_BYTES;
         }
-        let got = if conn.readable {
-            read_some(conn, &mut buf[filled..filled + asked])
+        let got = if wants_more {
+            read_some(conn, &mut buf[filled..filled + room])
         } else {
             0
         };
@@ -127,125 +139,35 @@ impl Server {
             out.buf = self.pool.take();
         }
         let limits = self.limits(slot);
-        let mut spans = std::mem::take(&mut self.scratch.spans);
-        let mut pos = 0;
-        let mut used = 0;
+        let mut scratch = std::mem::take(&mut self.scratch.batch);
+        let (mut pos, mut used) = (0, 0);
         let mut end = End::Dry;
-        'bytes: while pos < buf.len() {
-            spans.clear();
-            let mut batch = [Parsed {
-                row: None,
-                first: 0,
-                argc: 0,
-                end: 0,
-            }; BATCH];
-            let (mut n, mut keys) = (0, 0);
-            let mut broken = None;
-            while n < BATCH && keys < BATCH_MAX && pos < buf.len() {
-                let first = spans.len();
-                match parse(buf, &mut pos, resume, &limits, &mut spans) {
-                    Step::Request => {
-                        let name = spans[first];
-                        let name = &buf[name.at as usize..][..name.len as usize];
-                        let row = self.table.find(name);
-                        let argc = spans.len() - first;
-                        keys += row.map_or(0, |row| key_range(row, argc).len());
-                        batch[n] = Parsed {
-                            row,
-                            first: first as u32,
-                            argc: argc as u32,
-                            end: pos as u32,
-                        };
-                        n += 1;
-                    }
-                    Step::Empty => {
-                        if n == 0 {
-                            used = pos;
-                        } else {
-                            batch[n - 1].end = pos as u32;
-                        }
-                    }
-                    Step::NeedMore { at_least } => {
-                        self.missing = at_least;
-                        break;
-                    }
-                    Step::Bad(error) => {
-                        broken = Some(error);
-                        break;
-                    }
-                }
+        while end == End::Dry && pos < buf.len() {
+            let broken = self.parse_batch(me, buf, &mut pos, resume, &limits, &mut scratch);
+            if scratch.requests.is_empty() {
+                used = pos;
             }
-            if keys > 1 {
-                prefetch(&mut self.state, slot, &batch[..n], buf, &spans);
-            }
-            for parsed in &batch[..n] {
-                let range = parsed.first as usize..(parsed.first + parsed.argc) as usize;
-                let argv = Argv::new(buf, &spans[range]);
-                let mark = out.mark();
-                let flow = process(&mut self.state, &self.table, parsed.row, argv, &mut out, me);
-                if flow == Flow::Postponed {
-                    self.state.postpone(me);
-                    end = End::Waiting;
-                    self.state.dbs.end_batch();
-                    break 'bytes;
-                }
-                used = parsed.end as usize;
-                let client = self.state.clients.me(me);
-                let special = client.flags & ATTENTION != 0
-                    || client.reply_mode != ReplyMode::On
-                    || client.resp3 != out.resp3;
-                if special {
-                    // Messages that the command sent are no replies: they come behind this.
-                    out.resp3 = self.state.clients.me(me).resp3;
-                    apply_reply_mode(&mut self.state, me, &mut out, mark);
-                }
-                if !self.state.outbox.is_empty() {
-                    deliver(
-                        &mut self.state,
-                        &mut self.conns,
-                        &mut self.unwritten,
-                        me,
-                        &mut out,
-                    );
-                }
-                if special {
-                    let flags = self.state.clients.me(me).flags;
-                    if flags & (client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY) != 0 {
-                        end = End::Closing;
-                        self.state.dbs.end_batch();
-                        break 'bytes;
-                    }
-                }
-                if flow == Flow::Blocked {
-                    end = End::Waiting;
-                    self.state.dbs.end_batch();
-                    break 'bytes;
-                }
-                if self.state.stats.tick > self.budget_end && used < buf.len() {
-                    end = End::Budget;
-                    self.state.dbs.end_batch();
-                    break 'bytes;
-                }
-            }
+            end = self.run_batch(me, buf, &scratch, &mut out, &mut used);
             self.state.dbs.end_batch();
-            if let Some(error) = broken {
-                let mut text = b"ERR ".to_vec();
-                text.extend_from_slice(&error.text());
-                out.error_bytes(&text);
+            if let Some(error) = broken
+                && end == End::Dry
+            {
+                out.protocol_error(error);
                 self.state.stats.count_error("ERR");
+                let text = error.text();
                 log::debug!(
-                    "Protocol error ({}) from client",
-                    String::from_utf8_lossy(&text)
+                    "{} from client id={}",
+                    String::from_utf8_lossy(&text),
+                    me.serial
                 );
                 self.state.clients.me(me).flags |= client_flag::CLOSE_AFTER_REPLY;
                 end = End::Closing;
-                break;
             }
-            if n == 0 {
+            if scratch.requests.is_empty() {
                 break;
             }
         }
-        self.scratch.spans = spans;
+        self.scratch.batch = scratch;
         let wants_write = !out.is_empty();
         let Some(Some(conn)) = self.conns.get_mut(slot) else {
             return (End::Closing, used);
@@ -257,11 +179,122 @@ impl Server {
             let buffer = conn.out.release();
             self.pool.give(buffer);
         }
-        if end != End::Dry && end != End::Closing {
+        if matches!(end, End::Budget | End::Waiting) {
             // Parsed ahead and not run: their first bytes are looked at again later.
             *resume = Resume::default();
         }
         (end, used)
+    }
+
+    /// Parses requests from `pos` on until the batch is full, hashing their keys on the way, and
+    /// fetches what the keys need.
+    #[inline]
+    fn parse_batch(
+        &mut self,
+        me: ClientId,
+        buf: &mut [u8],
+        pos: &mut usize,
+        resume: &mut Resume,
+        limits: &Limits,
+        batch: &mut Batch,
+    ) -> Option<ProtocolError> {
+        batch.spans.clear();
+        batch.requests.clear();
+        let client = self.state.clients.me(me);
+        // Where requests are only queued nothing is to be fetched.
+        let hint_db = client.multi.is_none().then_some(client.db as usize);
+        let dbs = &mut self.state.dbs;
+        let mut broken = None;
+        while batch.requests.len() < BATCH && dbs.hinted() < BATCH_MAX && *pos < buf.len() {
+            let first = batch.spans.len();
+            match parse(buf, pos, resume, limits, &mut batch.spans) {
+                Step::Request => {
+                    let spans = &batch.spans[first..];
+                    let name = &buf[spans[0].at as usize..][..spans[0].len as usize];
+                    let (mut number, mut hint) = (NO_ROW, 0);
+                    if let Some(row) = self.table.find(name) {
+                        number = row.id.0;
+                        if let Some(db) = hint_db {
+                            hint = hint_keys(dbs, db, row, buf, spans);
+                        }
+                    }
+                    batch.requests.push(Parsed {
+                        row: number,
+                        first: first as u32,
+                        argc: spans.len() as u32,
+                        end: *pos as u32,
+                        hint,
+                    });
+                }
+                Step::Empty => {
+                    if let Some(last) = batch.requests.last_mut() {
+                        last.end = *pos as u32;
+                    }
+                }
+                Step::NeedMore { at_least } => {
+                    self.missing = at_least;
+                    break;
+                }
+                Step::Bad(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
+        }
+        if dbs.hinted() > 1 {
+            dbs.prefetch_hints();
+        }
+        broken
+    }
+
+    /// Runs the requests of a batch in order, until one of them ends it. `used` follows the bytes of
+    /// those that ran.
+    #[inline]
+    fn run_batch(
+        &mut self,
+        me: ClientId,
+        buf: &[u8],
+        batch: &Batch,
+        out: &mut Writer,
+        used: &mut usize,
+    ) -> End {
+        for parsed in &batch.requests {
+            let range = parsed.first as usize..(parsed.first + parsed.argc) as usize;
+            let argv = Argv::new(buf, &batch.spans[range]);
+            let row = (parsed.row != NO_ROW).then(|| self.table.row(CommandId(parsed.row)));
+            self.state.dbs.seek_hint(parsed.hint as usize);
+            let mark = out.mark();
+            let flow = process(&mut self.state, &self.table, row, argv, out, me);
+            if flow == Flow::Postponed {
+                self.state.clients.me(me).flags |= client_flag::POSTPONED;
+                return End::Waiting;
+            }
+            *used = parsed.end as usize;
+            let client = self.state.clients.me(me);
+            let special = client.flags & ATTENTION != 0
+                || client.reply_mode != ReplyMode::On
+                || client.resp3 != out.resp3;
+            if special {
+                // What the command sent is no reply: it comes behind what this takes back.
+                out.resp3 = self.state.clients.me(me).resp3;
+                apply_reply_mode(&mut self.state, me, out, mark);
+            }
+            if !self.state.outbox.is_empty() {
+                let (state, list) = (&mut self.state, &mut self.unwritten);
+                deliver(state, &mut self.conns, list, me, out);
+            }
+            let closing = client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
+            if special && self.state.clients.me(me).flags & closing != 0 {
+                return End::Closing;
+            }
+            if flow == Flow::Blocked {
+                return End::Waiting;
+            }
+            if self.state.stats.tick > self.budget_end && *used < buf.len() {
+                return End::Budget;
+            }
+        }
+        End::Dry
     }
 
     /// Keeps what is left of a connection's bytes, and says whether it is to run again.
@@ -298,10 +331,12 @@ impl Server {
             if bytes.capacity() > 4 * bytes.len().max(4096) {
                 bytes.shrink_to_fit();
             }
+            let unrun = end != End::Dry;
             conn.input = Some(Box::new(Input {
                 bytes,
                 resume,
                 missing,
+                unrun,
             }));
         }
         if !own {
@@ -384,43 +419,31 @@ fn read_some(conn: &mut Conn, buf: &mut [u8]) -> usize {
     }
 }
 
-/// The positions of a request's keys in its arguments, by its row.
+/// Notes a request's keys in the batch, which hashes them and fetches their buckets. Returns the
+/// number of the first one.
 #[inline]
-fn key_range(row: &Row, argc: usize) -> std::iter::StepBy<std::ops::Range<usize>> {
+fn hint_keys(dbs: &mut Databases, db: usize, row: &Row, buf: &[u8], spans: &[Span]) -> u8 {
+    let first = dbs.hinted() as u8;
     let cmd = row.cmd;
-    let first = cmd.first_key as usize;
-    let end = if cmd.last_key >= 0 {
-        (cmd.last_key as usize + 1).min(argc)
-    } else {
-        (argc + 1).saturating_sub(cmd.last_key.unsigned_abs() as usize)
-    };
-    let end = if first == 0 { 0 } else { end };
-    (first..end.max(first)).step_by((cmd.key_step as usize).max(1))
-}
-
-/// Hashes the keys of a batch and fetches, in overlapped passes, the memory they live in.
-fn prefetch(
-    state: &mut crate::state::State,
-    slot: usize,
-    batch: &[Parsed<'_>],
-    buf: &[u8],
-    spans: &[Span],
-) {
-    let Some(client) = state.clients.at(slot) else {
-        return;
-    };
-    let db = client.db as usize;
-    if client.multi.is_some() {
-        return;
+    let mut at = cmd.first_key as usize;
+    if at == 0 || at >= spans.len() {
+        return first;
     }
-    let keys = batch.iter().flat_map(|parsed| {
-        let spans = &spans[parsed.first as usize..][..parsed.argc as usize];
-        let range = parsed
-            .row
-            .map_or((0..0).step_by(1), |row| key_range(row, spans.len()));
-        range.map(move |at| (db, &buf[spans[at].at as usize..][..spans[at].len as usize]))
-    });
-    state.dbs.prefetch(keys);
+    let end = if cmd.last_key >= 0 {
+        cmd.last_key as usize
+    } else {
+        spans
+            .len()
+            .saturating_sub(cmd.last_key.unsigned_abs() as usize)
+    };
+    loop {
+        let span = spans[at];
+        let noted = dbs.hint(db, &buf[span.at as usize..][..span.len as usize]);
+        at += cmd.key_step as usize;
+        if at > end || at >= spans.len() || !noted || cmd.key_step == 0 {
+            return first;
+        }
+    }
 }
 
 /// Appends what other clients' commands sent to clients: behind the running command's reply.
@@ -428,7 +451,7 @@ pub(super) fn deliver(
     state: &mut crate::state::State,
     conns: &mut [Option<Conn>],
     unwritten: &mut Vec<usize>,
-    me: crate::state::client::ClientId,
+    me: ClientId,
     out: &mut Writer,
 ) {
     let mut outbox = std::mem::take(&mut state.outbox);
@@ -454,7 +477,7 @@ pub(super) fn deliver(
 /// CLIENT REPLY OFF and SKIP: takes back what was just written.
 fn apply_reply_mode(
     state: &mut crate::state::State,
-    me: crate::state::client::ClientId,
+    me: ClientId,
     out: &mut Writer,
     mark: crate::resp::reply::Mark,
 ) {

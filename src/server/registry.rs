@@ -5,6 +5,7 @@ use crate::exec::registry::{Family, Registry};
 /// Every family of commands.
 pub const FAMILIES: &[&Family] = &[
     &commands::string::FAMILY,
+    &commands::expire::FAMILY,
     &commands::hash::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
@@ -12,6 +13,9 @@ pub const FAMILIES: &[&Family] = &[
     &commands::command::FAMILY,
     &commands::monitor::FAMILY,
     &commands::config::FAMILY,
+    &commands::info::FAMILY,
+    &commands::slowlog::FAMILY,
+    &commands::debug::FAMILY,
 ];
 
 /// The registry with the names in force.

@@ -283,11 +283,11 @@ impl Server {
         if self.state.gate & paused == 0 {
             if self.state.pause.until_ms != 0 {
                 self.state.pause.until_ms = 0;
+                for client in self.state.clients.iter_mut() {
+                    client.flags &= !client_flag::POSTPONED;
+                }
                 for slot in 0..self.conns.len() {
-                    if let Some(Some(conn)) = self.conns.get(slot) {
-                        self.state.no_longer_postponed(conn.id);
-                        self.queue(slot);
-                    }
+                    self.queue(slot);
                 }
             }
             return;

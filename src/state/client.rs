@@ -102,6 +102,16 @@ pub struct Transport {
     pub writing: bool,
 }
 
+impl Transport {
+    /// Memory held by buffers.
+    pub fn buffers(&self) -> usize {
+        [self.query_bytes, self.query_free, self.out_held]
+            .iter()
+            .map(|n| *n as usize)
+            .sum()
+    }
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub struct Client {
@@ -156,6 +166,16 @@ pub enum Peer {
     Tcp(Box<(SocketAddr, SocketAddr)>),
     /// Path of the socket it connected to.
     Unix(std::rc::Rc<str>),
+}
+
+impl Peer {
+    /// Does the other end sit on this machine?
+    pub fn is_local(&self) -> bool {
+        match self {
+            Peer::None | Peer::Unix(_) => true,
+            Peer::Tcp(ends) => ends.0.ip().to_canonical().is_loopback(),
+        }
+    }
 }
 
 impl Client {

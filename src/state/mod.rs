@@ -149,7 +149,18 @@ impl State {
         }
     }
 
-    /// The same without a trace: no statistics, no access clock (OBJECT, TYPE, TTL, EXISTS...).
+    /// The same for what only asks about a key (TTL, TYPE, EXISTS): the access clock stays.
+    #[inline]
+    pub fn lookup_untouched(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let Some(slot) = self.find_live(db, key) else {
+            self.missed(db, key);
+            return None;
+        };
+        self.stats.hits += 1;
+        Some(self.dbs[db].entry(slot))
+    }
+
+    /// The same without a trace: neither statistics nor access clock.
     #[inline]
     pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
         let slot = self.find_live(db, key)?;
@@ -191,8 +202,7 @@ impl State {
     /// Removes a key whose deadline has passed.
     #[cold]
     fn expire(&mut self, db: usize, key: &[u8], slot: Slot) {
-        let gone = self.dbs[db].remove(slot);
-        self.discard(gone, self.config.lazyfree_lazy_expire);
+        self.remove(db, slot, self.config.lazyfree_lazy_expire);
         self.note_expired(db, key);
     }
 
@@ -204,6 +214,14 @@ impl State {
             .push_own(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
         self.key_touched(db, key);
         self.notify(db, key, Event::EXPIRED);
+    }
+
+    /// Takes a key out and frees it, a big value off the loop's thread; the epilogue is the
+    /// caller's.
+    #[inline]
+    pub fn remove(&mut self, db: usize, slot: Slot, lazy: bool) {
+        let gone = self.dbs[db].remove(slot);
+        self.discard(gone, lazy);
     }
 
     /// Frees a removed entry: a big one off the loop's thread.

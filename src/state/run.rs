@@ -8,6 +8,14 @@ use std::path::PathBuf;
 pub struct Run {
     /// 40 hexadecimal digits, new at each start.
     pub run_id: String,
+    /// The same for the data set's history: replicas know it by this name.
+    pub repl_id: String,
+    /// Tells builds apart.
+    pub build_id: u64,
+    /// The allocator with its version.
+    pub allocator: String,
+    /// Bytes in use before the first client came.
+    pub startup_memory: usize,
     pub pid: i32,
     pub ppid: i32,
     /// Unix seconds and monotonic microseconds of the start.
@@ -111,6 +119,8 @@ pub struct Garbage {
     pub waiting: Vec<Rubbish>,
     /// Handed over and not yet freed (`lazyfree_pending_objects`).
     pub pending: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    /// Freed so (`lazyfreed_objects`).
+    pub freed: std::sync::Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Garbage {

@@ -70,25 +70,6 @@ impl State {
         };
     }
 
-    /// A request of this client waits for the end of a pause.
-    pub fn postpone(&mut self, who: ClientId) {
-        let client = self.clients.me(who);
-        if !client.has(client_flag::POSTPONED) {
-            client.flags |= client_flag::POSTPONED;
-            self.blocked.count += 1;
-        }
-    }
-
-    /// It waits no longer.
-    pub fn no_longer_postponed(&mut self, who: ClientId) {
-        if let Some(client) = self.clients.get_mut(who)
-            && client.has(client_flag::POSTPONED)
-        {
-            client.flags &= !client_flag::POSTPONED;
-            self.blocked.count -= 1;
-        }
-    }
-
     /// Ends a session: whoever knew it forgets it.
     pub fn end_session(&mut self, who: ClientId) {
         self.unwatch_all(who);
@@ -98,7 +79,6 @@ impl State {
                     .unpark(who, parked.db, &parked.keys, parked.deadline_ms);
             }
             self.stop_monitor(who);
-            self.no_longer_postponed(who);
             self.unsubscribe_all(who);
             self.clients.close(who);
         }

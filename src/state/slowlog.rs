@@ -30,11 +30,11 @@ pub struct SlowLog {
 }
 
 impl SlowLog {
-    /// Logs a command if it was slow enough.
+    /// Logs a command if it was slow enough; `hidden` tells which arguments are secrets.
     pub fn add(
         &mut self,
         argv: Argv<'_>,
-        secret: bool,
+        hidden: &dyn Fn(usize) -> bool,
         us: u64,
         at_s: i64,
         peer: String,
@@ -43,11 +43,7 @@ impl SlowLog {
         if self.threshold_us < 0 || us < self.threshold_us as u64 {
             return;
         }
-        let argv = if secret {
-            vec![argv.get(0).to_vec(), b"(redacted)".to_vec()]
-        } else {
-            shortened(argv)
-        };
+        let argv = shortened(argv, hidden);
         self.entries.push_front(SlowEntry {
             id: self.next_id,
             at_s,
@@ -85,7 +81,7 @@ impl SlowLog {
 }
 
 /// At most 32 arguments of at most 128 bytes, each cut one saying what is missing.
-fn shortened(argv: Argv<'_>) -> Vec<Vec<u8>> {
+fn shortened(argv: Argv<'_>, hidden: &dyn Fn(usize) -> bool) -> Vec<Vec<u8>> {
     let n = argv.len();
     let kept = n.min(ARGS_MAX);
     let mut out = Vec::with_capacity(kept);
@@ -95,7 +91,9 @@ fn shortened(argv: Argv<'_>) -> Vec<Vec<u8>> {
             break;
         }
         let arg = argv.get(i);
-        if arg.len() > ARG_BYTES_MAX {
+        if hidden(i) {
+            out.push(b"(redacted)".to_vec());
+        } else if arg.len() > ARG_BYTES_MAX {
             let mut cut = arg[..ARG_BYTES_MAX].to_vec();
             cut.extend(format!("... ({} more bytes)", arg.len() - ARG_BYTES_MAX).bytes());
             out.push(cut);

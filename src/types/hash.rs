@@ -7,7 +7,7 @@
 //! This file knows encodings and conversions. What commands reply is the command's affair, and
 //! which limits are in force is the configuration's: they come in as [`Limits`].
 
-use super::{Collection, Kind, PackTag};
+use super::{Collection, Kind, PackTag, Part, TableStats};
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
 use crate::ds::listpack::{self, Pack, Pairs, Val};
@@ -350,6 +350,21 @@ impl Collection for Hash {
 
     fn pack_encoding(_tag: PackTag) -> &'static str {
         "listpack"
+    }
+
+    fn parts(view: Self::Ref<'_>, show: &mut dyn FnMut(Part<'_>)) -> bool {
+        let (mut one, mut two) = ([0; 20], [0; 20]);
+        for (field, value) in view.iter() {
+            show(Part::Pair(field.text(&mut one), value.text(&mut two)));
+        }
+        true
+    }
+
+    fn table_stats(view: Self::Ref<'_>) -> Option<TableStats> {
+        match view {
+            HashRef::Pack(_) => None,
+            HashRef::Table(fields) => Some(fields.table.stats()),
+        }
     }
 }
 

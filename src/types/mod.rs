@@ -11,6 +11,8 @@
 pub mod hash;
 pub mod string;
 
+pub use crate::ds::table::TableStats;
+
 use self::string::{BigStr, StrRef};
 
 /// The types a client can see, in the order of the bits that the entry stores.
@@ -121,6 +123,30 @@ pub trait Collection: Clone + Send + 'static {
 
     /// The same for packed bytes.
     fn pack_encoding(tag: PackTag) -> &'static str;
+
+    /// Shows every element, for digests and sizes that do not depend on the encoding. False from a
+    /// type that does not know how yet: then nothing was shown.
+    fn parts(_view: Self::Ref<'_>, _show: &mut dyn FnMut(Part<'_>)) -> bool {
+        false
+    }
+
+    /// The shape of the table behind it, if there is one.
+    fn table_stats(_view: Self::Ref<'_>) -> Option<TableStats> {
+        None
+    }
+}
+
+/// What a value consists of.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// The next of several in their order: a list's element; a stream entry's id, field or value.
+    Item(&'a [u8]),
+    /// One of several without an order.
+    Member(&'a [u8]),
+    /// A field with its value, without an order.
+    Pair(&'a [u8], &'a [u8]),
+    /// A member with its score, without an order.
+    Scored(&'a [u8], f64),
 }
 
 /// A [`Collection`] that is in the list: how to find it inside a [`Value`].
@@ -221,6 +247,25 @@ macro_rules! value_types {
         }
 
         impl<'a> ValueRef<'a> {
+            /// Shows every element; a string is one item. False when its type cannot.
+            pub fn parts(self, show: &mut dyn FnMut(Part<'_>)) -> bool {
+                match self {
+                    ValueRef::Str(s) => {
+                        show(Part::Item(s.bytes(&mut Default::default())));
+                        true
+                    }
+                    $(ValueRef::$name(v) => <$module::$name as Collection>::parts(v, show),)*
+                }
+            }
+
+            /// The shape of the table behind the value, if there is one.
+            pub fn table_stats(self) -> Option<TableStats> {
+                match self {
+                    ValueRef::Str(_) => None,
+                    $(ValueRef::$name(v) => <$module::$name as Collection>::table_stats(v),)*
+                }
+            }
+
             /// Reads packed bytes where they lie; `None` for the string and for kinds not in the list.
             pub fn from_pack(kind: Kind, tag: PackTag, pack: &'a [u8]) -> Option<ValueRef<'a>> {
                 $(if kind == <$module::$name as Collection>::KIND {

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The server under test: ours, or the one named in the environment.
-fn binary() -> String {
+pub fn binary() -> String {
     std::env::var("REDVAULT_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_redvault").into())
 }
 

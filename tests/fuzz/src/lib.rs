@@ -11,7 +11,12 @@ pub mod request;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: &[(&str, Target)] = &[("request", request::run), ("reply", reply::run)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("config", redvault::state::config::fuzz_config),
+    ("request", request::run),
+    ("reply", reply::run),
+    ("listpack", redvault::ds::listpack::fuzz_listpack),
+];
 
 /// The target of that name, or a message that lists those there are.
 pub fn target(name: &str) -> Result<Target, String> {
