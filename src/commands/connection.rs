@@ -237,11 +237,10 @@ fn quit(ctx: &mut Ctx<'_>) -> CmdResult {
 /// Everything a connection was told is forgotten, as if it had just been opened.
 fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
     let me = ctx.me;
-    ctx.state.unwatch_all(me);
     ctx.state.unsubscribe_all(me);
     ctx.state.stop_monitor(me);
+    ctx.state.discard_transaction(me);
     let client = ctx.state.clients.me(me);
-    client.end_multi();
     client.set_name(b"");
     client.reply_mode = ReplyMode::On;
     client.resp3 = false;

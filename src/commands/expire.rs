@@ -1,7 +1,7 @@
 //! Deadlines of keys: EXPIRE and its kin, TTL and its kin, PERSIST.
 use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Command, KEY1_RO, KEY1_RW_UPDATE, acl, cmd, flag};
-use crate::exec::ctx::{Ctx, Mode};
+use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NOT_INTEGER, invalid_expire, shown};
 use crate::exec::registry::Family;
 use crate::state::notify::Event;
@@ -120,8 +120,7 @@ fn set_deadline(ctx: &mut Ctx<'_>, unit_ms: i64, base_ms: i64, name: &'static st
     if !conditions.allow(ctx.state.dbs[ctx.db].entry(slot).expire_at(), at) {
         return ctx.int(0);
     }
-    // A file or a primary says when a key goes; here only a client's own command may decide it.
-    if at <= ctx.state.clock.unix_ms && ctx.mode != Mode::Replay {
+    if ctx.ends_at_once(at) {
         ctx.delete_expired(key, slot);
     } else {
         ctx.set_deadline(key, slot, at);

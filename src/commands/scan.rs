@@ -1,9 +1,12 @@
 //! What SCAN, HSCAN, SSCAN and ZSCAN have in common: cursor, options, and how far one call goes.
 
 use crate::base::{glob, num};
+use crate::exec::command::{CmdResult, Outcome};
+use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX};
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
+use crate::types::Kind;
 
 const INVALID_CURSOR: CmdError = CmdError::new("ERR invalid cursor");
 /// How many elements a call looks at when it does not say.
@@ -82,6 +85,32 @@ pub fn run(cursor: u64, count: usize, mut step: impl FnMut(u64, &mut usize) -> u
         }
     }
     cursor
+}
+
+/// SCAN. Dead keys that it comes across, and that the options ask for, are removed.
+pub(super) fn scan(ctx: &mut Ctx<'_>) -> CmdResult {
+    let cursor = parse_cursor(ctx.arg(1))?;
+    let options = ScanOptions::parse(ctx.argv.from(2), true)?;
+    // A type nobody has heard of is no error: nothing is of it.
+    let kind = options.kind.map(Kind::from_name);
+    let now_ms = ctx.state.clock.unix_ms;
+    let (mut keys, mut dead) = (Vec::new(), Vec::new());
+    let next = ctx.state.dbs[ctx.db].scan(cursor, options.count, |entry| {
+        if options.matches(entry.key()) && kind.is_none_or(|kind| kind == Some(entry.kind())) {
+            if entry.is_expired(now_ms) {
+                dead.push(entry.key().to_vec());
+            } else {
+                keys.push(entry.key());
+            }
+        }
+    });
+    reply_head(ctx.out, next);
+    ctx.out.array(keys.len());
+    keys.iter().for_each(|key| ctx.out.bulk(key));
+    for key in dead {
+        ctx.state.peek(ctx.db, &key);
+    }
+    Ok(Outcome::Done)
 }
 
 /// Begins the reply: the next cursor, to be followed by the array of elements.

@@ -295,7 +295,7 @@ fn getex(ctx: &mut Ctx<'_>) -> CmdResult {
         return Ok(Outcome::Done);
     };
     match ttl {
-        Ttl::At(at) if at <= ctx.state.clock.unix_ms => ctx.delete_expired(key, slot),
+        Ttl::At(at) if ctx.ends_at_once(at) => ctx.delete_expired(key, slot),
         Ttl::At(at) => ctx.set_deadline(key, slot, at),
         Ttl::Clear if options.persist => {
             if ctx.state.dbs[ctx.db].entry(slot).expire_at().is_some() {
@@ -308,3 +308,6 @@ fn getex(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     Ok(Outcome::Done)
 }
+
+#[cfg(test)]
+mod tests;

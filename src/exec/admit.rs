@@ -3,13 +3,13 @@
 //! Called only when a restriction in force (`state::gate`) concerns the row; then the checks run in
 //! a fixed order, the order in which Redis answers when several apply.
 use super::call::reject;
-use super::command::flag;
+use super::command::{blocked_by, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::{self, CmdError};
 use super::registry::Row;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::client::{ClientId, Peer};
+use crate::state::client::{ClientId, Peer, client_flag};
 use crate::state::gate;
 
 /// What becomes of a request.
@@ -28,13 +28,14 @@ pub enum Verdict {
 
 /// Checks the restrictions `gate` for a row that at least one of them concerns.
 pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
-    let concerned = row.cmd.blocked_by & gate;
-    match refusal(ctx, row, concerned) {
+    let flags = effective_flags(ctx, row);
+    let concerned = blocked_by(flags) & gate;
+    match refusal(ctx, row, flags, concerned) {
         Some(error) => {
             reject(ctx, Some(row), &error);
             return Verdict::Refused;
         }
-        None if postponed(ctx, row, concerned) => return Verdict::Postpone,
+        None if postponed(ctx, concerned) => return Verdict::Postpone,
         None => {}
     }
     if concerned & gate::IN_MULTI != 0 {
@@ -54,14 +55,31 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
     Verdict::Run
 }
 
-/// The first restriction that refuses the row.
-fn refusal(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> Option<CmdError> {
+/// The row's flags. EXEC counts as what it will run: it writes or needs memory if anything in the
+/// queue does, and may run while loading (or stale) only if all of the queue may.
+fn effective_flags(ctx: &mut Ctx<'_>, row: &Row) -> u32 {
+    let own = row.cmd.flags;
+    if !row.cmd.is(flag::RUNS_QUEUE) {
+        return own;
+    }
+    const NEED: u32 = flag::WRITE | flag::DENYOOM | flag::MAY_REPLICATE;
+    const EXEMPT: u32 = flag::LOADING | flag::STALE;
+    let (queued, lacks) = match &ctx.client().multi {
+        Some(multi) => (multi.flags, multi.lacks),
+        None => (0, 0),
+    };
+    (own | queued & NEED) & !(lacks & EXEMPT) & !flag::RUNS_QUEUE
+}
+
+/// The first restriction that refuses a row with these flags.
+fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<CmdError> {
     if concerned & gate::UNAUTHENTICATED != 0 && ctx.state.password_needed() {
         return Some(error::NO_AUTH);
     }
     if concerned & gate::MAXMEMORY != 0
+        // What is queued takes memory, whatever it will do.
+        && (flags & flag::DENYOOM != 0 || concerned & gate::IN_MULTI != 0)
         && ctx.state.over_memory_limit()
-        && (row.cmd.is(flag::DENYOOM) || queued_denyoom(ctx, row))
     {
         return Some(error::OOM);
     }
@@ -106,46 +124,10 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> Option<CmdError> {
     None
 }
 
-/// EXEC of a transaction that holds a command which needs memory is refused as a whole.
-fn queued_denyoom(ctx: &mut Ctx<'_>, row: &Row) -> bool {
-    if !row.cmd.is(flag::UNQUEUED) {
-        return false;
-    }
-    let table = ctx.table;
-    let is_exec = row.cmd.is(flag::SKIP_SLOWLOG);
-    let client = ctx.client();
-    is_exec
-        && client.multi.as_ref().is_some_and(|m| {
-            m.queue
-                .iter()
-                .any(|(id, _)| table.row(*id).cmd.is(flag::DENYOOM))
-        })
-}
-
 /// CLIENT PAUSE: does this request wait?
-fn postponed(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> bool {
-    if concerned & (gate::PAUSED_ALL | gate::PAUSED_WRITES) == 0 {
-        return false;
-    }
-    let client = ctx.state.clients.me(ctx.me);
-    if client.has(crate::state::client::client_flag::REPLICA) {
-        return false;
-    }
-    if concerned & gate::PAUSED_ALL != 0 {
-        return true;
-    }
-    let writes = flag::WRITE | flag::MAY_REPLICATE;
-    if row.cmd.flags & writes != 0 {
-        return true;
-    }
-    // EXEC waits if something that writes was queued.
-    let table = ctx.table;
-    client.multi.as_ref().is_some_and(|multi| {
-        multi
-            .queue
-            .iter()
-            .any(|(id, _)| table.row(*id).cmd.flags & writes != 0)
-    })
+fn postponed(ctx: &mut Ctx<'_>, concerned: u32) -> bool {
+    concerned & (gate::PAUSED_ALL | gate::PAUSED_WRITES) != 0
+        && !ctx.client().has(client_flag::REPLICA)
 }
 
 /// Shows a request to everybody who runs MONITOR, unless its row forbids it or sees to it itself.
@@ -158,7 +140,8 @@ pub fn feed_monitors(
     mode: Mode,
     me: ClientId,
 ) {
-    if row.cmd.flags & (flag::ADMIN | flag::SKIP_MONITOR) == 0 && mode != Mode::Replay {
+    let not_here = flag::ADMIN | flag::SKIP_MONITOR | flag::RUNS_QUEUE;
+    if row.cmd.flags & not_here == 0 && mode != Mode::Replay {
         show_monitors(state, argv, row, db, mode, me);
     }
 }

@@ -30,6 +30,7 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
     };
     if outcome == Outcome::Block {
         // Counted when it has been served, with the time it ran then.
+        debug_assert!(ctx.may_block(), "a transaction or script answers at once");
         return outcome;
     }
     let stats = &mut ctx.state.stats;
@@ -92,14 +93,28 @@ fn propagate(ctx: &mut Ctx<'_>, _row: &Row, dirty_before: u64) {
     }
 }
 
+/// EXEC was not run: the transaction is over.
+fn reject_transaction(ctx: &mut Ctx<'_>, error: &CmdError) {
+    let reason = error.text();
+    let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
+    ctx.out.error(&format!(
+        "EXECABORT Transaction discarded because of: {reason}"
+    ));
+    ctx.state.stats.count_error("EXECABORT");
+    ctx.state.discard_transaction(ctx.me);
+}
+
 /// Writes the reply of a request that was not run, and counts it.
 #[cold]
 pub fn reject(ctx: &mut Ctx<'_>, row: Option<&Row>, error: &CmdError) {
-    ctx.out.error(error.text());
-    ctx.state.stats.count_error(error.code());
     if let Some(row) = row {
         ctx.state.stats.per_command[row.id.0 as usize].rejected += 1;
+        if row.cmd.is(flag::RUNS_QUEUE) {
+            return reject_transaction(ctx, error);
+        }
     }
+    ctx.out.error(error.text());
+    ctx.state.stats.count_error(error.code());
     // A request that cannot be queued spoils the transaction.
     if let Some(multi) = &mut ctx.client().multi {
         multi.aborted = true;

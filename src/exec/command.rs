@@ -79,10 +79,12 @@ flags! {
         SECRET = 23, "";
         /// Walks arbitrary keys: scripts and cluster care.
         ARBITRARY_KEYS = 24, "";
+        /// Runs what was queued (EXEC): is admitted by the flags of what it will run.
+        RUNS_QUEUE = 25, "";
         /// Nothing but subcommands: its family's ACL category is theirs alone.
-        CONTAINER = 25, "";
+        CONTAINER = 26, "";
         /// Moves the access clock even for a client that asked not to (TOUCH).
-        ALWAYS_TOUCHES = 26, "";
+        ALWAYS_TOUCHES = 27, "";
     }
 }
 
@@ -410,7 +412,7 @@ fn subcommand_missing(_: &mut Ctx<'_>) -> CmdResult {
 }
 
 /// Which restrictions of `state::gate` concern a row with these flags.
-const fn blocked_by(flags: u32) -> u32 {
+pub(super) const fn blocked_by(flags: u32) -> u32 {
     let mut mask = gate::ACL | gate::MAXMEMORY | gate::MONITORED;
     if flags & flag::NO_AUTH == 0 {
         mask |= gate::UNAUTHENTICATED;
@@ -433,9 +435,7 @@ const fn blocked_by(flags: u32) -> u32 {
     if flags & flag::WRITE != 0 {
         mask |= gate::READ_ONLY | gate::DISK_ERROR | gate::FEW_REPLICAS;
     }
-    // EXEC waits, too, if what was queued writes.
-    let is_exec = flags & flag::UNQUEUED != 0 && flags & flag::SKIP_SLOWLOG != 0;
-    if flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 || is_exec {
+    if flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
         mask |= gate::PAUSED_WRITES;
     }
     if flags & (flag::WRITE | flag::MAY_REPLICATE | flag::READONLY) != 0 {
@@ -443,6 +443,12 @@ const fn blocked_by(flags: u32) -> u32 {
     }
     if flags & flag::ALWAYS_TOUCHES == 0 {
         mask |= gate::NO_TOUCH;
+    }
+    if flags & flag::RUNS_QUEUE != 0 {
+        // Whatever may be queued; admission looks at what was.
+        mask |= blocked_by(flag::WRITE);
+        mask &= !(gate::UNAUTHENTICATED | gate::IN_MULTI | gate::SUBSCRIBED);
+        mask |= blocked_by(flags & !flag::RUNS_QUEUE);
     }
     mask | gate::PAUSED_ALL
 }

@@ -124,6 +124,12 @@ impl<'a> Ctx<'a> {
         self.propagate_as(&[b"PEXPIREAT", key, fmt_i64(at_ms, &mut [0; 20])]);
     }
 
+    /// Does a key that is given this deadline end at once? A file or a primary says by itself when
+    /// a key ends; only a client's own command may decide it here.
+    pub fn ends_at_once(&self, at_ms: i64) -> bool {
+        at_ms <= self.state.clock.unix_ms && self.mode != Mode::Replay
+    }
+
     /// Removes a key that was given a deadline in the past; the log gets its end.
     pub fn delete_expired(&mut self, key: &[u8], slot: Slot) {
         let lazy = self.state.config.lazyfree_lazy_expire;

@@ -8,4 +8,6 @@ pub mod error;
 pub mod keys;
 pub mod process;
 pub mod registry;
+#[cfg(test)]
+pub mod testing;
 pub mod unit;

@@ -4,15 +4,17 @@
 //! made ready are served, each by running its own request again through `call`.
 use super::admit::feed_monitors;
 use super::call::call;
-use super::command::{Outcome, flag};
+use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
 use super::registry::{Registry, Row};
 use crate::resp::reply::Writer;
 use crate::resp::request::OwnedArgv;
 use crate::state::State;
-use crate::state::client::{ClientId, Parked, TimeoutReply, client_flag};
+use crate::state::client::{ClientId, Parked, ReplyMode, TimeoutReply, client_flag};
 use crate::state::gate;
 use crate::state::stats::RowNumber;
+use crate::state::watch::KeyName;
+use crate::types::Kind;
 
 /// Queues a request inside MULTI.
 #[cold]
@@ -23,6 +25,8 @@ pub fn enqueue(ctx: &mut Ctx<'_>, row: &Row) {
         // Nothing of a transaction that cannot run is kept.
         if !multi.aborted {
             multi.bytes += argv.heap_bytes();
+            multi.flags |= row.cmd.flags;
+            multi.lacks |= !row.cmd.flags;
             multi.queue.push((row.id, argv));
         }
     }
@@ -60,9 +64,29 @@ pub fn finish(state: &mut State, table: &Registry) {
     emit(state);
     while state.blocked.has_ready() {
         for name in state.blocked.take_ready() {
-            for who in state.blocked.waiting_for(&name) {
-                retry(state, table, who);
-            }
+            serve(state, table, &name);
+        }
+    }
+}
+
+/// Serves those who wait for a key, oldest first, as long as the key is of use to them. What they
+/// do may make this key ready again, or others: those are served after it.
+fn serve(state: &mut State, table: &Registry, name: &KeyName) {
+    let mut at = 0;
+    while let Some(who) = state.blocked.waiter(name, at) {
+        let (db, key) = (name.0 as usize, &*name.1);
+        let kind = state.dbs.get(db, key).map(|entry| entry.kind());
+        if kind.is_none() && !state.blocked.absence_wanted(name) {
+            return;
+        }
+        let parked = state.clients.get(who).and_then(|c| c.parked.as_ref());
+        let wakes = parked.is_some_and(|p| p.wants_absence || kind == Some(p.kind));
+        if wakes {
+            retry(state, table, who);
+        }
+        // Who was served has left the queue.
+        if state.blocked.waiter(name, at) == Some(who) {
+            at += 1;
         }
     }
 }
@@ -100,24 +124,25 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
         if let Some(client) = state.clients.get_mut(who) {
             client.parked = Some(parked);
         }
-        return;
+    } else {
+        release(state, who, &parked, &reply);
     }
-    release(state, who, &parked, &reply);
+    // Also when it waits on: the look at its keys may have removed dead ones.
     emit(state);
 }
 
 /// Unblocks a client with this reply.
 fn release(state: &mut State, who: ClientId, parked: &Parked, reply: &Writer) {
-    state
-        .blocked
-        .unpark(who, parked.db, &parked.keys, parked.deadline_ms);
+    state.blocked.unpark(who, parked);
     if let Some(client) = state.clients.get_mut(who) {
         client.flags = client.flags & !client_flag::BLOCKED | client_flag::RESUME;
     }
-    let message = state
-        .outbox
-        .encode(|out| out.extend_from_slice(&reply.to_vec()));
-    state.outbox.post(who, message);
+    if !parked.silent {
+        let message = state
+            .outbox
+            .encode(|out| out.extend_from_slice(&reply.to_vec()));
+        state.outbox.post(who, message);
+    }
     state.resumed.push(who);
 }
 
@@ -153,40 +178,322 @@ pub fn time_out(state: &mut State) {
     }
 }
 
+/// What a client waits for, and how long.
+pub struct Wait<'k> {
+    /// In the order in which it named them.
+    pub keys: &'k [&'k [u8]],
+    /// A key wakes it only when it holds this type.
+    pub kind: Kind,
+    /// It wakes too when a key goes or takes another type (a stream's group cannot be read then).
+    pub wants_absence: bool,
+    /// Monotonic milliseconds; 0: for ever.
+    pub deadline_ms: u64,
+    pub on_timeout: TimeoutReply,
+}
+
 impl Ctx<'_> {
-    /// The client waits for these arguments to become ready: parks the request.
+    /// The client waits: parks the request, which runs again when a key may serve it. A handler asks
+    /// `may_block` first.
     ///
-    /// `deadline_ms` is monotonic, 0 means for ever. A request that is run again after it waited
-    /// keeps its place.
-    pub fn block_on(
-        &mut self,
-        keys: &[&[u8]],
-        deadline_ms: u64,
-        on_timeout: TimeoutReply,
-    ) -> Outcome {
+    /// A request that is run again and finds nothing keeps its place and its deadline.
+    pub fn block_on(&mut self, wait: &Wait<'_>) -> Outcome {
         let (me, db, row) = (self.me, self.db as u32, self.id);
         let client = self.state.clients.me(me);
         if client.has(client_flag::BLOCKED) {
             return Outcome::Block;
         }
         client.flags |= client_flag::BLOCKED;
-        let keys: Vec<Box<[u8]>> = keys.iter().map(|k| Box::from(*k)).collect();
-        self.state.blocked.park(me, db, &keys, deadline_ms);
-        let argv = self.argv.to_owned();
-        let parked = Parked {
+        let parked = Box::new(Parked {
             row,
-            argv,
-            keys,
+            argv: self.argv.to_owned(),
+            keys: wait.keys.iter().map(|k| Box::from(*k)).collect(),
             db,
-            deadline_ms,
-            on_timeout,
-        };
-        self.state.clients.me(me).parked = Some(Box::new(parked));
+            deadline_ms: wait.deadline_ms,
+            on_timeout: wait.on_timeout,
+            kind: wait.kind,
+            wants_absence: wait.wants_absence,
+            silent: client.reply_mode != ReplyMode::On,
+        });
+        self.state.blocked.park(me, &parked);
+        self.state.clients.me(me).parked = Some(parked);
         Outcome::Block
     }
 }
 
-/// Is this row one that only an idle client may run (none of MULTI's own)?
-pub fn is_write(row: &Row) -> bool {
-    row.cmd.is(flag::WRITE)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::rng::Rng;
+    use crate::exec::command::{
+        CmdResult, KEY1_OW, KEY1_RW_DELETE, KEYS_RM, NO_KEYS, acl, cmd, flag,
+    };
+    use crate::exec::process::{Flow, process};
+    use crate::exec::registry::Family;
+    use crate::keyspace::{NewValue, Ttl};
+    use crate::state::client::Peer;
+    use crate::state::config::Config;
+    use crate::state::notify::Event;
+    use crate::types::Kind;
+
+    /// PUT key value, DROP key, TAKE deadline key.. (waits for one of the keys and takes its value),
+    /// FAREWELL key (waits for the end of a key), QUEUE (begins a transaction), RUN (runs it).
+    const FAMILY: Family = Family {
+        group: "test",
+        acl: acl::NONE,
+        commands: &[
+            cmd("put", 3, flag::WRITE, 0, KEY1_OW, put),
+            cmd("drop", 2, flag::WRITE, 0, KEY1_RW_DELETE, drop_key),
+            cmd("take", -3, flag::WRITE | flag::BLOCKING, 0, KEYS_RM, take),
+            cmd("farewell", 2, flag::BLOCKING, 0, KEY1_OW, farewell),
+            cmd("queue", 1, flag::UNQUEUED, 0, NO_KEYS, queue),
+            cmd("run", 1, flag::UNQUEUED | flag::RUNS_QUEUE, 0, NO_KEYS, run),
+        ],
+    };
+
+    fn put(ctx: &mut Ctx<'_>) -> CmdResult {
+        let (db, key, value) = (ctx.db, ctx.arg(1), NewValue::string(ctx.arg(2)));
+        match ctx.write(key) {
+            Some(slot) => ctx.state.dbs[db].set(slot, value, Ttl::Clear),
+            None => _ = ctx.state.dbs.insert(db, key, value, None),
+        }
+        ctx.modified(key, Event::SET, 1);
+        ctx.ok()
+    }
+
+    fn drop_key(ctx: &mut Ctx<'_>) -> CmdResult {
+        let (db, key) = (ctx.db, ctx.arg(1));
+        if let Some(slot) = ctx.write(key) {
+            ctx.state.remove(db, slot, false);
+            ctx.modified(key, Event::DEL, 1);
+        }
+        ctx.ok()
+    }
+
+    fn take(ctx: &mut Ctx<'_>) -> CmdResult {
+        let db = ctx.db;
+        let keys: Vec<&[u8]> = ctx.argv.from(2).iter().collect();
+        for key in &keys {
+            let Some(slot) = ctx.write_kind(key, Kind::String)? else {
+                continue;
+            };
+            let value = ctx.state.dbs[db].entry(slot).string()?.to_vec();
+            ctx.state.remove(db, slot, false);
+            ctx.propagate_as(&[b"DROP", key]);
+            ctx.modified(key, Event::DEL, 1);
+            ctx.out.array(2);
+            ctx.out.bulk(key);
+            ctx.out.bulk(&value);
+            return Ok(Outcome::Done);
+        }
+        let deadline_ms = crate::base::num::parse_u64(ctx.arg(1)).unwrap_or(0);
+        wait(ctx, &keys, Kind::String, false, deadline_ms)
+    }
+
+    fn farewell(ctx: &mut Ctx<'_>) -> CmdResult {
+        let key = ctx.arg(1);
+        if ctx.state.peek(ctx.db, key).is_none() {
+            return ctx.ok();
+        }
+        wait(ctx, &[key], Kind::Stream, true, 0)
+    }
+
+    fn wait(
+        ctx: &mut Ctx<'_>,
+        keys: &[&[u8]],
+        kind: Kind,
+        wants_absence: bool,
+        deadline_ms: u64,
+    ) -> CmdResult {
+        if !ctx.may_block() {
+            ctx.out.null_array();
+            return Ok(Outcome::Done);
+        }
+        Ok(ctx.block_on(&Wait {
+            keys,
+            kind,
+            wants_absence,
+            deadline_ms,
+            on_timeout: TimeoutReply::NullArray,
+        }))
+    }
+
+    fn queue(ctx: &mut Ctx<'_>) -> CmdResult {
+        ctx.client().multi = Some(Box::default());
+        ctx.client().gate |= gate::IN_MULTI;
+        ctx.ok()
+    }
+
+    fn run(ctx: &mut Ctx<'_>) -> CmdResult {
+        let transaction = ctx.client().multi.take().unwrap_or_default();
+        ctx.client().end_multi();
+        run_queue(ctx, &transaction.queue);
+        ctx.propagate_nothing();
+        Ok(Outcome::Done)
+    }
+
+    struct Bench {
+        state: State,
+        table: Registry,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let table = Registry::new(&[&FAMILY], &|_| None);
+            let clock = Clock::manual(1_000_000);
+            let rows = table.rows().len();
+            let mut state = State::new(Config::default(), Rng::from_seed(1), clock, rows, 1.0);
+            state.prop.on = true;
+            Bench { state, table }
+        }
+
+        fn client(&mut self) -> ClientId {
+            self.state.open_session(Peer::None)
+        }
+
+        /// The reply, and whether the client waits now.
+        fn ask(&mut self, me: ClientId, request: &str) -> (String, Flow) {
+            let mut owned = OwnedArgv::default();
+            request
+                .split(' ')
+                .for_each(|word| owned.push(word.as_bytes()));
+            let mut out = Writer::new(false);
+            let row = self.table.find(owned.argv().get(0));
+            let flow = process(
+                &mut self.state,
+                &self.table,
+                row,
+                owned.argv(),
+                &mut out,
+                me,
+            );
+            (String::from_utf8_lossy(&out.to_vec()).into_owned(), flow)
+        }
+
+        fn parks(&mut self, me: ClientId, request: &str) {
+            assert_eq!(self.ask(me, request), (String::new(), Flow::Blocked));
+        }
+
+        fn runs(&mut self, me: ClientId, request: &str) {
+            let (reply, flow) = self.ask(me, request);
+            assert!(
+                reply.starts_with('+') && flow == Flow::Continue,
+                "{request}: {reply}"
+            );
+        }
+
+        /// What was delivered to other clients since, as (client, reply).
+        fn delivered(&mut self) -> Vec<(ClientId, String)> {
+            let mut got = Vec::new();
+            self.state.outbox.drain(|to, bytes| {
+                got.push((to, String::from_utf8_lossy(bytes).replace("\r\n", " ")))
+            });
+            got
+        }
+
+        fn log(&mut self) -> String {
+            let bytes = std::mem::take(&mut self.state.log.bytes);
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let words = text
+                .split("\r\n")
+                .filter(|w| !w.starts_with(['*', '$']) && !w.is_empty());
+            words.collect::<Vec<_>>().join(" ")
+        }
+    }
+
+    #[test]
+    fn the_first_to_wait_is_served_first_and_runs_its_own_request() {
+        let mut bench = Bench::new();
+        let (a, b, c) = (bench.client(), bench.client(), bench.client());
+        bench.parks(a, "take 0 none k");
+        bench.parks(b, "take 0 k k");
+        bench.runs(c, "put k v1");
+        let served = "*2 $1 k $2 v1 ".to_string();
+        assert_eq!(bench.delivered(), [(a, served)]);
+        assert_eq!(bench.state.resumed, [a]);
+        // Two units: what was put, and what the waiting client took from it.
+        assert_eq!(bench.log(), "SELECT 0 put k v1 DROP k");
+        assert_eq!(
+            (
+                bench.state.blocked.count,
+                bench.state.blocked.keys_waited_for()
+            ),
+            (1, 1)
+        );
+        bench.runs(c, "put k v2");
+        assert_eq!(bench.delivered(), [(b, "*2 $1 k $2 v2 ".to_string())]);
+        assert!(!bench.state.blocked.waits() && bench.state.blocked.count == 0);
+    }
+
+    #[test]
+    fn waiting_clients_see_a_transaction_only_when_it_has_ended() {
+        let mut bench = Bench::new();
+        let (a, b) = (bench.client(), bench.client());
+        bench.parks(a, "take 0 k");
+        bench.runs(b, "queue");
+        for request in ["put k 1", "drop k", "put k 2", "take 0 k2"] {
+            assert_eq!(bench.ask(b, request).0, "+QUEUED\r\n");
+        }
+        let (reply, flow) = bench.ask(b, "run");
+        assert_eq!(reply, "*4\r\n+OK\r\n+OK\r\n+OK\r\n*-1\r\n");
+        assert_eq!(flow, Flow::Continue);
+        assert_eq!(bench.delivered(), [(a, "*2 $1 k $1 2 ".to_string())]);
+        assert_eq!(
+            bench.log(),
+            "SELECT 0 MULTI put k 1 drop k put k 2 EXEC DROP k"
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_gone_again_wakes_nobody_but_those_who_wait_for_that() {
+        let mut bench = Bench::new();
+        let (a, b, c) = (bench.client(), bench.client(), bench.client());
+        bench.runs(c, "put k v");
+        bench.parks(b, "farewell k");
+        bench.runs(c, "queue");
+        bench.ask(c, "put other v");
+        bench.ask(c, "drop other");
+        bench.parks(a, "take 0 other");
+        bench.ask(c, "run");
+        assert_eq!(bench.delivered(), []);
+        bench.runs(c, "drop k");
+        assert_eq!(bench.delivered(), [(b, "+OK ".to_string())]);
+        assert_eq!(bench.state.blocked.count, 1);
+    }
+
+    #[test]
+    fn time_passes_and_sessions_end() {
+        let mut bench = Bench::new();
+        let (a, b) = (bench.client(), bench.client());
+        let now_ms = bench.state.clock.mono_us / 1000;
+        bench.parks(a, &format!("take {} k", now_ms + 10));
+        bench.parks(b, &format!("take {} k", now_ms + 20));
+        assert_eq!(bench.state.blocked.next_deadline_ms(), Some(now_ms + 10));
+        bench.state.end_session(b);
+        bench.state.clock.advance_ms(10);
+        time_out(&mut bench.state);
+        assert_eq!(bench.delivered(), [(a, "*-1 ".to_string())]);
+        assert_eq!(bench.state.blocked.next_deadline_ms(), None);
+        assert!(!bench.state.blocked.waits());
+        assert!(!unblock(&mut bench.state, a, None), "it waits no more");
+    }
+
+    #[test]
+    fn whole_databases_come_and_go_under_those_who_wait() {
+        let mut bench = Bench::new();
+        let (a, b) = (bench.client(), bench.client());
+        bench.parks(a, "take 0 k");
+        bench
+            .state
+            .dbs
+            .insert(1, b"k", NewValue::Bytes(b"there"), None);
+        bench.state.swap_dbs(0, 1);
+        finish(&mut bench.state, &bench.table);
+        assert_eq!(bench.delivered(), [(a, "*2 $1 k $5 there ".to_string())]);
+        bench.runs(b, "put k v");
+        bench.parks(a, "farewell k");
+        assert_eq!(bench.state.flush_all(true), 1);
+        finish(&mut bench.state, &bench.table);
+        assert_eq!(bench.delivered(), [(a, "+OK ".to_string())]);
+    }
 }

@@ -1,6 +1,5 @@
 //! From a configuration to a running loop.
 use super::conn::Pool;
-use super::cron::ShutdownState;
 use super::input::Scratch;
 use super::jobs::Jobs;
 use super::listen::{Listener, open_tcp, open_unix};
@@ -117,8 +116,8 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.config_file = config_file;
     state.run.tcp_port = state.config.port;
     state.run.hz = state.config.hz;
-    let freed = state.garbage.freed.clone();
-    let jobs = match Jobs::start(state.garbage.pending.clone(), freed) {
+    let garbage = &state.garbage;
+    let jobs = match Jobs::start(garbage.pending.clone(), garbage.freed.clone()) {
         Ok(jobs) => jobs,
         Err(error) => return fail(&format!("Can't start the background thread: {error}")),
     };
@@ -147,7 +146,6 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         cpu_mark: (0, 0),
         more_to_expire: false,
         next_expire_us: 0,
-        shutdown: ShutdownState::default(),
         exit: None,
     };
     reconfigure::write_pidfile(&server.state.config);

@@ -1,10 +1,9 @@
-//! What happens by the clock, `hz` times a second: samples, timeouts, shutting down.
+//! What happens by the clock, `hz` times a second: samples, timeouts.
 //!
 //! Each job is bounded: a part of the clients a time, a few figures a time.
 use super::turn::Server;
 use crate::base::{alloc, sys};
 use crate::state::client::client_flag;
-use crate::state::run::Shutdown;
 
 /// Clients looked at in one cron, at least.
 const CLIENTS_MIN: usize = 5;
@@ -13,14 +12,6 @@ const CLIENTS_PER_CALL: usize = 200;
 const HZ_MAX: u32 = 500;
 /// Steps towards a table's right size in one cron: writes do most of them.
 const IDLE_RESIZE_STEPS: usize = 64;
-
-/// Where a shutdown stands.
-#[derive(Debug, Default)]
-pub struct ShutdownState {
-    /// SIGINT was seen once: the next one insists.
-    pub interrupted: bool,
-    pub pending: Option<Shutdown>,
-}
 
 impl Server {
     /// Runs the periodic jobs that are due.
@@ -35,12 +26,12 @@ impl Server {
         self.state.run.hz = hz;
         self.next_cron_us = now_us + 1_000_000 / u64::from(hz);
         self.cron_loops += 1;
-        self.state.lru_clock = (self.state.clock.unix_ms / 1000) as u32 & 0x00ff_ffff;
+        self.state.tick_access_clock();
 
-        self.take_wanted();
         if self.state.debug.cron_paused {
             return;
         }
+        self.follow_signal();
         let every = |ms: u64| {
             let period = (ms * u64::from(hz) / 1000).max(1);
             self.cron_loops.is_multiple_of(period)
@@ -122,70 +113,5 @@ impl Server {
                 _ => {}
             }
         }
-    }
-
-    /// SIGINT and SIGTERM ask for an orderly end; a second SIGINT for one at once.
-    fn signalled(&mut self, signal: i32) {
-        use crate::state::config::ShutdownFlags;
-        let (name, flags) = if signal == libc::SIGINT {
-            ("SIGINT", self.state.config.shutdown_on_sigint)
-        } else {
-            ("SIGTERM", self.state.config.shutdown_on_sigterm)
-        };
-        if signal == libc::SIGINT && self.shutdown.interrupted {
-            log::warn!("You insist... exiting now.");
-            self.exit = Some(1);
-            return;
-        }
-        self.shutdown.interrupted |= signal == libc::SIGINT;
-        log::warn!("Received {name} scheduling shutdown...");
-        let save = if flags.has(ShutdownFlags::SAVE) {
-            Some(true)
-        } else if flags.has(ShutdownFlags::NOSAVE) {
-            Some(false)
-        } else {
-            None
-        };
-        self.state.wanted.shutdown = Some(Shutdown {
-            save,
-            now: flags.has(ShutdownFlags::NOW),
-            force: flags.has(ShutdownFlags::FORCE),
-        });
-        self.next_cron_us = 0;
-    }
-
-    /// What commands and signals asked for.
-    pub(super) fn take_wanted(&mut self) {
-        if let Some(how) = self.state.wanted.shutdown.take() {
-            self.shut_down(how);
-        }
-        if std::mem::take(&mut self.state.wanted.purge) {
-            self.pool.clear();
-            alloc::purge();
-        }
-    }
-
-    /// Ends the server in order: what is to be kept is kept, files are removed, replies go out.
-    fn shut_down(&mut self, how: Shutdown) {
-        log::warn!("User requested shutdown...");
-        super::boot::notify_systemd("STOPPING=1\n");
-        let _ = how;
-        if let Some(path) = &self.state.config.pidfile
-            && !path.is_empty()
-        {
-            use std::os::unix::ffi::OsStrExt;
-            log::info!("Removing the pid file.");
-            let _ = std::fs::remove_file(std::ffi::OsStr::from_bytes(path));
-        }
-        if let Some(path) = &self.state.config.unixsocket
-            && !path.is_empty()
-        {
-            use std::os::unix::ffi::OsStrExt;
-            log::info!("Removing the unix socket file.");
-            let _ = std::fs::remove_file(std::ffi::OsStr::from_bytes(path));
-        }
-        self.flush_all();
-        log::warn!("Redis is now ready to exit, bye bye...");
-        self.exit = Some(0);
     }
 }

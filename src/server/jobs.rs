@@ -4,7 +4,7 @@
 //! close.
 use crate::state::run::Rubbish;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
@@ -29,9 +29,7 @@ impl Jobs {
             for job in receiver {
                 match job {
                     Job::Free(rubbish) => {
-                        drop(rubbish);
-                        pending.fetch_sub(1, Ordering::Relaxed);
-                        freed.fetch_add(1, Ordering::Relaxed);
+                        rubbish.free(&pending, &freed);
                     }
                     Job::Close(file) => drop(file),
                 }

@@ -10,4 +10,5 @@ pub mod listen;
 pub mod logging;
 pub mod reconfigure;
 pub mod registry;
+pub mod shutdown;
 pub mod turn;

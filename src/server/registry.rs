@@ -12,10 +12,18 @@ pub const FAMILIES: &[&Family] = &[
     &commands::client::FAMILY,
     &commands::command::FAMILY,
     &commands::monitor::FAMILY,
+    &commands::generic::FAMILY,
+    &commands::generic::object::FAMILY,
+    &commands::database::FAMILY,
+    &commands::multi::FAMILY,
+    &commands::status::FAMILY,
     &commands::config::FAMILY,
     &commands::info::FAMILY,
     &commands::slowlog::FAMILY,
     &commands::debug::FAMILY,
+    &commands::latency::FAMILY,
+    &commands::memory::FAMILY,
+    &commands::shutdown::FAMILY,
 ];
 
 /// The registry with the names in force.

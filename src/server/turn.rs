@@ -69,7 +69,6 @@ pub struct Server {
     pub(super) cpu_mark: (u64, u64),
     pub(super) more_to_expire: bool,
     pub(super) next_expire_us: u64,
-    pub(super) shutdown: super::cron::ShutdownState,
     /// The exit code, once the loop is to end.
     pub(super) exit: Option<i32>,
 }
@@ -162,6 +161,7 @@ impl Server {
             self.reconfigure();
         }
         self.deliver_rest();
+        self.take_wanted();
         self.flush_all();
         self.hand_over_garbage();
         self.close_closing();
@@ -187,8 +187,11 @@ impl Server {
         self.cpu_mark = (mono_us(), cpu);
         self.state.stats.turn_took(own_us, cause);
         let now_s = self.state.clock.unix_ms / 1000;
-        if cause != "requests" {
-            self.state.latency.add("eventloop", now_s, own_us / 1000);
+        match cause {
+            // The latency monitor has looked at each command already.
+            "requests" => {}
+            "expire" => self.state.latency.add("expire-cycle", now_s, own_us / 1000),
+            _ => self.state.latency.add("eventloop", now_s, own_us / 1000),
         }
     }
 
@@ -340,7 +343,8 @@ impl Server {
     }
 
     pub(super) fn hand_over_garbage(&mut self) {
-        for rubbish in self.state.garbage.waiting.drain(..) {
+        let garbage = &mut self.state.garbage;
+        for rubbish in garbage.waiting.drain(..) {
             self.jobs.free(rubbish);
         }
     }

@@ -4,6 +4,7 @@
 //! connection (a script's, the loader's) is a session like any other.
 use super::gate;
 use crate::resp::request::OwnedArgv;
+use crate::types::Kind;
 use slab::Slab;
 use std::net::SocketAddr;
 
@@ -62,6 +63,10 @@ pub struct Transaction {
     pub aborted: bool,
     /// Bytes held by the queue.
     pub bytes: usize,
+    /// Flags that at least one queued row has.
+    pub flags: u32,
+    /// Flags that at least one queued row has not.
+    pub lacks: u32,
 }
 
 /// Why and how long a client waits.
@@ -77,6 +82,12 @@ pub struct Parked {
     pub deadline_ms: u64,
     /// What a timeout answers.
     pub on_timeout: TimeoutReply,
+    /// The type it waits for: a key of another type does not wake it.
+    pub kind: Kind,
+    /// The end of a key wakes it, too, or another type in its place.
+    pub wants_absence: bool,
+    /// CLIENT REPLY OFF or SKIP held when it was parked: it gets no reply.
+    pub silent: bool,
 }
 
 /// What a blocked client is told when its time is up.

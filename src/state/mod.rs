@@ -3,6 +3,7 @@
 //! `State` is public fields and the few verbs every handler needs: looking a key up, and saying that
 //! it was modified. What belongs to one part lives with that part or on a floor above. No field
 //! names a socket, a file descriptor or a command row.
+pub mod access;
 pub mod client;
 pub mod config;
 pub mod gate;
@@ -15,7 +16,9 @@ pub mod run;
 pub mod session;
 pub mod slowlog;
 pub mod stats;
+pub mod transaction;
 pub mod watch;
+pub mod whole;
 
 use crate::base::alloc;
 use crate::base::clock::Clock;
@@ -70,6 +73,8 @@ pub struct State {
     pub touch_off: bool,
     /// The access clock (24 bits, seconds).
     pub lru_clock: u32,
+    /// Keys count their uses (an LFU policy): as of the access clock's last tick.
+    lfu: bool,
     /// Values to be freed off the loop's thread.
     pub garbage: run::Garbage,
     /// Used again by each round of expiry.
@@ -107,6 +112,7 @@ impl State {
             child_alive: false,
             touch_off: false,
             lru_clock: 0,
+            lfu: false,
             garbage: run::Garbage::default(),
             due: Vec::new(),
             config_apply: Box::new(config::access::always),
@@ -134,7 +140,7 @@ impl State {
     /// The key's entry for reading: a dead key is removed and absent; counts hits and misses.
     #[inline]
     pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        match self.find_live(db, key) {
+        match self.find_visible(db, key) {
             Some(slot) => {
                 self.stats.hits += 1;
                 if !self.touch_off {
@@ -152,7 +158,7 @@ impl State {
     /// The same for what only asks about a key (TTL, TYPE, EXISTS): the access clock stays.
     #[inline]
     pub fn lookup_untouched(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        let Some(slot) = self.find_live(db, key) else {
+        let Some(slot) = self.find_visible(db, key) else {
             self.missed(db, key);
             return None;
         };
@@ -163,7 +169,7 @@ impl State {
     /// The same without a trace: neither statistics nor access clock.
     #[inline]
     pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        let slot = self.find_live(db, key)?;
+        let slot = self.find_visible(db, key)?;
         Some(self.dbs[db].entry(slot))
     }
 
@@ -177,7 +183,22 @@ impl State {
         Some(slot)
     }
 
-    /// The key's slot unless it is absent or past its deadline; a dead one is removed.
+    /// The key's slot for a reader. A dead key is absent, and removed unless keys may not expire now
+    /// (CLIENT PAUSE).
+    #[inline]
+    fn find_visible(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
+        let slot = self.dbs.find(db, key)?;
+        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) {
+            if self.may_expire() {
+                self.expire(db, key, slot);
+            }
+            return None;
+        }
+        Some(slot)
+    }
+
+    /// The key's slot unless it is absent or past its deadline; a dead one is removed, so that a
+    /// writer can put another in its place.
     #[inline]
     pub fn find_live(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         let slot = self.dbs.find(db, key)?;
@@ -192,11 +213,6 @@ impl State {
     pub fn set_child_alive(&mut self, alive: bool) {
         self.child_alive = alive;
         self.touch_off = alive;
-    }
-
-    #[inline]
-    fn touch(&mut self, db: usize, slot: Slot) {
-        self.dbs[db].set_clock(slot, self.lru_clock);
     }
 
     /// Removes a key whose deadline has passed.
@@ -253,15 +269,6 @@ impl State {
         }
         if self.blocked.waits() {
             self.blocked.signal(db as u32, key);
-        }
-    }
-
-    #[cold]
-    fn break_watches(&mut self, db: usize, key: &[u8]) {
-        for who in self.watched.of(db as u32, key) {
-            if let Some(client) = self.clients.get_mut(*who) {
-                client.flags |= client_flag::DIRTY_CAS;
-            }
         }
     }
 

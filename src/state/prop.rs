@@ -110,20 +110,27 @@ impl Log {
     /// Appends a unit: a SELECT where the database changes, MULTI/EXEC around several commands.
     pub fn append(&mut self, unit: &[PropagatedCommand]) {
         let wrapped = unit.len() > 1;
-        if wrapped {
+        if let (true, Some(first)) = (wrapped, unit.first()) {
+            // In front of MULTI, as Redis does: readers of its log expect it there.
+            self.select(first.db);
             push_request(&mut self.bytes, &[b"MULTI"]);
         }
         for command in unit {
-            if self.selected != Some(command.db) {
-                let db = command.db.to_string();
-                push_request(&mut self.bytes, &[b"SELECT", db.as_bytes()]);
-                self.selected = Some(command.db);
-            }
+            self.select(command.db);
             let argv: Vec<&[u8]> = command.argv.iter().map(|a| &**a).collect();
             push_request(&mut self.bytes, &argv);
         }
         if wrapped {
             push_request(&mut self.bytes, &[b"EXEC"]);
+        }
+    }
+}
+
+impl Log {
+    fn select(&mut self, db: u32) {
+        if self.selected != Some(db) {
+            push_request(&mut self.bytes, &[b"SELECT", db.to_string().as_bytes()]);
+            self.selected = Some(db);
         }
     }
 }

@@ -2,6 +2,8 @@
 use super::config::Changed;
 use crate::keyspace::entry::Entry;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Facts about this process.
 #[derive(Debug, Clone, Default)]
@@ -46,11 +48,19 @@ pub struct Shutdown {
     pub force: bool,
 }
 
+impl Shutdown {
+    /// Must there be a snapshot before the end?
+    pub fn must_save(&self) -> bool {
+        self.save == Some(true)
+    }
+}
+
 /// What commands asked the server to do outside commands.
 #[derive(Debug, Default)]
 pub struct Wanted {
     pub shutdown: Option<Shutdown>,
-    pub abort_shutdown: bool,
+    /// A signal asked for it; the cron is to follow, and SHUTDOWN ABORT may be faster.
+    pub shutdown_by_signal: Option<Shutdown>,
     /// Directives whose side effects are to be reconciled (CONFIG SET).
     pub changed: Changed,
     /// DEBUG SLEEP and other deliberate crashes.
@@ -111,16 +121,30 @@ pub struct Pause {
 const LAZY_EFFORT_MIN: usize = 64;
 
 /// Something to be freed off the loop's thread.
-pub type Rubbish = Box<dyn Send>;
+pub struct Rubbish {
+    what: Box<dyn Send>,
+    /// Values in it that count as freed lazily: none of those a client asked to be freed at once.
+    objects: usize,
+}
 
 /// What waits to be freed; the server hands it to the background thread.
 #[derive(Default)]
 pub struct Garbage {
     pub waiting: Vec<Rubbish>,
     /// Handed over and not yet freed (`lazyfree_pending_objects`).
-    pub pending: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    pub pending: Arc<AtomicUsize>,
     /// Freed so (`lazyfreed_objects`).
-    pub freed: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    pub freed: Arc<AtomicUsize>,
+}
+
+impl Rubbish {
+    /// Frees it, and tells the counters of [`Garbage`].
+    pub fn free(self, pending: &AtomicUsize, freed: &AtomicUsize) {
+        drop(self.what);
+        // In this order: whoever sees nothing pending finds everything counted.
+        freed.fetch_add(self.objects, Ordering::Release);
+        pending.fetch_sub(self.objects, Ordering::Release);
+    }
 }
 
 impl Garbage {
@@ -134,14 +158,13 @@ impl Garbage {
             16 * LAZY_EFFORT_MIN
         };
         if entry.view().free_effort() > limit {
-            self.later(Box::new(entry));
+            self.later(Box::new(entry), 1);
         }
     }
 
-    /// Frees anything later.
-    pub fn later(&mut self, rubbish: Rubbish) {
-        self.pending
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.waiting.push(rubbish);
+    /// Frees anything later, which counts as that many values freed lazily.
+    pub fn later(&mut self, what: Box<dyn Send>, objects: usize) {
+        self.pending.fetch_add(objects, Ordering::Relaxed);
+        self.waiting.push(Rubbish { what, objects });
     }
 }

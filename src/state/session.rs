@@ -75,23 +75,11 @@ impl State {
         self.unwatch_all(who);
         if let Some(client) = self.clients.get_mut(who) {
             if let Some(parked) = client.parked.take() {
-                self.blocked
-                    .unpark(who, parked.db, &parked.keys, parked.deadline_ms);
+                self.blocked.unpark(who, &parked);
             }
             self.stop_monitor(who);
             self.unsubscribe_all(who);
             self.clients.close(who);
-        }
-    }
-
-    /// Stops watching every key, and forgets whether one had changed.
-    pub fn unwatch_all(&mut self, who: ClientId) {
-        let Some(client) = self.clients.get_mut(who) else {
-            return;
-        };
-        client.flags &= !client_flag::DIRTY_CAS;
-        for watched in std::mem::take(&mut client.watched) {
-            self.watched.remove(watched.db, &watched.key, who);
         }
     }
 

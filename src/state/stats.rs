@@ -126,7 +126,6 @@ pub struct Stats {
     pub expire_cycle_us: u64,
     pub evicted: u64,
     pub evicted_clients: u64,
-    pub lazy_freed: u64,
     pub query_limit_disconnections: u64,
     pub output_limit_disconnections: u64,
     pub acl_denied: [u64; 4],
@@ -205,7 +204,6 @@ impl Stats {
             expire_cycle_us: 0,
             evicted: 0,
             evicted_clients: 0,
-            lazy_freed: 0,
             query_limit_disconnections: 0,
             output_limit_disconnections: 0,
             acl_denied: [0; 4],
@@ -255,6 +253,11 @@ impl Stats {
 
     pub fn us_to_ticks(&self, us: u64) -> u64 {
         (us as f64 * self.ticks_per_us) as u64
+    }
+
+    /// The same for parts of a microsecond.
+    pub fn us_to_ticks_f64(&self, us: f64) -> f64 {
+        us * self.ticks_per_us
     }
 
     /// Notes the thresholds in force: microseconds for SLOWLOG (negative: off), milliseconds for

@@ -1,8 +1,9 @@
 //! WATCH and blocked clients: who waits for which key.
-use super::client::ClientId;
+use super::client::{ClientId, Parked};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-type KeyName = (u32, Box<[u8]>);
+/// A key with its database.
+pub type KeyName = (u32, Box<[u8]>);
 
 /// Keys somebody watches.
 #[derive(Debug, Default)]
@@ -54,10 +55,20 @@ impl Watched {
     }
 }
 
+/// Those who wait for one key.
+#[derive(Debug, Default)]
+struct Waiters {
+    queue: VecDeque<ClientId>,
+    /// How many of them wait for the key's end, too.
+    want_absence: usize,
+    /// The key is on the list of ready ones.
+    ready: bool,
+}
+
 /// Clients that wait for keys, first come first served for each key.
 #[derive(Debug, Default)]
 pub struct BlockedClients {
-    waiting: HashMap<KeyName, VecDeque<ClientId>>,
+    waiting: HashMap<KeyName, Waiters>,
     /// Keys written since clients were last served, in order, each once.
     ready: Vec<KeyName>,
     /// Deadlines by monotonic milliseconds.
@@ -79,39 +90,48 @@ impl BlockedClients {
         !self.ready.is_empty()
     }
 
-    /// A client waits for these keys.
-    pub fn park(&mut self, who: ClientId, db: u32, keys: &[Box<[u8]>], deadline_ms: u64) {
-        for key in keys {
-            let queue = self.waiting.entry((db, key.clone())).or_default();
-            if !queue.contains(&who) {
-                queue.push_back(who);
+    /// A client waits for the keys that `parked` names.
+    pub fn park(&mut self, who: ClientId, parked: &Parked) {
+        for key in &parked.keys {
+            let waiters = self.waiting.entry((parked.db, key.clone())).or_default();
+            // A key that is named twice is waited for once.
+            if waiters.queue.back() != Some(&who) {
+                waiters.queue.push_back(who);
+                waiters.want_absence += usize::from(parked.wants_absence);
             }
         }
-        if deadline_ms != 0 {
-            self.deadlines.insert((deadline_ms, who.serial), who);
+        if parked.deadline_ms != 0 {
+            self.deadlines.insert((parked.deadline_ms, who.serial), who);
         }
         self.count += 1;
     }
 
     /// A client waits no longer.
-    pub fn unpark(&mut self, who: ClientId, db: u32, keys: &[Box<[u8]>], deadline_ms: u64) {
-        for key in keys {
-            let name = (db, key.clone());
-            if let Some(queue) = self.waiting.get_mut(&name) {
-                queue.retain(|c| *c != who);
-                if queue.is_empty() {
+    pub fn unpark(&mut self, who: ClientId, parked: &Parked) {
+        for key in &parked.keys {
+            let name = (parked.db, key.clone());
+            if let Some(waiters) = self.waiting.get_mut(&name)
+                // Who is served is mostly the first.
+                && let Some(at) = waiters.queue.iter().position(|c| *c == who)
+            {
+                waiters.queue.remove(at);
+                waiters.want_absence -= usize::from(parked.wants_absence);
+                if waiters.queue.is_empty() {
                     self.waiting.remove(&name);
                 }
             }
         }
-        self.deadlines.remove(&(deadline_ms, who.serial));
+        self.deadlines.remove(&(parked.deadline_ms, who.serial));
         self.count -= 1;
     }
 
-    /// A key was written: if somebody waits for it, it is ready.
+    /// A key was written or went: if somebody waits for it, it is looked at when the unit ends.
     pub fn signal(&mut self, db: u32, key: &[u8]) {
         let name = (db, Box::from(key));
-        if self.waiting.contains_key(&name) && !self.ready.contains(&name) {
+        if let Some(waiters) = self.waiting.get_mut(&name)
+            && !waiters.ready
+        {
+            waiters.ready = true;
             self.ready.push(name);
         }
     }
@@ -131,14 +151,23 @@ impl BlockedClients {
 
     /// Takes the ready keys, oldest first.
     pub fn take_ready(&mut self) -> Vec<KeyName> {
-        std::mem::take(&mut self.ready)
+        let ready = std::mem::take(&mut self.ready);
+        for name in &ready {
+            if let Some(waiters) = self.waiting.get_mut(name) {
+                waiters.ready = false;
+            }
+        }
+        ready
     }
 
-    /// Who waits for a key, in their order.
-    pub fn waiting_for(&self, name: &KeyName) -> Vec<ClientId> {
-        self.waiting
-            .get(name)
-            .map_or(Vec::new(), |q| q.iter().copied().collect())
+    /// The client at a position in the queue for a key.
+    pub fn waiter(&self, name: &KeyName, at: usize) -> Option<ClientId> {
+        self.waiting.get(name)?.queue.get(at).copied()
+    }
+
+    /// Does anybody wait for the key's end?
+    pub fn absence_wanted(&self, name: &KeyName) -> bool {
+        self.waiting.get(name).is_some_and(|w| w.want_absence > 0)
     }
 
     /// Clients whose time is up at `now_ms`.

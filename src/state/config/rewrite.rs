@@ -109,8 +109,12 @@ pub fn rewrite(text: &[u8], config: &Config, force_all: bool) -> Vec<u8> {
         let setting = (directive.get)(config);
         let default = (directive.get)(&defaults);
         let same = directive.show(config) == directive.show(&defaults);
-        // Where the server was started is not in the file, so its folder always is.
-        let force = force_all || !same || directive.key == Key::dir;
+        // Where the server was started is not in the file, so its folder always is. And a value of several lines
+        // that has one of them must get them all, be it the default.
+        let force = force_all
+            || !same
+            || directive.key == Key::dir
+            || (draft.places.contains_key(name) && !setting.lines_stand_alone());
         let lines = setting.lines(&directive.rule);
         let default_lines = default.lines(&directive.rule);
         if lines.is_empty() && !same {
@@ -312,6 +316,16 @@ mod tests {
         let text = written("", &config);
         assert!(text.contains("syslog-ident \"\"\n"));
         assert!(text.contains("bind \"\"\n"));
+    }
+
+    /// A file with one save line and the built-in save points kept only the first of these.
+    #[test]
+    fn a_default_of_several_lines_is_said_whole() {
+        let mut config = config_of("save 900 1\n");
+        change(&mut config, &[("save", "3600 1 300 100 60 10000")]);
+        let text = written("save 900 1\n", &config);
+        assert!(text.starts_with("save 3600 1\n"), "{text}");
+        assert!(text.ends_with("\nsave 300 100\nsave 60 10000\n"), "{text}");
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! The end of the server: by SHUTDOWN, SIGTERM or SIGINT.
+//!
+//! SHUTDOWN ends it with the turn. A signal only schedules the end; the cron follows, so that
+//! SHUTDOWN ABORT can still be faster, as in Redis.
+use super::turn::Server;
+use crate::base::alloc;
+use crate::state::config::ShutdownFlags;
+use crate::state::run::Shutdown;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+impl Server {
+    /// SIGINT and SIGTERM ask for an orderly end; a SIGINT behind either one for an end at once.
+    pub(super) fn signalled(&mut self, signal: i32) {
+        let (name, flags) = if signal == libc::SIGINT {
+            ("SIGINT", self.state.config.shutdown_on_sigint)
+        } else {
+            ("SIGTERM", self.state.config.shutdown_on_sigterm)
+        };
+        let wanted = &mut self.state.wanted.shutdown_by_signal;
+        if signal == libc::SIGINT && wanted.is_some() {
+            log::warn!("You insist... exiting now.");
+            self.exit = Some(1);
+            return;
+        }
+        log::warn!("Received {name} scheduling shutdown...");
+        let save = if flags.has(ShutdownFlags::SAVE) {
+            Some(true)
+        } else if flags.has(ShutdownFlags::NOSAVE) {
+            Some(false)
+        } else {
+            None
+        };
+        *wanted = Some(Shutdown {
+            save,
+            now: flags.has(ShutdownFlags::NOW),
+            force: flags.has(ShutdownFlags::FORCE),
+        });
+    }
+
+    /// Does what a signal asked for, unless SHUTDOWN ABORT was faster.
+    pub(super) fn follow_signal(&mut self) {
+        let Some(how) = self.state.wanted.shutdown_by_signal.take() else {
+            return;
+        };
+        log::warn!("User requested shutdown...");
+        if how.must_save() && !how.force {
+            log::warn!("Error trying to save the DB, can't exit. This version cannot save.");
+            log::warn!(
+                "Errors trying to shut down the server. Check the logs for more information."
+            );
+            return;
+        }
+        self.shut_down(how);
+    }
+
+    /// What commands asked for, at the end of the turn.
+    pub(super) fn take_wanted(&mut self) {
+        if let Some(how) = self.state.wanted.shutdown.take() {
+            self.shut_down(how);
+        }
+        if std::mem::take(&mut self.state.wanted.purge) {
+            self.pool.clear();
+            alloc::purge();
+        }
+    }
+
+    /// Ends the server in order: replies go out, files that only a living server has are removed.
+    fn shut_down(&mut self, how: Shutdown) {
+        super::boot::notify_systemd("STOPPING=1\n");
+        let points = !self.state.config.save.points.is_empty();
+        let unsaved = self.state.dirty > 0;
+        if how.must_save() || (how.save.is_none() && points && unsaved) {
+            log::warn!(
+                "The data set is not saved: this version keeps nothing on disk ({} changes are lost).",
+                self.state.dirty
+            );
+        }
+        let config = &self.state.config;
+        for (file, what) in [
+            (&config.pidfile, "pid"),
+            (&config.unixsocket, "unix socket"),
+        ] {
+            if let Some(path) = file.as_deref().filter(|path| !path.is_empty()) {
+                log::info!("Removing the {what} file.");
+                let _ = std::fs::remove_file(OsStr::from_bytes(path));
+            }
+        }
+        self.flush_all();
+        log::warn!("Redis is now ready to exit, bye bye...");
+        self.exit = Some(0);
+    }
+}

@@ -1,0 +1,130 @@
+//! The access clock: when a key was last used, or how often.
+//!
+//! An entry has 24 bits for it. Under the LFU policies these are a time in minutes (16 bits) and a
+//! logarithmic counter (8 bits) that fades with time; under all others a time in seconds. Keys keep
+//! what they have when the policy changes, so figures are wrong for a while then, as in Redis.
+use super::State;
+use super::config::MaxmemoryPolicy;
+use crate::ds::table::Slot;
+use crate::keyspace::{CLOCK_MASK, EntryRef};
+
+/// The counter of a new key: a chance to be used before it is the least used of all.
+const COUNTER_NEW: u32 = 5;
+const COUNTER_MAX: u32 = 255;
+
+impl State {
+    /// Do keys count their uses, instead of remembering the last one?
+    pub fn counts_uses(&self) -> bool {
+        matches!(
+            self.config.maxmemory_policy,
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu
+        )
+    }
+
+    /// Brings the clock up to date; the server does so several times a second.
+    pub fn tick_access_clock(&mut self) {
+        self.lfu = self.counts_uses();
+        self.lru_clock = (self.clock.unix_ms / 1000) as u32 & CLOCK_MASK;
+        self.dbs.new_clock = if self.lfu {
+            self.minutes() << 8 | COUNTER_NEW
+        } else {
+            self.lru_clock
+        };
+    }
+
+    /// A key was used.
+    #[inline]
+    pub(super) fn touch(&mut self, db: usize, slot: Slot) {
+        if self.lfu {
+            self.count_use(db, slot);
+        } else {
+            self.dbs[db].set_clock(slot, self.lru_clock);
+        }
+    }
+
+    #[cold]
+    fn count_use(&mut self, db: usize, slot: Slot) {
+        let mut counter = self.uses(self.dbs[db].entry(slot));
+        let above = counter.saturating_sub(COUNTER_NEW);
+        // The higher the counter, the rarer it moves: 8 bits hold millions of uses.
+        let odds = f64::from(above) * f64::from(self.config.lfu_log_factor) + 1.0;
+        if counter < COUNTER_MAX && self.rng.unit_f64() * odds < 1.0 {
+            counter += 1;
+        }
+        let clock = self.minutes() << 8 | counter;
+        self.dbs[db].set_clock(slot, clock);
+    }
+
+    /// A key's use counter as of now (OBJECT FREQ).
+    pub fn uses(&self, entry: EntryRef<'_>) -> u32 {
+        let (then, counter) = (entry.clock() >> 8, entry.clock() & COUNTER_MAX);
+        let passed = self.minutes().wrapping_sub(then) & 0xffff;
+        match passed.checked_div(self.config.lfu_decay_time) {
+            Some(periods) => counter.saturating_sub(periods),
+            None => counter,
+        }
+    }
+
+    /// Seconds since a key was last used (OBJECT IDLETIME).
+    pub fn idle_s(&self, entry: EntryRef<'_>) -> u32 {
+        self.lru_clock.wrapping_sub(entry.clock()) & CLOCK_MASK
+    }
+
+    fn minutes(&self) -> u32 {
+        (self.clock.unix_ms / 60_000) as u32 & 0xffff
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::clock::Clock;
+    use crate::base::rng::Rng;
+    use crate::keyspace::NewValue;
+    use crate::state::State;
+    use crate::state::config::{Config, MaxmemoryPolicy};
+
+    fn state(policy: MaxmemoryPolicy) -> State {
+        let config = Config {
+            maxmemory_policy: policy,
+            ..Config::default()
+        };
+        let mut state = State::new(
+            config,
+            Rng::from_seed(1),
+            Clock::manual(1_700_000_000_000),
+            1,
+            1.0,
+        );
+        state.tick_access_clock();
+        state.dbs.insert(0, b"k", NewValue::Int(1), None);
+        state
+    }
+
+    #[test]
+    fn seconds_since_the_last_use() {
+        let mut state = state(MaxmemoryPolicy::Noeviction);
+        state.clock.advance_ms(7_000);
+        state.tick_access_clock();
+        assert_eq!(state.idle_s(state.dbs.get(0, b"k").expect("set")), 7);
+        state.lookup_read(0, b"k");
+        assert_eq!(state.idle_s(state.dbs.get(0, b"k").expect("set")), 0);
+    }
+
+    #[test]
+    fn uses_count_on_a_logarithmic_scale_and_fade() {
+        let mut state = state(MaxmemoryPolicy::AllkeysLfu);
+        assert_eq!(state.uses(state.dbs.get(0, b"k").expect("set")), 5);
+        for _ in 0..1000 {
+            state.lookup_read(0, b"k");
+        }
+        let counter = state.uses(state.dbs.get(0, b"k").expect("set"));
+        assert!((15..=22).contains(&counter), "{counter} for 1000 uses");
+        state.clock.advance_ms(3 * 60_000);
+        assert_eq!(
+            state.uses(state.dbs.get(0, b"k").expect("set")),
+            counter - 3
+        );
+        state.config.lfu_decay_time = 0;
+        assert_eq!(state.uses(state.dbs.get(0, b"k").expect("set")), counter);
+    }
+}
