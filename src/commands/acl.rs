@@ -6,7 +6,7 @@ use crate::exec::command::{
     CmdResult, Command, NO_KEYS, Outcome, acl as category, cmd, container, flag,
 };
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{CmdError, NOT_INTEGER, shown, wrong_arity};
+use crate::exec::error::{CmdError, NOT_INTEGER, shown, subcommand_syntax};
 use crate::exec::registry::Family;
 use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use sha2::{Digest, Sha256};
@@ -75,7 +75,7 @@ fn cat(ctx: &mut Ctx<'_>) -> CmdResult {
                 ctx.out.bulk(table.name(row.id).as_bytes());
             }
         }
-        _ => return Err(wrong_arity("acl|cat")),
+        _ => return Err(subcommand_syntax(ctx.arg(1), "ACL")),
     }
     Ok(Outcome::Done)
 }
@@ -84,7 +84,7 @@ fn genpass(ctx: &mut Ctx<'_>) -> CmdResult {
     let bits = match ctx.argc() {
         2 => 256,
         3 => parse_i64(ctx.arg(2)).ok_or(NOT_INTEGER)?,
-        _ => return Err(wrong_arity("acl|genpass")),
+        _ => return Err(subcommand_syntax(ctx.arg(1), "ACL")),
     };
     if !(1..=GENPASS_BITS_MAX).contains(&bits) {
         return Err(GENPASS_RANGE);

@@ -7,7 +7,7 @@ use super::connection::{BAD_NAME, plain_text};
 use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, container, flag};
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX, shown};
+use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX, shown, subcommand_syntax};
 use crate::exec::registry::Family;
 use crate::exec::unit;
 use crate::state::client::{ClientId, ReplyMode, client_flag};
@@ -211,7 +211,7 @@ fn pause(ctx: &mut Ctx<'_>) -> CmdResult {
         4 if ctx.arg(3).eq_ignore_ascii_case(b"all") => true,
         4 if ctx.arg(3).eq_ignore_ascii_case(b"write") => false,
         4 => return Err(PAUSE_MODE),
-        _ => return Err(SYNTAX),
+        _ => return Err(subcommand_syntax(ctx.arg(1), "CLIENT")),
     };
     let timeout_ms = parse_i64(ctx.arg(2)).ok_or(TIMEOUT_NOT_INTEGER)?;
     if timeout_ms < 0 {
@@ -252,7 +252,7 @@ fn unblock(ctx: &mut Ctx<'_>) -> CmdResult {
         4 if ctx.arg(3).eq_ignore_ascii_case(b"timeout") => None,
         4 if ctx.arg(3).eq_ignore_ascii_case(b"error") => Some(UNBLOCKED),
         4 => return Err(UNBLOCK_REASON),
-        _ => return Err(SYNTAX),
+        _ => return Err(subcommand_syntax(ctx.arg(1), "CLIENT")),
     };
     let serial = parse_i64(ctx.arg(2)).ok_or(NOT_INTEGER)?;
     let who = u64::try_from(serial)

@@ -160,7 +160,7 @@ fn info(ctx: &mut Ctx<'_>) -> CmdResult {
     for name in wanted.iter() {
         match table.find_full(name) {
             Some(row) => describe(ctx.out, table, row),
-            None => ctx.out.null_array(),
+            None => ctx.out.null(),
         }
     }
     Ok(Outcome::Done)
