@@ -12,6 +12,7 @@ use crate::state::config::file::errno_text;
 use crate::state::config::{Caller, Directive, Key, access, rewrite};
 use crate::state::gate;
 use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use std::sync::atomic::Ordering;
 
 const GUARDED: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 
@@ -80,6 +81,11 @@ fn is_secret(argv: Argv<'_>, i: usize) -> bool {
 
 fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.state.stats.reset();
+    ctx.state
+        .garbage
+        .freed
+        .store(0, std::sync::atomic::Ordering::Relaxed);
+    ctx.state.garbage.freed.store(0, Ordering::Relaxed);
     ctx.ok()
 }
 

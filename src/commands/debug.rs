@@ -9,7 +9,7 @@ use crate::base::alloc;
 use crate::base::num::{parse_f64, parse_i64};
 use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode};
-use crate::exec::error::{CmdError, NOT_FLOAT, NOT_INTEGER, NOT_POSITIVE, shown};
+use crate::exec::error::{CmdError, NOT_INTEGER, NOT_POSITIVE, shown};
 use crate::exec::registry::Family;
 use crate::keyspace::NewValue;
 use crate::state::config::file::errno_text;
@@ -102,7 +102,8 @@ fn switch(ctx: &Ctx<'_>) -> bool {
 }
 
 fn sleep(ctx: &mut Ctx<'_>) -> CmdResult {
-    let seconds = parse_f64(ctx.arg(2)).ok_or(NOT_FLOAT)?;
+    // As strtod reads it: what is no number is no time.
+    let seconds = parse_f64(ctx.arg(2)).unwrap_or(0.0);
     if let Ok(time) = Duration::try_from_secs_f64(seconds.max(0.0)) {
         std::thread::sleep(time);
     }
@@ -222,7 +223,7 @@ fn digest_values(ctx: &mut Ctx<'_>) -> CmdResult {
             None => digest::Digest::default(),
             Some(entry) => digest::of_value(entry).ok_or_else(|| no_digest(entry.kind().name()))?,
         };
-        ctx.out.bulk(digest.hex().as_bytes());
+        ctx.out.simple(&digest.hex());
     }
     Ok(Outcome::Done)
 }

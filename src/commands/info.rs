@@ -10,7 +10,7 @@ use crate::exec::ctx::Ctx;
 use crate::exec::registry::{Family, Registry};
 use crate::state::State;
 use crate::state::client::client_flag;
-use crate::state::config::{REDIS_VERSION, Supervised};
+use crate::state::config::REDIS_VERSION;
 use crate::state::stats::{PerCommand, RowNumber};
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
@@ -164,12 +164,7 @@ fn server(r: &mut Report<'_>) {
     // No C compiler built the server: what Redis says when it does not know.
     r.field("gcc_version", "0.0.0");
     r.field("process_id", run.pid);
-    let supervised = match state.config.supervised {
-        _ if !run.supervised => "no",
-        Supervised::No => "no",
-        other => other.word(),
-    };
-    r.field("process_supervised", supervised);
+    r.field("process_supervised", run.supervised.unwrap_or("no"));
     r.field("run_id", &run.run_id);
     r.field("tcp_port", run.tcp_port);
     r.field("server_time_usec", state.clock.unix_us);

@@ -4,7 +4,7 @@ use super::input::Scratch;
 use super::jobs::Jobs;
 use super::listen::{Listener, open_tcp, open_unix};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS};
-use super::{logging, reconfigure, registry};
+use super::{crash, logging, reconfigure, registry, supervise};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
@@ -22,13 +22,6 @@ pub use crate::state::config::REDIS_VERSION;
 /// Descriptors for everything that is no client.
 pub(super) const RESERVED_FDS: u64 = 32;
 
-/// Tells systemd, if it started this process and listens.
-pub fn notify_systemd(text: &str) {
-    let states: Vec<sd_notify::NotifyState<'_>> =
-        text.lines().map(sd_notify::NotifyState::Custom).collect();
-    let _ = sd_notify::notify(&states);
-}
-
 /// Says why the configuration is refused, where Redis does: a file that cannot be read is a log line.
 pub fn refuse(error: &LoadError) {
     match error {
@@ -43,10 +36,16 @@ pub fn refuse(error: &LoadError) {
 /// Starts the server and runs it to its end; the exit code. `config_file` is where the configuration
 /// came from.
 pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
+    // Lines before and behind the change of directory go to the same file.
     let logfile =
-        (!config.logfile.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(&config.logfile)));
-    logging::start(logfile, config.loglevel, config.syslog_enabled);
+        (!config.logfile.is_empty()).then(|| config.dir.0.join(OsStr::from_bytes(&config.logfile)));
+    if config.syslog_enabled {
+        logging::open_syslog(config.syslog_ident.as_deref(), config.syslog_facility);
+    }
+    logging::start(logfile.clone(), config.loglevel, config.syslog_enabled);
+    let supervised = supervise::take_over(config.supervised);
     if config.daemonize
+        && supervised.is_none()
         && let Err(error) = sys::daemonize()
     {
         log::warn!("Daemonizing failed: {error}");
@@ -65,13 +64,13 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
              config file use redvault /path/to/redvault.conf"
         ),
     }
+    crash::install(logfile, config.use_exit_on_panic);
+    crash::configure(config.crash_log_enabled, config.use_exit_on_panic);
     let signals = match sys::block_signals() {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("Can't take signals: {error}")),
     };
-    if config.disable_thp {
-        let _ = sys::disable_thp();
-    }
+    supervise::warn_of_system(&config);
     let mut config = config;
     reconfigure::at_start(&mut config, config_file.as_deref());
     if let Err(text) = fit_descriptors(&mut config) {
@@ -105,6 +104,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.apply_config();
     state.config_apply = reconfigure::hook();
     state.run.run_id = state.rng.hex_id(40);
+    state.run.supervised = supervised;
     state.run.repl_id = state.rng.hex_id(40);
     state.run.build_id = super::cli::build_id();
     state.run.allocator = super::cli::allocator();
@@ -121,7 +121,6 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         Ok(jobs) => jobs,
         Err(error) => return fail(&format!("Can't start the background thread: {error}")),
     };
-    state.run.startup_memory = alloc::used();
     announce(&state);
     let mut server = Server {
         state,
@@ -146,18 +145,26 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         cpu_mark: (0, 0),
         more_to_expire: false,
         next_expire_us: 0,
+        expiring: false,
+        turn_tick: 0,
         exit: None,
     };
     reconfigure::write_pidfile(&server.state.config);
     log::info!("Server initialized");
-    for listener in &server.listeners {
-        match listener {
-            Listener::Tcp(_) => log::info!("Ready to accept connections tcp"),
-            Listener::Unix(..) => log::info!("Ready to accept connections unix"),
-        }
+    let is_tcp = |listener: &Listener| matches!(listener, Listener::Tcp(_));
+    if server.listeners.iter().any(is_tcp) {
+        log::info!("Ready to accept connections tcp");
     }
-    notify_systemd("STATUS=Ready to accept connections\nREADY=1\n");
-    server.run()
+    if !server.listeners.iter().all(is_tcp) {
+        log::info!("Ready to accept connections unix");
+    }
+    if supervised.is_some() {
+        supervise::notify("STATUS=Ready to accept connections\nREADY=1\n");
+    }
+    crash::watch(&mut server);
+    let code = server.run();
+    crash::unwatch();
+    code
 }
 
 fn fail(text: &str) -> i32 {

@@ -32,12 +32,13 @@ impl Server {
             return;
         }
         self.follow_signal();
-        let every = |ms: u64| {
-            let period = (ms * u64::from(hz) / 1000).max(1);
-            self.cron_loops.is_multiple_of(period)
-        };
+        let loops = self.cron_loops;
+        let every = |ms: u64| loops.is_multiple_of((ms * u64::from(hz) / 1000).max(1));
         if every(100) {
             self.sample();
+        }
+        if every(1000) {
+            self.sample_memory();
         }
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
@@ -53,7 +54,12 @@ impl Server {
         stats.instant[3].sample(stats.turns, now_us);
         stats.instant[4].sample(stats.turn_us_total, now_us);
         stats.peak_memory = stats.peak_memory.max(alloc::used());
+    }
+
+    /// Figures of the allocator and the kernel: some hundred microseconds, so once a second.
+    fn sample_memory(&mut self) {
         let figures = alloc::stats();
+        let stats = &mut self.state.stats;
         stats.cron_memory.rss = sys::rss_bytes();
         stats.cron_memory.allocated = figures.allocated;
         stats.cron_memory.active = figures.active;

@@ -88,6 +88,7 @@ impl Server {
             return false;
         }
         client.seen_ms = self.state.clock.unix_ms;
+        self.state.running = Some(conn.id);
         let mut input = conn.input.take();
         // An unfinished request that is (or will be) large is read where it is.
         let own = input

@@ -26,6 +26,7 @@ impl Jobs {
     pub fn start(pending: Arc<AtomicUsize>, freed: Arc<AtomicUsize>) -> std::io::Result<Self> {
         let (sender, receiver) = channel::<Job>();
         let thread = Builder::new().name("rv_background".into()).spawn(move || {
+            super::crash::own_stack();
             for job in receiver {
                 match job {
                     Job::Free(rubbish) => {

@@ -5,9 +5,10 @@
 //! Redis's own test suite read them.
 use crate::base::clock::unix_ms;
 use crate::base::sys::{LocalTime, local_time, pid};
-use crate::state::config::Loglevel;
+use crate::state::config::{Loglevel, SyslogFacility};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, SharedLogger, WriteLogger};
+use std::ffi::{CStr, CString};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -128,6 +129,27 @@ pub fn filter(level: Loglevel) -> LevelFilter {
         Loglevel::Warning => LevelFilter::Warn,
         Loglevel::Nothing => LevelFilter::Off,
     }
+}
+
+/// Opens the connection to syslog under this name and facility.
+pub fn open_syslog(ident: Option<&[u8]>, facility: SyslogFacility) {
+    use nix::syslog::{Facility, LogFlags, openlog};
+    let facility = match facility {
+        SyslogFacility::User => Facility::LOG_USER,
+        SyslogFacility::Local0 => Facility::LOG_LOCAL0,
+        SyslogFacility::Local1 => Facility::LOG_LOCAL1,
+        SyslogFacility::Local2 => Facility::LOG_LOCAL2,
+        SyslogFacility::Local3 => Facility::LOG_LOCAL3,
+        SyslogFacility::Local4 => Facility::LOG_LOCAL4,
+        SyslogFacility::Local5 => Facility::LOG_LOCAL5,
+        SyslogFacility::Local6 => Facility::LOG_LOCAL6,
+        SyslogFacility::Local7 => Facility::LOG_LOCAL7,
+    };
+    // The library keeps the pointer: the name must live as long as the process.
+    let ident = ident.and_then(|name| CString::new(name).ok());
+    let ident: Option<&'static CStr> = ident.map(|name| &*Box::leak(name.into_boxed_c_str()));
+    let flags = LogFlags::LOG_PID | LogFlags::LOG_NDELAY;
+    let _ = openlog(ident, flags, facility);
 }
 
 /// Starts logging to standard output (no path) or a file, and to syslog besides when asked.

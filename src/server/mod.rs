@@ -2,6 +2,7 @@
 pub mod boot;
 pub mod cli;
 pub mod conn;
+pub mod crash;
 pub mod cron;
 pub mod flush;
 pub mod input;
@@ -11,4 +12,5 @@ pub mod logging;
 pub mod reconfigure;
 pub mod registry;
 pub mod shutdown;
+pub mod supervise;
 pub mod turn;

@@ -67,7 +67,9 @@ impl Server {
 
     /// Ends the server in order: replies go out, files that only a living server has are removed.
     fn shut_down(&mut self, how: Shutdown) {
-        super::boot::notify_systemd("STOPPING=1\n");
+        if self.state.run.supervised.is_some() {
+            super::supervise::notify("STOPPING=1\n");
+        }
         let points = !self.state.config.save.points.is_empty();
         let unsaved = self.state.dirty > 0;
         if how.must_save() || (how.save.is_none() && points && unsaved) {

@@ -8,6 +8,7 @@ use super::conn::{Conn, Pool, Stream};
 use super::input::{READ_BYTES, Scratch};
 use super::jobs::Jobs;
 use super::listen::Listener;
+use crate::base::alloc;
 use crate::base::clock::mono_us;
 use crate::base::sys::{Signals, thread_cpu_us, ticks};
 use crate::exec::registry::Registry;
@@ -69,6 +70,10 @@ pub struct Server {
     pub(super) cpu_mark: (u64, u64),
     pub(super) more_to_expire: bool,
     pub(super) next_expire_us: u64,
+    /// Keys with a deadline were there when last looked: the poll wakes up for them.
+    pub(super) expiring: bool,
+    /// Ticks when this turn began.
+    pub(super) turn_tick: u64,
     /// The exit code, once the loop is to end.
     pub(super) exit: Option<i32>,
 }
@@ -78,6 +83,7 @@ impl Server {
     pub fn run(&mut self) -> i32 {
         let mut events = Events::with_capacity(1024);
         self.scratch.read = vec![0; READ_BYTES * 2];
+        self.state.run.startup_memory = alloc::used();
         loop {
             let timeout = self.poll_timeout();
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
@@ -102,7 +108,9 @@ impl Server {
         {
             return Duration::ZERO;
         }
-        let now = mono_us();
+        // The clock was read when this turn began; the ticks since then are cheaper than a second look.
+        let elapsed = ticks().saturating_sub(self.turn_tick);
+        let now = self.state.clock.mono_us + self.state.stats.ticks_to_us(elapsed);
         let mut until = self.next_cron_us;
         if self.accept_after_us > 0 {
             until = until.min(self.accept_after_us);
@@ -110,7 +118,7 @@ impl Server {
         if let Some(ms) = self.state.blocked.next_deadline_ms() {
             until = until.min(ms * 1000 + 999);
         }
-        if self.state.debug.active_expire && self.state.dbs.iter().any(|db| db.expires() > 0) {
+        if self.state.debug.active_expire && self.expiring {
             until = until.min(self.next_expire_us);
         }
         if self.state.pause.until_ms > 0 {
@@ -129,6 +137,7 @@ impl Server {
         }
         let start_tick = ticks();
         self.state.stats.tick = start_tick;
+        self.turn_tick = start_tick;
         self.budget_end = start_tick + self.state.stats.us_to_ticks(REQUESTS_US);
         let mut cause = "requests";
 
@@ -144,9 +153,11 @@ impl Server {
         let mut phase_us = 0;
         if self.state.debug.active_expire && started_us >= self.next_expire_us {
             self.next_expire_us = started_us + EXPIRE_EVERY_US;
+            self.expiring = self.state.dbs.iter().any(|db| db.expires() > 0);
             let before = ticks();
             self.expire_due();
             phase_us = self.state.stats.ticks_to_us(ticks() - before);
+            self.state.stats.expire_cycle_us += phase_us;
             cause = "expire";
         }
         if started_us >= self.next_cron_us {
@@ -313,6 +324,7 @@ impl Server {
             if !more || ticks() > end {
                 self.more_to_expire = more;
                 if more {
+                    self.state.stats.expire_cap_reached += 1;
                     self.next_expire_us = 0;
                 }
                 return;

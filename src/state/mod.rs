@@ -41,6 +41,8 @@ pub struct State {
     pub rng: Rng,
     pub dbs: Databases,
     pub clients: Clients,
+    /// Whose requests run, or ran last: for reports.
+    pub running: Option<ClientId>,
     /// Restrictions in force for everybody (`gate`).
     pub gate: u32,
     /// Changes since the last save.
@@ -91,6 +93,7 @@ impl State {
             rng,
             dbs,
             clients: Clients::default(),
+            running: None,
             gate: 0,
             dirty: 0,
             stats: stats::Stats::new(rows, ticks_per_us),
@@ -130,11 +133,16 @@ impl State {
         self.stats
             .set_thresholds(self.slowlog.threshold_us, self.latency.threshold_ms);
         self.stats.track_latency = config.latency_tracking;
-        if config.maxmemory > 0 {
-            self.gate |= gate::MAXMEMORY;
-        } else {
-            self.gate &= !gate::MAXMEMORY;
-        }
+        let (maxmemory, replicas) = (config.maxmemory, config.min_replicas_to_write);
+        // No replica can be connected yet: any number asked for is too many.
+        let few_replicas = replicas > 0 && config.min_replicas_max_lag > 0;
+        self.restrict(gate::MAXMEMORY, maxmemory > 0);
+        self.restrict(gate::FEW_REPLICAS, few_replicas);
+        self.tick_access_clock();
+    }
+
+    fn restrict(&mut self, bit: u32, on: bool) {
+        self.gate = self.gate & !bit | if on { bit } else { 0 };
     }
 
     /// The key's entry for reading: a dead key is removed and absent; counts hits and misses.

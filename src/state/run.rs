@@ -26,7 +26,8 @@ pub struct Run {
     pub executable: PathBuf,
     pub config_file: Option<PathBuf>,
     pub tcp_port: u16,
-    pub supervised: bool,
+    /// Who watches this process: systemd or upstart.
+    pub supervised: Option<&'static str>,
     /// What the fd limit leaves for clients.
     pub maxclients: u32,
     pub last_save_s: i64,

@@ -226,6 +226,7 @@ impl Stats {
             slow_ticks: self.slow_ticks,
             track_latency: self.track_latency,
             cron_memory: self.cron_memory,
+            peak_memory: self.peak_memory,
             instant: std::mem::take(&mut self.instant),
             ..Self::new(self.per_command.len(), self.ticks_per_us)
         };

@@ -197,3 +197,83 @@ fn a_client_that_leaves_takes_its_transaction_along() {
     drop(one);
     server.check(&[("EXISTS k", ":0"), ("INCR k", ":1")]);
 }
+
+#[test]
+fn exec_is_admitted_by_what_it_will_run() {
+    let server = Server::start();
+    let (mut a, mut b) = (server.raw(), server.raw());
+    a.ask("SET k v");
+    // Reads may run, queued writes that need memory may not.
+    for (queued, expected) in [
+        ("GET k", "[\"v\"]"),
+        ("DEL none", "[:0]"),
+        (
+            "SET k w",
+            "(error) EXECABORT Transaction discarded because of: OOM command not allowed when \
+             used memory > 'maxmemory'.",
+        ),
+    ] {
+        a.ask("MULTI");
+        assert_eq!(a.ask(queued), "QUEUED");
+        b.ask("CONFIG SET maxmemory 1");
+        assert_eq!(a.ask("EXEC"), expected, "{queued}");
+        assert_eq!(a.ask("EXEC"), "(error) ERR EXEC without MULTI");
+        a.ask("MULTI");
+        assert!(a.ask("GET k").contains("OOM"), "a queue takes memory");
+        assert_eq!(a.ask("DISCARD"), "OK");
+        b.ask("CONFIG SET maxmemory 0");
+    }
+    server.check(&[
+        ("MULTI", "OK"),
+        (
+            "EXEC now",
+            "(error) EXECABORT Transaction discarded because of: wrong number of arguments for \
+             'exec' command",
+        ),
+        ("EXEC", "(error) ERR EXEC without MULTI"),
+        ("MULTI", "OK"),
+        (
+            "MULTI now",
+            "(error) ERR wrong number of arguments for 'multi' command",
+        ),
+        (
+            "EXEC",
+            "(error) EXECABORT Transaction discarded because of previous errors.",
+        ),
+    ]);
+}
+
+#[test]
+fn a_key_that_was_dead_when_the_watch_began_is_no_key() {
+    let server = Server::start();
+    let (mut a, mut b) = (server.raw(), server.raw());
+    b.ask("DEBUG SET-ACTIVE-EXPIRE 0");
+    let dead = |b: &mut crate::harness::Raw| {
+        b.ask("FLUSHALL");
+        b.ask("SET k v");
+        // Nothing may look at the key meanwhile: that would remove it.
+        b.ask("PEXPIRE k 1");
+        assert_eq!(b.ask("DEBUG SLEEP 0.005"), "OK");
+    };
+    for (deed, expected) in [
+        ("PING", "[PONG]"),
+        ("GET k", "[PONG]"),
+        ("DEL k", "[PONG]"),
+        ("FLUSHALL", "[PONG]"),
+        ("SET k w", "nil"),
+    ] {
+        dead(&mut b);
+        a.ask("WATCH k");
+        b.ask(deed);
+        a.ask("MULTI");
+        a.ask("PING");
+        assert_eq!(a.ask("EXEC"), expected, "{deed}");
+    }
+    // Alive when the watch began, dead at EXEC: that is a change.
+    b.ask("FLUSHALL");
+    b.ask("SET k v PX 50");
+    a.ask("WATCH k");
+    wait_until("the end of the key", || b.ask("EXISTS k") == ":0");
+    a.ask("MULTI");
+    assert_eq!(a.ask("EXEC"), "nil");
+}

@@ -15,7 +15,7 @@ pub(super) fn panic(_: &mut Ctx<'_>) -> CmdResult {
 
 pub(super) fn assertion(ctx: &mut Ctx<'_>) -> CmdResult {
     // Never true: a request always has its name.
-    assert!(ctx.argc() == 0, "1 == 2");
+    assert!(ctx.argc() == 0, "assertion failed: 1 == 2");
     ctx.ok()
 }
 

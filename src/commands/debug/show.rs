@@ -218,7 +218,7 @@ pub(super) fn protocol(ctx: &mut Ctx<'_>) -> CmdResult {
     match kind.as_slice() {
         b"string" => out.bulk(b"Hello World"),
         b"integer" => out.int(12345),
-        b"double" => out.double(3.141),
+        b"double" => out.double_text(b"3.141"),
         b"null" => out.null(),
         b"array" => {
             out.array(3);

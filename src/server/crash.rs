@@ -1,0 +1,293 @@
+//! The crash report: what is known when the process dies of a signal or a panic.
+//!
+//! A handler of signals may do little safely. So the report goes out piece by piece, what is sure
+//! to work first: plain writes to the log's descriptor, then the addresses of the stack, and only
+//! then what needs the allocator (names of functions, the client, INFO). A deadlock or a second
+//! fault in there ends the process, with the first pieces written.
+#![allow(unsafe_code)]
+
+use super::turn::Server;
+use crate::commands::info;
+use crate::state::config::REDIS_VERSION;
+use std::backtrace::Backtrace;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::panic::PanicHookInfo;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+
+/// Signals that mean a fault of the program.
+const FATAL: [i32; 5] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGABRT,
+];
+
+/// The handler's own stack: the fault may be that the other one is full.
+const STACK_BYTES: usize = 1 << 20;
+/// A report that takes longer than this has locked itself up.
+const SECONDS_MAX: u32 = 10;
+
+static ENABLED: AtomicBool = AtomicBool::new(true);
+static EXIT_ON_PANIC: AtomicBool = AtomicBool::new(false);
+/// Somebody reports already: the signal behind a panic is no second crash.
+static REPORTING: AtomicBool = AtomicBool::new(false);
+static SERVER: AtomicPtr<Server> = AtomicPtr::new(std::ptr::null_mut());
+static LOGFILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+/// Installs handlers and panic hook; reports go to the log file, or to standard output.
+pub fn install(logfile: Option<PathBuf>, exit_on_panic: bool) {
+    // Only the first start counts: there is one process.
+    let _ = LOGFILE.set(logfile);
+    EXIT_ON_PANIC.store(exit_on_panic, Relaxed);
+    std::panic::set_hook(Box::new(on_panic));
+    own_stack();
+    // SAFETY: the handler has the signature that SA_SIGINFO asks for, and lives as long as the
+    // process.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        for signal in FATAL {
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Gives the calling thread a stack for the handler.
+pub fn own_stack() {
+    let stack = Vec::leak(vec![0u8; STACK_BYTES]);
+    let alternate = libc::stack_t {
+        ss_sp: stack.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: STACK_BYTES,
+    };
+    // SAFETY: the stack is leaked, so it lives as long as the process, and nobody else uses it.
+    unsafe { libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) };
+}
+
+/// `crash-log-enabled` and `use-exit-on-panic`.
+pub fn configure(enabled: bool, exit_on_panic: bool) {
+    ENABLED.store(enabled, Relaxed);
+    EXIT_ON_PANIC.store(exit_on_panic, Relaxed);
+}
+
+/// Names the server that a report tells about, as long as it runs.
+pub fn watch(server: &mut Server) {
+    SERVER.store(server, Relaxed);
+}
+
+/// The server is gone.
+pub fn unwatch() {
+    SERVER.store(std::ptr::null_mut(), Relaxed);
+}
+
+/// Where the report goes: a descriptor of its own, so that no lock of the log is needed.
+fn sink() -> RawFd {
+    use std::os::fd::IntoRawFd;
+    let path = LOGFILE.get().and_then(Option::as_ref);
+    let file = path.and_then(|path| {
+        let options = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path);
+        options.ok()
+    });
+    file.map_or(libc::STDOUT_FILENO, IntoRawFd::into_raw_fd)
+}
+
+struct Out(RawFd);
+
+impl Out {
+    fn put(&self, text: &str) {
+        // SAFETY: the descriptor is standard output, or a file that `sink` opened and nobody closes.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.0) };
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match nix::unistd::write(fd, rest) {
+                Ok(0) => return,
+                Ok(n) => rest = &rest[n..],
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// A line with the prefix of a log line, made without the log.
+    fn line(&self, text: std::fmt::Arguments<'_>) {
+        let mut buffer = [0u8; 512];
+        let room = buffer.len();
+        let mut cursor = &mut buffer[..];
+        let seconds = crate::base::clock::unix_ms() / 1000;
+        // A line that is too long is cut.
+        let _ = writeln!(
+            cursor,
+            "{}:signal-handler ({seconds}) # {text}",
+            crate::base::sys::pid()
+        );
+        let left = cursor.len();
+        self.put(&String::from_utf8_lossy(&buffer[..room - left]));
+    }
+}
+
+extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    if !ENABLED.load(Relaxed) || REPORTING.swap(true, Relaxed) {
+        die(signal);
+    }
+    // SAFETY: alarm takes any number; its signal has its default action, the end of the process.
+    unsafe { libc::alarm(SECONDS_MAX) };
+    let out = Out(sink());
+    out.put("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
+    // SAFETY: the kernel hands over a valid siginfo for the time of the handler.
+    let (code, address, pid, uid) = unsafe {
+        let info = &*info;
+        (
+            info.si_code,
+            info.si_addr() as usize,
+            info.si_pid(),
+            info.si_uid(),
+        )
+    };
+    out.line(format_args!(
+        "RedVault {} (redis {REDIS_VERSION}) crashed by signal: {signal}, si_code: {code}",
+        env!("CARGO_PKG_VERSION")
+    ));
+    if matches!(code, libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE) {
+        out.line(format_args!("Killed by PID: {pid}, UID: {uid}"));
+    } else {
+        out.line(format_args!("Accessing address: {address:#x}"));
+    }
+    out.put("\n------ STACK TRACE ------\n");
+    addresses(out.0);
+    report(&out);
+    die(signal);
+}
+
+/// Dies of the signal itself, so that whoever watches sees the cause, and a core is written.
+fn die(signal: i32) -> ! {
+    // SAFETY: setting the default action and raising a signal touch no memory of ours; the signal
+    // is unblocked since a handler runs with it blocked.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::raise(signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::_exit(1)
+    }
+}
+
+/// The stack as addresses in the program, for addr2line: needs neither locks nor memory.
+fn addresses(fd: RawFd) {
+    #[cfg(target_env = "gnu")]
+    {
+        let mut frames = [std::ptr::null_mut(); 64];
+        // SAFETY: the array has room for the number given; symbols go straight to the descriptor.
+        unsafe {
+            let n = libc::backtrace(frames.as_mut_ptr(), frames.len() as i32);
+            libc::backtrace_symbols_fd(frames.as_ptr(), n, fd);
+        }
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = fd;
+}
+
+/// What needs memory: names of functions, who was served, INFO. Ends the report.
+fn report(out: &Out) {
+    out.put(&format!(
+        "\n------ STACK TRACE (symbols) ------\n{}\n",
+        Backtrace::force_capture()
+    ));
+    let server = SERVER.load(Relaxed);
+    if !server.is_null() {
+        // SAFETY: `watch` stored a server that lives until `unwatch`. This thread is the loop's, or
+        // another one that panicked while the loop goes on: then a figure may be torn, no more,
+        // in a process that ends here.
+        let server = unsafe { &*server };
+        out.put(&format!(
+            "\n------ CURRENT CLIENT INFO ------\n{}",
+            current(server)
+        ));
+        let text = info::report(&server.state, &server.table, &[b"everything"]);
+        out.put(&format!("\n------ INFO OUTPUT ------\n{text}\n"));
+    }
+    out.put(
+        "\n=== REDIS BUG REPORT END. Make sure to include from START to END. ===\n\n       \
+         Please report the crash with everything between these two lines, the version and the \
+         configuration.\n\n",
+    );
+}
+
+/// The client that was served last and its command.
+fn current(server: &Server) -> String {
+    let mut text = String::new();
+    match server
+        .state
+        .running
+        .and_then(|who| server.state.clients.get(who))
+    {
+        None => text.push_str("none\n"),
+        Some(client) => {
+            let name = server.table.name(client.last_command);
+            let _ = writeln!(
+                text,
+                "id={} addr={} laddr={} name={} user={} db={} resp={} cmd={name}",
+                client.id.serial,
+                client.peer_text(),
+                client.local_text(),
+                client.name_text(),
+                client.user_name(),
+                client.db,
+                if client.resp3 { 3 } else { 2 },
+            );
+        }
+    }
+    text
+}
+
+/// A panic: the same report with the message, then the end as for an assertion.
+fn on_panic(panic: &PanicHookInfo<'_>) {
+    let first = !REPORTING.swap(true, Relaxed);
+    let payload = panic.payload();
+    let message = match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "a panic without a text",
+    };
+    let place = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    if first && ENABLED.load(Relaxed) {
+        let out = Out(sink());
+        out.put("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
+        if message.starts_with("assertion") {
+            out.line(format_args!("=== ASSERTION FAILED ==="));
+            out.line(format_args!("==> {place} '{message}' is not true"));
+        } else {
+            out.line(format_args!(
+                "------------------------------------------------"
+            ));
+            out.line(format_args!("Guru Meditation: {message} #{place}"));
+            out.line(format_args!(
+                "------------------------------------------------"
+            ));
+        }
+        report(&out);
+    } else {
+        log::error!("Panic: {message} at {place}");
+    }
+    if EXIT_ON_PANIC.load(Relaxed) {
+        crate::base::sys::exit_now(1);
+    }
+}
