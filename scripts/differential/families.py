@@ -115,7 +115,7 @@ CONNECTION = """
 1 CLIENT KILL (name|ID int|TYPE name|SKIPME name|ADDR name|LADDR name USER name)
 1 CLIENT UNBLOCK int [TIMEOUT|ERROR|name]
 1 CLIENT LIST (ID name|TYPE name|name)
-1 CLIENT PAUSE ('-1|name|'9223372036854775807) [WRITE|ALL|name]
+1 CLIENT PAUSE ('-1|name) [WRITE|ALL|name]
 3 SELECT db
 1 AUTH value [value]
 1 RESET
@@ -130,6 +130,7 @@ CONNECTION = """
 CONFIG = """
 8 CONFIG SET (directive setting) ...
 8 CONFIG GET directive ...
+1 CONFIG SET ('maxmemory|'maxmemory-clients) vast
 1 CONFIG SET 'notify-keyspace-events letters
 2 CONFIG GET ('notify-keyspace-events|'save|'maxm*|'hash-max-*|pattern)
 1 CONFIG (RESETSTAT|HELP|NOSUCH|GET|SET) [value]
@@ -166,10 +167,10 @@ PTTL RANDOMKEY RENAME RENAMENX SCAN TOUCH TTL TYPE UNLINK DISCARD EXEC MULTI UNW
 DBSIZE FLUSHALL FLUSHDB SWAPDB TIME LASTSAVE LOLWUT INFO SLOWLOG DEBUG""".split()
 SUBCOMMANDS = """config|get config|set config|rewrite config|resetstat config|help object|encoding object|freq object|help
 object|idletime object|refcount client|setname client|getname client|reply client|id client|kill client|list client|pause
-slowlog|get slowlog|len command|info command|getkeys config|nosuch get|x memory|usage latency|reset""".split()
+slowlog|get slowlog|len command|info config|nosuch get|x memory|usage latency|reset""".split()
 
 # Plain directives: setting one changes an answer, not who can connect or where files go.
-DIRECTIVES = """maxmemory maxmemory-policy maxmemory-samples lfu-log-factor lfu-decay-time hz dynamic-hz timeout tcp-keepalive
+DIRECTIVES = """maxmemory-policy maxmemory-samples lfu-log-factor lfu-decay-time hz dynamic-hz timeout tcp-keepalive
 hash-max-listpack-entries hash-max-listpack-value hash-max-ziplist-entries set-max-intset-entries zset-max-listpack-entries
 zset-max-ziplist-value list-max-listpack-size list-compress-depth hll-sparse-max-bytes stream-node-max-bytes
 stream-node-max-entries slowlog-log-slower-than slowlog-max-len latency-monitor-threshold latency-tracking
@@ -178,7 +179,7 @@ activerehashing active-expire-effort proto-max-bulk-len client-query-buffer-limi
 repl-backlog-size repl-backlog-ttl repl-timeout repl-diskless-sync repl-diskless-sync-delay min-replicas-to-write
 min-slaves-max-lag replica-priority slave-read-only replica-serve-stale-data stop-writes-on-bgsave-error rdbcompression
 appendfsync no-appendfsync-on-rewrite auto-aof-rewrite-percentage auto-aof-rewrite-min-size aof-load-truncated
-busy-reply-threshold lua-time-limit loglevel acllog-max-len tracking-table-max-keys maxmemory-clients
+busy-reply-threshold lua-time-limit loglevel acllog-max-len tracking-table-max-keys
 maxmemory-eviction-tenacity sanitize-dump-payload shutdown-timeout shutdown-on-sigterm replica-announce-ip
 latency-tracking-info-percentiles close-on-replica-write propagation-error-behavior cluster-node-timeout jemalloc-bg-thread
 crash-log-enabled disable-thp set-proc-title proc-title-template oom-score-adj save""".split()

@@ -140,6 +140,7 @@ POOLS = {
     "pattern": from_list(*PATTERNS), "db": from_list(b"0", b"1", b"1", b"3", b"0", b"4", b"-1", b"x", b"99999999999"),
     "count": from_list(b"1", b"2", b"10", b"1000", b"0", b"-1", b"x", b"9223372036854775807"),
     "cursor": from_list(b"0", b"0", b"0", b"0", b"00", b"abc", b"-1", b"18446744073709551615", b"18446744073709551616", b""),
+    "vast": from_list(b"0", b"1gb", b"3GB", b"1tb", b"x", b"1.5gb", b"10%", b"100%", b"101%", b"-5", b"", b"1g b"),
     "type": from_list(b"string", b"hash", b"list", b"STRING", b"Hash", b"nosuch"),
 }
 

@@ -139,7 +139,10 @@ class Connection:
 
     def calls(self, commands):
         self.send(b"".join(encode(c) for c in commands))
-        return [self.reply() for _ in commands]
+        replies = [self.reply() for _ in commands]
+        if b"" in replies:
+            raise ConnectionError("closed")
+        return replies
 
     def close(self):
         self.sock.close()

@@ -46,17 +46,36 @@ pub fn parse_u64_loose(text: &[u8]) -> Option<u64> {
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
+    let value = u64_of_digits(digits)?;
+    Some(if negative {
+        value.wrapping_neg()
+    } else {
+        value
+    })
+}
+
+/// At least one digit, and nothing else, that a u64 can hold.
+fn u64_of_digits(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
-    let mut value = 0u64;
-    for &b in digits {
+    digits.iter().try_fold(0u64, |value, b| {
         let digit = b.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
-    }
+        let digit = (digit <= 9).then_some(u64::from(digit))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Reads an unsigned integer as C's `strtoul` does over the whole text, but without white space
+/// before it: a sign (a minus wraps around), leading zeros, and nothing at all for 0.
+pub fn parse_u64_cursor(text: &[u8]) -> Option<u64> {
+    let (negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let value = u64_of_digits(digits)?;
     Some(if negative {
         value.wrapping_neg()
     } else {

@@ -6,7 +6,7 @@ use crate::exec::command::{
     CmdResult, Command, NO_KEYS, Outcome, acl as category, cmd, container, flag,
 };
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{CmdError, NOT_INTEGER, shown, subcommand_syntax};
+use crate::exec::error::{CmdError, NOT_INTEGER, subcommand_syntax};
 use crate::exec::registry::Family;
 use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use sha2::{Digest, Sha256};
@@ -65,8 +65,7 @@ fn cat(ctx: &mut Ctx<'_>) -> CmdResult {
         3 => {
             let name = ctx.arg(2);
             let Some(wanted) = find_category(name) else {
-                let text = format!("ERR Unknown category '{}'", shown(name, 128));
-                return Err(CmdError::owned(text));
+                return Err(CmdError::showing("ERR Unknown category '", name, "'"));
             };
             let table = ctx.table;
             let found = || table.rows().iter().filter(|row| row.acl & wanted != 0);

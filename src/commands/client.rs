@@ -7,7 +7,7 @@ use super::connection::{BAD_NAME, plain_text};
 use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, container, flag};
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX, shown, subcommand_syntax};
+use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX, subcommand_syntax};
 use crate::exec::registry::Family;
 use crate::exec::unit;
 use crate::state::client::{ClientId, ReplyMode, client_flag};
@@ -165,8 +165,8 @@ fn setinfo(ctx: &mut Ctx<'_>) -> CmdResult {
     let (attribute, value) = (ctx.arg(2), ctx.arg(3));
     let is_name = attribute.eq_ignore_ascii_case(b"lib-name");
     if !is_name && !attribute.eq_ignore_ascii_case(b"lib-ver") {
-        let text = format!("ERR Unrecognized option '{}'", shown(attribute, 128));
-        return Err(CmdError::owned(text));
+        let text = "ERR Unrecognized option '";
+        return Err(CmdError::showing(text, attribute, "'"));
     }
     if !plain_text(value) {
         let attribute = if is_name { "lib-name" } else { "lib-ver" };

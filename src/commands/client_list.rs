@@ -1,6 +1,6 @@
 //! The lines of CLIENT LIST, and the filters that LIST and KILL share.
 use crate::base::num::parse_i64;
-use crate::exec::error::{CmdError, SYNTAX, shown};
+use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Registry;
 use crate::resp::request::Argv;
 use crate::state::State;
@@ -148,10 +148,7 @@ impl Class {
             b"master" | b"primary" => Ok(Class::Primary),
             b"slave" | b"replica" => Ok(Class::Replica),
             b"pubsub" => Ok(Class::Pubsub),
-            _ => Err(CmdError::owned(format!(
-                "ERR Unknown client type '{}'",
-                shown(name, 128)
-            ))),
+            _ => Err(CmdError::showing("ERR Unknown client type '", name, "'")),
         }
     }
 }
@@ -232,8 +229,7 @@ impl<'a> Filter<'a> {
             b"laddr" => self.local = Some(value),
             b"user" if value == b"default" => self.user = Some(value),
             b"user" => {
-                let text = format!("ERR No such user '{}'", shown(value, 128));
-                return Err(CmdError::owned(text));
+                return Err(CmdError::showing("ERR No such user '", value, "'"));
             }
             b"maxage" => {
                 let age = parse_i64(value).ok_or(AGE_NOT_INTEGER)?;

@@ -2,7 +2,7 @@
 use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode};
-use crate::exec::error::{self, CmdError, SYNTAX, WRONG_PASS, shown, wrong_arity};
+use crate::exec::error::{CmdError, SYNTAX, WRONG_PASS, wrong_arity};
 use crate::exec::registry::Family;
 use crate::resp::request::Argv;
 use crate::state::State;
@@ -149,8 +149,8 @@ fn hello(ctx: &mut Ctx<'_>) -> CmdResult {
             name = Some(wanted);
             i += 2;
         } else {
-            let text = format!("ERR Syntax error in HELLO option '{}'", shown(word, 128));
-            return Err(CmdError::owned(text));
+            let text = "ERR Syntax error in HELLO option '";
+            return Err(CmdError::showing(text, word, "'"));
         }
     }
     if let Some((user, password)) = login {
@@ -216,11 +216,7 @@ fn echo(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn select(ctx: &mut Ctx<'_>) -> CmdResult {
-    let n = parse_i64(ctx.arg(1)).ok_or(error::NOT_INTEGER)?;
-    let db = usize::try_from(n)
-        .ok()
-        .filter(|db| *db < ctx.state.dbs.count());
-    let db = db.ok_or(error::DB_OUT_OF_RANGE)?;
+    let db = ctx.db_number(ctx.arg(1))?;
     ctx.db = db;
     // A script has a database of its own while it runs.
     if ctx.mode != Mode::Script {

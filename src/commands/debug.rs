@@ -9,7 +9,7 @@ use crate::base::alloc;
 use crate::base::num::{parse_f64, parse_i64};
 use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode};
-use crate::exec::error::{CmdError, NOT_INTEGER, NOT_POSITIVE, shown};
+use crate::exec::error::{CmdError, NOT_INTEGER, NOT_POSITIVE, subcommand_syntax};
 use crate::exec::registry::Family;
 use crate::keyspace::NewValue;
 use crate::state::config::file::errno_text;
@@ -90,10 +90,7 @@ fn debug(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn wrong(name: &[u8]) -> CmdError {
-    CmdError::owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-        shown(name, 128)
-    ))
+    subcommand_syntax(name, "DEBUG")
 }
 
 /// Argument 2 as C's atoi reads it: DEBUG's switches take any number.

@@ -2,7 +2,7 @@
 use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Command, KEY1_RO, KEY1_RW_UPDATE, acl, cmd, flag};
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{CmdError, NOT_INTEGER, invalid_expire, shown};
+use crate::exec::error::{CmdError, NOT_INTEGER, invalid_expire};
 use crate::exec::registry::Family;
 use crate::state::notify::Event;
 use flag::{FAST, READONLY, WRITE};
@@ -56,8 +56,7 @@ impl Conditions {
                 () if is(b"gt") => &mut conditions.later,
                 () if is(b"lt") => &mut conditions.earlier,
                 () => {
-                    let word = shown(word, 128);
-                    return Err(CmdError::owned(format!("ERR Unsupported option {word}")));
+                    return Err(CmdError::showing("ERR Unsupported option ", word, ""));
                 }
             };
             *condition = true;
@@ -205,7 +204,7 @@ mod tests {
         assert_eq!(parsed("nx gt lt"), Err(NX_WITH_OTHERS));
         assert_eq!(parsed("xx nx"), Err(NX_WITH_OTHERS));
         assert_eq!(parsed("gt lt"), Err(GT_WITH_LT));
-        let unknown = parsed("nx xx ab").map_err(|e| e.text().to_owned());
-        assert_eq!(unknown, Err("ERR Unsupported option ab".to_owned()));
+        let unknown = parsed("nx xx ab").map_err(|e| e.text().to_vec());
+        assert_eq!(unknown, Err(b"ERR Unsupported option ab".to_vec()));
     }
 }

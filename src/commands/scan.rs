@@ -3,7 +3,7 @@
 use crate::base::{glob, num};
 use crate::exec::command::{CmdResult, Outcome};
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX};
+use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX, shown};
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::types::Kind;
@@ -65,13 +65,9 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
-/// Reads a cursor as C's `strtoul` would, but without white space before it.
+/// Reads a cursor.
 pub fn parse_cursor(text: &[u8]) -> Result<u64, CmdError> {
-    match text {
-        [] => Ok(0),
-        [first, ..] if num::is_c_space(*first) => Err(INVALID_CURSOR),
-        _ => num::parse_u64_loose(text).ok_or(INVALID_CURSOR),
-    }
+    num::parse_u64_cursor(shown(text, usize::MAX)).ok_or(INVALID_CURSOR)
 }
 
 /// Repeats `step` (cursor and count of elements seen in, next cursor out) until it has seen

@@ -23,7 +23,7 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
         Ok(outcome) => (outcome, false),
         Err(error) => {
             ctx.out.truncate(mark);
-            ctx.out.error(error.text());
+            ctx.out.error_bytes(error.text());
             ctx.state.stats.count_error(error.code());
             (Outcome::Done, true)
         }
@@ -96,10 +96,9 @@ fn propagate(ctx: &mut Ctx<'_>, _row: &Row, dirty_before: u64) {
 /// EXEC was not run: the transaction is over.
 fn reject_transaction(ctx: &mut Ctx<'_>, error: &CmdError) {
     let reason = error.text();
-    let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
-    ctx.out.error(&format!(
-        "EXECABORT Transaction discarded because of: {reason}"
-    ));
+    let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+    ctx.out
+        .error_bytes(&[b"EXECABORT Transaction discarded because of: ", reason].concat());
     ctx.state.stats.count_error("EXECABORT");
     ctx.state.discard_transaction(ctx.me);
 }
@@ -113,7 +112,7 @@ pub fn reject(ctx: &mut Ctx<'_>, row: Option<&Row>, error: &CmdError) {
             return reject_transaction(ctx, error);
         }
     }
-    ctx.out.error(error.text());
+    ctx.out.error_bytes(error.text());
     ctx.state.stats.count_error(error.code());
     // A request that cannot be queued spoils the transaction.
     if let Some(multi) = &mut ctx.client().multi {

@@ -1,8 +1,8 @@
 //! What a handler sees: its request, the state, where to write the reply, and for whom it runs.
 use super::command::{CmdResult, Outcome};
-use super::error::{CmdError, WRONG_TYPE};
+use super::error::{CmdError, DB_OUT_OF_RANGE, INT_RANGE, NOT_INTEGER, WRONG_TYPE};
 use super::registry::{CommandId, Registry};
-use crate::base::num::fmt_i64;
+use crate::base::num::{fmt_i64, parse_i64};
 use crate::ds::table::Slot;
 use crate::keyspace::entry::EntryRef;
 use crate::resp::reply::Writer;
@@ -101,6 +101,15 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub fn modified(&mut self, key: &[u8], event: Event, n: usize) {
         self.state.modified(self.db, key, event, n as u64);
+    }
+
+    /// The database that an argument names.
+    pub fn db_number(&self, text: &[u8]) -> Result<usize, CmdError> {
+        let n = parse_i64(text).ok_or(NOT_INTEGER)?;
+        let n = i32::try_from(n).map_err(|_| INT_RANGE)?;
+        let db = usize::try_from(n).ok();
+        db.filter(|db| *db < self.state.dbs.count())
+            .ok_or(DB_OUT_OF_RANGE)
     }
 
     /// Answers `+OK`.

@@ -3,29 +3,46 @@
 //! The texts are part of the protocol: client libraries match on them, so they stand here once.
 use std::borrow::Cow;
 
-/// The error reply of a command, without the leading `-`.
+/// The error reply of a command, without the leading `-`. Bytes, because some texts show what a
+/// client sent, as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CmdError(pub Cow<'static, str>);
+pub struct CmdError(Cow<'static, [u8]>);
 
 impl CmdError {
     /// An error whose text is known at compile time.
     pub const fn new(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error whose text is made for this request.
     pub fn owned(text: String) -> Self {
+        Self(Cow::Owned(text.into_bytes()))
+    }
+
+    /// As `owned`, for a text that shows a client's bytes.
+    pub fn owned_bytes(text: Vec<u8>) -> Self {
         Self(Cow::Owned(text))
     }
 
+    /// An error that shows bytes of a client between two texts; see [`shown`].
+    pub fn showing(before: &str, bytes: &[u8], after: &str) -> Self {
+        let text = [
+            before.as_bytes(),
+            shown(bytes, usize::MAX),
+            after.as_bytes(),
+        ];
+        Self(Cow::Owned(text.concat()))
+    }
+
     /// The whole text: `CODE words`.
-    pub fn text(&self) -> &str {
+    pub fn text(&self) -> &[u8] {
         &self.0
     }
 
     /// The first word, under which INFO errorstats counts it.
     pub fn code(&self) -> &str {
-        self.0.split(' ').next().unwrap_or("")
+        let word = self.0.split(|b| *b == b' ').next().unwrap_or_default();
+        std::str::from_utf8(word).unwrap_or_default()
     }
 }
 
@@ -39,6 +56,8 @@ pub const WRONG_TYPE: CmdError =
     CmdError::new("WRONGTYPE Operation against a key holding the wrong kind of value");
 pub const SYNTAX: CmdError = CmdError::new("ERR syntax error");
 pub const NOT_INTEGER: CmdError = CmdError::new("ERR value is not an integer or out of range");
+pub const INT_RANGE: CmdError =
+    CmdError::new("ERR value is out of range, value must between -2147483648 and 2147483647");
 pub const NOT_FLOAT: CmdError = CmdError::new("ERR value is not a valid float");
 pub const NO_SUCH_KEY: CmdError = CmdError::new("ERR no such key");
 pub const OUT_OF_RANGE: CmdError = CmdError::new("ERR index out of range");
@@ -72,10 +91,11 @@ pub fn wrong_arity(full_name: &str) -> CmdError {
 
 /// A subcommand whose arguments make no sense: `sub` as it was given.
 pub fn subcommand_syntax(sub: &[u8], container: &str) -> CmdError {
-    CmdError::owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
-        shown(sub, 128)
-    ))
+    CmdError::showing(
+        "ERR unknown subcommand or wrong number of arguments for '",
+        shown(sub, 128),
+        &format!("'. Try {container} HELP."),
+    )
 }
 
 /// `ERR invalid expire time in 'name' command`.
@@ -83,7 +103,9 @@ pub fn invalid_expire(name: &str) -> CmdError {
     CmdError::owned(format!("ERR invalid expire time in '{name}' command"))
 }
 
-/// Any bytes of a client, as they may stand in an error line: cut and made printable.
-pub fn shown(bytes: &[u8], max: usize) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
+/// What of a client's bytes an error line shows: up to a NUL, where C's strings end, and no more
+/// than `max`. The reply writer sees to line ends.
+pub fn shown(bytes: &[u8], max: usize) -> &[u8] {
+    let bytes = &bytes[..bytes.len().min(max)];
+    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
 }

@@ -126,6 +126,17 @@ fn run_aside(ctx: Ctx<'_>, row: &Row, gate: u32) -> Flow {
 /// The slow way to a row: subcommands, and the errors of those not found.
 #[cold]
 fn resolve<'a>(ctx: &mut Ctx<'a>, row: Option<&'a Row>) -> Option<&'a Row> {
+    if row.is_none() && is_http(ctx.argv.get(0)) {
+        let client = ctx.client();
+        log::warn!(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
+             commands to Redis. This is likely due to an attacker attempting to use Cross Protocol \
+             Scripting to compromise your Redis instance. Connection from {} aborted.",
+            client.peer_text()
+        );
+        ctx.state.close_client(ctx.me);
+        return None;
+    }
     match resolve_row(ctx.table, row, ctx.argv) {
         Ok(row) => Some(row),
         Err((row, error)) => {
@@ -133,6 +144,12 @@ fn resolve<'a>(ctx: &mut Ctx<'a>, row: Option<&'a Row>) -> Option<&'a Row> {
             None
         }
     }
+}
+
+/// A web page can make a browser send us its request; nothing after the line that gives it away may
+/// run.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 type Refusal<'t> = (Option<&'t Row>, CmdError);
@@ -159,11 +176,11 @@ pub fn resolve_row<'t>(
             None => {
                 return Err((
                     Some(row),
-                    CmdError::owned(format!(
-                        "ERR unknown subcommand '{}'. Try {} HELP.",
+                    CmdError::showing(
+                        "ERR unknown subcommand '",
                         shown(argv.get(1), 128),
-                        table.name(row.id).to_uppercase()
-                    )),
+                        &format!("'. Try {} HELP.", table.name(row.id).to_uppercase()),
+                    ),
                 ));
             }
         }
@@ -176,15 +193,16 @@ pub fn resolve_row<'t>(
 
 /// `ERR unknown command 'x', with args beginning with: 'a' 'b' `, at most 128 bytes of arguments.
 pub fn unknown_command(argv: Argv<'_>) -> CmdError {
-    let mut args = String::new();
+    let mut text = b"', with args beginning with: ".to_vec();
+    let before = text.len();
     for i in 1..argv.len() {
-        if args.len() >= 128 {
+        let length = text.len() - before;
+        if length >= 128 {
             break;
         }
-        args.push_str(&format!("'{}' ", shown(argv.get(i), 128 - args.len())));
+        text.push(b'\'');
+        text.extend_from_slice(shown(argv.get(i), 128 - length));
+        text.extend_from_slice(b"' ");
     }
-    CmdError::owned(format!(
-        "ERR unknown command '{}', with args beginning with: {args}",
-        shown(argv.get(0), 128)
-    ))
+    CmdError::owned_bytes([b"ERR unknown command '", shown(argv.get(0), 128), &text].concat())
 }

@@ -153,7 +153,9 @@ impl Server {
             if let Some(error) = broken
                 && end == End::Dry
             {
-                out.protocol_error(error);
+                if self.state.clients.me(me).reply_mode == ReplyMode::On {
+                    out.protocol_error(error);
+                }
                 self.state.stats.count_error("ERR");
                 let text = error.text();
                 log::debug!(

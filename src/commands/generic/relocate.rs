@@ -1,14 +1,12 @@
 //! A key under another name or in another database: RENAME, RENAMENX, COPY, MOVE.
-use crate::base::num::parse_i64;
 use crate::exec::command::{
     CmdResult, Command, KEY1_RW_ACCESS, KeySpec, acl::NONE, cmd, flag, key_flag,
 };
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{
-    CmdError, DB_OUT_OF_RANGE, NO_SUCH_KEY, NOT_INTEGER, SAME_OBJECT, SYNTAX,
-};
+use crate::exec::error::{CmdError, NO_SUCH_KEY, SAME_OBJECT, SYNTAX};
 use crate::keyspace::Entry;
 use crate::state::notify::Event;
+use crate::types::string::StrRef;
 use flag::{DENYOOM, FAST, WRITE};
 use key_flag::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 
@@ -30,9 +28,6 @@ pub(super) const RENAMENX: Command =
     cmd("renamenx", 3, WRITE | FAST, NONE, RENAMENX_KEYS, renamenx);
 pub(super) const COPY: Command = cmd("copy", -3, WRITE | DENYOOM, NONE, COPY_KEYS, copy);
 pub(super) const MOVE: Command = cmd("move", 3, WRITE | FAST, NONE, KEY1_RW_ACCESS, move_key);
-
-const INT_RANGE: CmdError =
-    CmdError::new("ERR value is out of range, value must between -2147483648 and 2147483647");
 
 fn rename(ctx: &mut Ctx<'_>) -> CmdResult {
     rename_key(ctx, true)?;
@@ -88,7 +83,7 @@ impl CopyOptions {
                 options.replace = true;
                 at += 1;
             } else if word.eq_ignore_ascii_case(b"db") && at + 1 < ctx.argc() {
-                options.db = parse_db(ctx, ctx.arg(at + 1))?;
+                options.db = ctx.db_number(ctx.arg(at + 1))?;
                 at += 2;
             } else {
                 return Err(SYNTAX);
@@ -96,15 +91,6 @@ impl CopyOptions {
         }
         Ok(options)
     }
-}
-
-fn parse_db(ctx: &Ctx<'_>, text: &[u8]) -> Result<usize, CmdError> {
-    let n = parse_i64(text).ok_or(NOT_INTEGER)?;
-    let n = i32::try_from(n).map_err(|_| INT_RANGE)?;
-    let db = usize::try_from(n).map_err(|_| DB_OUT_OF_RANGE)?;
-    (db < ctx.state.dbs.count())
-        .then_some(db)
-        .ok_or(DB_OUT_OF_RANGE)
 }
 
 fn copy(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -125,12 +111,17 @@ fn copy(ctx: &mut Ctx<'_>) -> CmdResult {
     let Some(source) = state.dbs.get(ctx.db, from) else {
         return ctx.int(0);
     };
+    let edited = matches!(source.string(), Ok(StrRef::Inline { raw: true, .. }));
     let copied = Entry::new(to, source.to_value(), source.expire_at(), clock);
     if let Some(slot) = taken {
         let lazy = state.config.lazyfree_lazy_server_del;
         state.remove(options.db, slot, lazy);
     }
-    state.dbs.insert_entry(options.db, copied);
+    let slot = state.dbs.insert_entry(options.db, copied);
+    if edited {
+        // An edit of nothing: OBJECT ENCODING says "raw" of the copy too.
+        state.dbs[options.db].string_bytes_mut(slot);
+    }
 
     state.modified(options.db, to, Event::COPY_TO, 1);
     ctx.int(1)
@@ -138,7 +129,7 @@ fn copy(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn move_key(ctx: &mut Ctx<'_>) -> CmdResult {
     let (db, key) = (ctx.db, ctx.arg(1));
-    let to = parse_db(ctx, ctx.arg(2))?;
+    let to = ctx.db_number(ctx.arg(2))?;
     if to == db {
         return Err(SAME_OBJECT);
     }

@@ -180,7 +180,10 @@ mod tests {
                 Condition::Differs(v) => format!("!= {}", v.escape_ascii()),
                 other => format!("{other:?}"),
             };
-            let ttl = ttl.map_or_else(|e| e.text().to_owned(), |ttl| format!("{ttl:?}"));
+            let ttl = ttl.map_or_else(
+                |e| e.text().escape_ascii().to_string(),
+                |ttl| format!("{ttl:?}"),
+            );
             format!("{condition} {ttl} {} {}", o.get, o.persist)
         })
     }
