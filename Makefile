@@ -5,6 +5,9 @@ UNITS    ?=
 SCENARIO ?=
 ONLY     ?=
 ROUNDS   ?= 3
+FAMILY   ?=
+SEED     ?= 1
+COUNT    ?= 20000
 PEER     ?= redis=redis-server
 SECONDS  ?= 30
 PREFIX   ?= /usr/local
@@ -12,10 +15,10 @@ DESTDIR  ?=
 BIN      := target/release/redvault
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint compat bench clients fuzz install
+.PHONY: help build run test lint compat differential bench clients fuzz install
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the release binary, target/release/redvault
 	cargo build --release --locked
@@ -33,6 +36,9 @@ lint: ## cargo fmt --check and clippy, warnings denied
 
 compat: build ## Redis's own test suite against the recorded list [UNITS=unit/type/string,unit/expire]
 	python3 scripts/compat/run.py --units "$(UNITS)"
+
+differential: build ## random commands to redis-server and to ours, compared byte for byte [FAMILY=strings,keys SEED=1 COUNT=20000]
+	python3 scripts/differential/run.py $(BIN) --seed $(SEED) --count $(COUNT) --family "$(FAMILY)"
 
 bench: build ## measure side by side with redis-server [SCENARIO=throughput,memory ONLY=P16 ROUNDS=3 PEER=redis=BIN]
 	python3 scripts/bench/run.py --targets --rounds $(ROUNDS) $(if $(SCENARIO),--scenario "$(SCENARIO)") \

@@ -70,25 +70,32 @@ class Family:
         for _ in range(self.length):
             if rng.random() < 0.2:
                 conn = rng.randrange(self.conns)
-            _, pause, pattern = rng.choices(self.lines, self.weights)[0]
+            _, mark, pattern = rng.choices(self.lines, self.weights)[0]
             args, raw = draw(pattern, mood), None
             if pattern[0][0][1] in RAW:
                 raw, args = args[0], None
             else:
-                args = mutate([a.removeprefix(b"'") for a in args], rng)
+                args = [a.removeprefix(b"'") for a in args]
+                args = args if mark == "=" else mutate(args, rng)
+            pause = mark == "~"
             steps.append(Step(conn, args, raw, pause or rng.random() < cut_odds, pause))
         if self.name == "connection":
-            # Without replies, the real server forgets to close after a broken request.
+            # Without replies, the real server forgets to close after QUIT or a broken request.
             muted = rng.random() < 0.5
-            steps = [s for s in steps if not (s.raw is not None if muted else b"REPLY" in [a.upper() for a in s.args or []])]
+            steps = [s for s in steps if not (s.raw is not None or s.args[0].upper() == b"QUIT" if muted else
+                                                b"REPLY" in [a.upper() for a in s.args or []])]
+        if self.name == "config":
+            # What the texts of CONFIG show of other bytes is not worth a difference.
+            steps = [s._replace(args=[bytes(c for c in a if 0 < c < 128) for a in s.args]) for s in steps]
         return steps
 
 
 def pipelines(steps):
-    """Steps by pipeline: one connection, one write. What is followed page by page stands alone."""
+    """Steps by pipeline: one connection, one write. What is followed page by page stands alone, and so does
+    a web page's request: what was answered before it goes down with the connection, or has gone already."""
     batch = []
     for step in steps:
-        alone = step.args and step.args[0].upper() in rules.ITERATE
+        alone = step.args[0].upper() in rules.ITERATE if step.args else step.raw[:4] in (b"POST", b"Host")
         if batch and (alone or batch[-1].conn != step.conn):
             yield batch
             batch = []
@@ -126,7 +133,7 @@ class Pair:
             self.defaults = []
             for control in self.control:
                 pairs = []
-                for name in DIRECTIVES:
+                for name in DIRECTIVES + ["maxmemory", "maxmemory-clients"]:
                     found = decode(control.call(b"CONFIG", b"GET", name.encode()))[1]
                     pairs += [v[1] for v in found[:2]]
                 self.defaults.append(pairs)

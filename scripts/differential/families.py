@@ -105,7 +105,9 @@ TRANSACTIONS = """
 CONNECTION = """
 3 PING [value]
 2 ECHO value
-2 HELLO ('2|'3|'3|'2|'4|value) [SETNAME name] [AUTH ('default|name) value]
+2 HELLO ('2|'3|'3|'2|'4|value)
+1= HELLO ('2|'3) SETNAME name
+1= HELLO ('2|'3) AUTH ('default|name) value
 1 HELLO
 3 CLIENT SETNAME name
 4 CLIENT GETNAME
@@ -114,7 +116,7 @@ CONNECTION = """
 1 CLIENT (ID|GETREDIR|HELP|NOSUCH|UNPAUSE) [name]
 1 CLIENT KILL (name|ID int|TYPE name|SKIPME name|ADDR name|LADDR name USER name)
 1 CLIENT UNBLOCK int [TIMEOUT|ERROR|name]
-1 CLIENT LIST (ID name|TYPE name|name)
+1= CLIENT LIST (ID name|TYPE name|name)
 1 CLIENT PAUSE ('-1|name) [WRITE|ALL|name]
 3 SELECT db
 1 AUTH value [value]
@@ -186,5 +188,5 @@ crash-log-enabled disable-thp set-proc-title proc-title-template oom-score-adj s
 SETTINGS = """yes no YES 0 1 2 10 100 101 256 512 -1 -2 -5 -6 65536 1mb 1MB 5k 1kb 3GB 10m 1b 7x 1.5 10% 101% noeviction
 allkeys-lru volatile-ttl nosuch always everysec debug notice warning clients disabled relative nosave now|force KEA Ex
 4294967296 2147483648 9223372036854775807 9223372036854775808 18446744073709551615 -9223372036854775809""".split() + [
-    "", " ", "nosave force", "normal 0 0 0", "replica 1mb 2mb 60", "pubsub 32mb 8mb 60 normal 1 2 3", "normal 0 0", "x 0 0 0",
+    "", " ", "nosave force", "normal 0 0 0", "replica 1mb 2mb 60", "pubsub 32mb 8mb 60 normal 0 0 3", "normal 0 0", "x 0 0 0",
     "50 99 99.9", "101", "99.99 x", "900 1", "900 1 300 10", "900", "a b", "{title} {port}", "{nosuch}"]

@@ -1,7 +1,8 @@
 """The language of the tables in families.py, and the pools that its lower-case words draw from.
 
 A line is `[weight] WORDS`: upper case is literal (sent in random case), lower case names a pool, `[a|b]` is optional,
-`(a|b)` is a choice, `x ...` is once or more. A weight with `~` ends the pipeline behind the command and lets 6 ms pass.
+`(a|b)` is a choice, `x ...` is once or more. A weight with `~` ends the pipeline behind the command and lets 6 ms pass;
+with `=` the command is never spoilt.
 Everything is drawn from one seeded generator. No wall clock: deadlines are far in the past or far in the future.
 """
 import random
@@ -140,7 +141,7 @@ POOLS = {
     "pattern": from_list(*PATTERNS), "db": from_list(b"0", b"1", b"1", b"3", b"0", b"4", b"-1", b"x", b"99999999999"),
     "count": from_list(b"1", b"2", b"10", b"1000", b"0", b"-1", b"x", b"9223372036854775807"),
     "cursor": from_list(b"0", b"0", b"0", b"0", b"00", b"abc", b"-1", b"18446744073709551615", b"18446744073709551616", b""),
-    "vast": from_list(b"0", b"1gb", b"3GB", b"1tb", b"x", b"1.5gb", b"10%", b"100%", b"101%", b"-5", b"", b"1g b"),
+    "vast": from_list(b"0", b"1gb", b"3GB", b"1tb", b"x", b"1.5gb", b"100%", b"101%", b"-5", b"", b"1g b"),
     "type": from_list(b"string", b"hash", b"list", b"STRING", b"Hash", b"nosuch"),
 }
 
@@ -148,13 +149,13 @@ TOKEN = re.compile(r"[\[\]()|]|\.\.\.|[^\s\[\]()|]+")
 
 
 def parse(line):
-    """A line as (weight, pause, pattern)."""
-    head = re.match(r"\s*(\d+)(~?)\s+", line)
-    weight, pause = (int(head[1]), bool(head[2])) if head else (2, False)
+    """A line as (weight, mark, pattern)."""
+    head = re.match(r"\s*(\d+)([~=]?)\s+", line)
+    weight, mark = (int(head[1]), head[2]) if head else (2, "")
     tokens = TOKEN.findall(line[head.end() if head else 0:])
     pattern = _choice(tokens)
     assert not tokens, f"unbalanced: {line}"
-    return weight, pause, pattern
+    return weight, mark, pattern
 
 
 def _choice(tokens):

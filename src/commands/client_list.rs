@@ -175,10 +175,11 @@ impl<'a> Filter<'a> {
     /// Reads the filters of CLIENT KILL: names and values in turn.
     pub fn parse_kill(argv: Argv<'a>) -> Result<Filter<'a>, CmdError> {
         let mut filter = Filter::default();
-        if argv.len() % 2 != 0 {
-            return Err(SYNTAX);
-        }
         for i in (0..argv.len()).step_by(2) {
+            // What stands before a name without a value is judged first.
+            if i + 1 == argv.len() {
+                return Err(SYNTAX);
+            }
             let (name, value) = (argv.get(i), argv.get(i + 1));
             if name.eq_ignore_ascii_case(b"id") {
                 let id = parse_i64(value)

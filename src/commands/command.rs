@@ -73,7 +73,10 @@ fn describe(out: &mut Writer, table: &Registry, row: &Row) {
     out.set(row.cmd.keys.len());
     row.cmd.keys.iter().for_each(|spec| key_spec(out, spec));
     let subs = table.subs(row);
-    out.set(subs.len());
+    match subs.len() {
+        0 => out.set(0),
+        n => out.array(n),
+    }
     subs.iter().for_each(|sub| describe(out, table, sub));
 }
 

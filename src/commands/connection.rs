@@ -238,7 +238,10 @@ fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.state.discard_transaction(me);
     let client = ctx.state.clients.me(me);
     client.set_name(b"");
-    client.reply_mode = ReplyMode::On;
+    // What CLIENT REPLY SKIP leaves out is this very reply.
+    if client.reply_mode != ReplyMode::Skip {
+        client.reply_mode = ReplyMode::On;
+    }
     client.resp3 = false;
     client.db = 0;
     client.flags &= !(client_flag::PUBSUB

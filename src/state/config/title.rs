@@ -46,7 +46,7 @@ fn pieces(template: &[u8]) -> Option<Vec<Piece<'_>>> {
 /// Checks a template.
 pub(super) fn check(template: &[u8]) -> Result<(), &'static str> {
     match pieces(template) {
-        Some(_) if !template.is_empty() => Ok(()),
+        Some(_) if template.iter().any(|b| *b != b' ') => Ok(()),
         _ => Err("template format is invalid or contains unknown variables"),
     }
 }
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn faulty_templates_are_refused() {
-        for template in ["", "{", "{title", "{x}", "{}", "a {title} {b}"] {
+        for template in ["", "  ", "{", "{title", "{x}", "{}", "a {title} {b}"] {
             assert!(check(template.as_bytes()).is_err(), "{template}");
         }
         for template in ["x", "{title}", "}", "{{", "{{{title}"] {
