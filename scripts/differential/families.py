@@ -132,13 +132,13 @@ CONNECTION = """
 CONFIG = """
 8 CONFIG SET (directive setting) ...
 8 CONFIG GET directive ...
-1 CONFIG SET ('maxmemory|'maxmemory-clients) vast
+1= CONFIG SET ('maxmemory|'maxmemory-clients) vast
 1 CONFIG SET 'notify-keyspace-events letters
 2 CONFIG GET ('notify-keyspace-events|'save|'maxm*|'hash-max-*|pattern)
 1 CONFIG (RESETSTAT|HELP|NOSUCH|GET|SET) [value]
 1 CONFIG SET ('databases|'daemonize|'tcp-backlog|'supervised|'nosuch|'io-threads) setting
 1 CONFIG REWRITE
-1 HSET hkey (field value) ...
+3 HSET hkey manyfield value
 1 OBJECT ENCODING hkey
 """
 
