@@ -172,6 +172,9 @@ impl Server {
                 self.run_batch(me, &buf[..filled], &scratch, &mut out, &mut used)
             };
             self.state.dbs.end_batch();
+            if end == End::Dry && out.len() > UNREAD_MAX {
+                end = End::Budget;
+            }
             if let Some(error) = broken
                 && end == End::Dry
             {

@@ -1,8 +1,8 @@
 //! The loop: one thread that owns every connection and the keyspace.
 //!
-//! Order of a turn: poll; accept; run ready connections under a budget; serve what other clients
-//! wait for; expire under a budget; cron if due; write replies, once for each connection; close what
-//! is to be closed. The poll is edge-triggered: whatever was not taken to its end is on one of this
+//! Order of a turn: poll; run ready connections under a budget; serve what other clients wait for;
+//! expire under a budget; cron if due; write replies, once for each connection; close what is to be
+//! closed; accept. The poll is edge-triggered: whatever was not taken to its end is on one of this
 //! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
 use super::conn::{Conn, Pool, Stream};
 use super::input::{READ_BYTES, Scratch};
@@ -143,15 +143,11 @@ impl Server {
         let start_tick = ticks();
         self.state.stats.tick = start_tick;
         self.turn_tick = start_tick;
+        self.budget_end = start_tick + self.state.stats.us_to_ticks(REQUESTS_US);
         let mut cause = "requests";
 
         self.take_events(events);
-        if !self.accepting.is_empty() {
-            self.accept_some();
-        }
         self.resume_released();
-        // What accepting took is not taken from those who are connected.
-        self.budget_end = ticks() + self.state.stats.us_to_ticks(REQUESTS_US);
         self.run_ready();
         self.serve_timeouts();
         self.end_pause();
@@ -182,6 +178,10 @@ impl Server {
         self.flush_all();
         self.hand_over_garbage();
         self.close_closing();
+        // Last: who went before they came has made room for them.
+        if !self.accepting.is_empty() {
+            self.accept_some();
+        }
 
         let took_us = self.state.stats.ticks_to_us(ticks() - start_tick);
         self.state.stats.turns += 1;

@@ -8,6 +8,7 @@ mod harness;
 mod hashes;
 mod keys;
 mod limits;
+mod noise;
 mod operations;
 mod protocol;
 mod strings;
