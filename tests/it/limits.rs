@@ -453,7 +453,7 @@ fn large_values_that_keep_their_buffer_are_whole_and_can_be_edited() {
     paused.send(&whole);
     paused.send(b"STRLEN big\r\n");
     wait_until("the request to wait", || {
-        raw.ask("CLIENT LIST").contains("qbuf=3000")
+        is_oracle() || raw.ask("CLIENT LIST").contains("qbuf=3000")
     });
     assert_eq!(raw.ask("CLIENT UNPAUSE"), "OK");
     assert_eq!(paused.reply(), "OK");
