@@ -117,10 +117,12 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.tcp_port = state.config.port;
     state.run.hz = state.config.hz;
     let garbage = &state.garbage;
-    let jobs = match Jobs::start(garbage.pending.clone(), garbage.freed.clone()) {
+    let processors = state.config.bio_cpulist.clone();
+    let jobs = match Jobs::start(garbage.pending.clone(), garbage.freed.clone(), processors) {
         Ok(jobs) => jobs,
         Err(error) => return fail(&format!("Can't start the background thread: {error}")),
     };
+    supervise::bind_to(state.config.server_cpulist.as_deref());
     announce(&state);
     let mut server = Server {
         state,
