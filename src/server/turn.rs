@@ -135,6 +135,7 @@ impl Server {
         if started_us - self.cpu_mark.0 > 1000 {
             self.cpu_mark = (started_us, thread_cpu_us());
         }
+        super::watchdog::beat(started_us);
         let start_tick = ticks();
         self.state.stats.tick = start_tick;
         self.turn_tick = start_tick;
@@ -298,6 +299,9 @@ impl Server {
         if self.state.gate & paused == 0 {
             if self.state.pause.until_ms != 0 {
                 self.state.pause.until_ms = 0;
+                for client in self.state.clients.iter_mut() {
+                    client.flags &= !client_flag::POSTPONED;
+                }
                 for slot in 0..self.conns.len() {
                     self.queue(slot);
                 }
