@@ -10,5 +10,6 @@ mod keys;
 mod limits;
 mod operations;
 mod protocol;
+mod readme;
 mod strings;
 mod transactions;
