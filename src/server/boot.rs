@@ -4,7 +4,7 @@ use super::input::Scratch;
 use super::jobs::Jobs;
 use super::listen::{Listener, open_tcp, open_unix};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS};
-use super::{crash, logging, reconfigure, registry, supervise};
+use super::{crash, logging, reconfigure, registry, supervise, watchdog};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
@@ -164,6 +164,8 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         supervise::notify("STATUS=Ready to accept connections\nREADY=1\n");
     }
     crash::watch(&mut server);
+    crash::watch_loop();
+    watchdog::set_period(server.state.config.watchdog_period, server.state.config.hz);
     let code = server.run();
     crash::unwatch();
     code

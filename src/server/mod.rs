@@ -14,3 +14,4 @@ pub mod registry;
 pub mod shutdown;
 pub mod supervise;
 pub mod turn;
+pub mod watchdog;

@@ -186,6 +186,9 @@ impl Server {
         if changed.has(Key::loglevel) {
             logging::set_level(config.loglevel);
         }
+        if changed.any(&[Key::watchdog_period, Key::hz]) {
+            super::watchdog::set_period(config.watchdog_period, config.hz);
+        }
         if changed.any(&[Key::crash_log_enabled, Key::use_exit_on_panic]) {
             super::crash::configure(config.crash_log_enabled, config.use_exit_on_panic);
         }

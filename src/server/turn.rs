@@ -135,6 +135,7 @@ impl Server {
         if started_us - self.cpu_mark.0 > 1000 {
             self.cpu_mark = (started_us, thread_cpu_us());
         }
+        super::watchdog::beat(started_us);
         let start_tick = ticks();
         self.state.stats.tick = start_tick;
         self.turn_tick = start_tick;
