@@ -1,11 +1,23 @@
-//! Connections: what a client says about itself and asks of its connection.
+//! Connections: who a client is, which protocol it speaks, which database it uses.
+use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
-use crate::exec::ctx::Ctx;
-use crate::exec::error::{self, wrong_arity};
+use crate::exec::ctx::{Ctx, Mode};
+use crate::exec::error::{self, CmdError, SYNTAX, WRONG_PASS, shown, wrong_arity};
 use crate::exec::registry::Family;
-use flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, SUBSCRIBED_OK, UNQUEUED};
+use crate::resp::request::Argv;
+use crate::state::State;
+use crate::state::client::{ReplyMode, client_flag};
+use crate::state::config::REDIS_VERSION;
+use crate::state::gate;
+use flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, SECRET, STALE, SUBSCRIBED_OK, UNQUEUED};
+use sha2::{Digest, Sha256};
+
+/// What a client may always say, whatever state it or the server is in.
+const ALWAYS: u32 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY;
 
 const COMMANDS: &[Command] = &[
+    cmd("auth", -2, ALWAYS | SECRET, acl::NONE, NO_KEYS, auth),
+    cmd("hello", -1, ALWAYS, acl::NONE, NO_KEYS, hello).hiding(hello_secrets),
     cmd("ping", -1, FAST | SUBSCRIBED_OK, acl::NONE, NO_KEYS, ping),
     cmd("echo", 2, FAST | LOADING | STALE, acl::NONE, NO_KEYS, echo),
     cmd(
@@ -19,10 +31,18 @@ const COMMANDS: &[Command] = &[
     cmd(
         "quit",
         -1,
-        ALLOW_BUSY | NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | UNQUEUED | SUBSCRIBED_OK,
+        ALWAYS | UNQUEUED | SUBSCRIBED_OK,
         acl::NONE,
         NO_KEYS,
         quit,
+    ),
+    cmd(
+        "reset",
+        1,
+        ALWAYS | UNQUEUED | SUBSCRIBED_OK,
+        acl::NONE,
+        NO_KEYS,
+        reset,
     ),
 ];
 
@@ -33,16 +53,158 @@ pub static FAMILY: Family = Family {
     commands: COMMANDS,
 };
 
+const NO_PASSWORD_SET: CmdError = CmdError::new(
+    "ERR AUTH <password> called without any password configured for the default user. Are you \
+     sure your configuration is correct?",
+);
+const HELLO_NEEDS_AUTH: CmdError = CmdError::new(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
+     <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP \
+     protocol version at the same time",
+);
+const PROTOCOL_NOT_INTEGER: CmdError =
+    CmdError::new("ERR Protocol version is not an integer or out of range");
+const NO_PROTOCOL: CmdError = CmdError::new("NOPROTO unsupported protocol version");
+pub(super) const BAD_NAME: CmdError =
+    CmdError::new("ERR Client names cannot contain spaces, newlines or special characters.");
+
+/// Are two secrets equal? Digests are compared, and all of both: neither the length nor the first
+/// difference shows in the time it takes.
+fn same_secret(a: &[u8], b: &[u8]) -> bool {
+    let (a, b) = (Sha256::digest(a), Sha256::digest(b));
+    let different = a.iter().zip(b.iter()).fold(0, |all, (x, y)| all | (x ^ y));
+    std::hint::black_box(different) == 0
+}
+
+/// Is this the password of this user? Only the default user exists; without a password any will do.
+fn password_fits(state: &State, user: &[u8], password: &[u8]) -> bool {
+    user == b"default"
+        && state
+            .config
+            .requirepass
+            .as_ref()
+            .is_none_or(|wanted| same_secret(wanted, password))
+}
+
+/// Lets the client in as this user, or counts the attempt.
+fn log_in(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
+    if !password_fits(ctx.state, user, password) {
+        ctx.state.stats.acl_denied[0] += 1;
+        return Err(WRONG_PASS);
+    }
+    let client = ctx.client();
+    client.user = None;
+    client.authenticated = true;
+    client.gate &= !gate::UNAUTHENTICATED;
+    Ok(())
+}
+
+fn auth(ctx: &mut Ctx<'_>) -> CmdResult {
+    let (user, password): (&[u8], &[u8]) = match ctx.argc() {
+        2 if !ctx.state.password_needed() => return Err(NO_PASSWORD_SET),
+        2 => (b"default", ctx.arg(1)),
+        3 => (ctx.arg(1), ctx.arg(2)),
+        _ => return Err(SYNTAX),
+    };
+    log_in(ctx, user, password)?;
+    ctx.ok()
+}
+
+/// What stands behind HELLO's AUTH is not shown.
+fn hello_secrets(argv: Argv<'_>, i: usize) -> bool {
+    (2..argv.len())
+        .find(|at| argv.get(*at).eq_ignore_ascii_case(b"auth"))
+        .is_some_and(|at| i == at + 1 || i == at + 2)
+}
+
+/// May a client, or its library, be called this? Printable and without spaces, so that CLIENT LIST
+/// stays one line of fields.
+pub(super) fn plain_text(name: &[u8]) -> bool {
+    name.iter().all(|b| (b'!'..=b'~').contains(b))
+}
+
+fn hello(ctx: &mut Ctx<'_>) -> CmdResult {
+    let argv = ctx.argv;
+    let mut protocol = None;
+    if argv.len() > 1 {
+        let n = parse_i64(argv.get(1)).ok_or(PROTOCOL_NOT_INTEGER)?;
+        if n != 2 && n != 3 {
+            return Err(NO_PROTOCOL);
+        }
+        protocol = Some(n);
+    }
+    let (mut login, mut name) = (None, None);
+    let mut i = 2;
+    while i < argv.len() {
+        let word = argv.get(i);
+        let left = argv.len() - 1 - i;
+        if word.eq_ignore_ascii_case(b"auth") && left >= 2 {
+            login = Some((argv.get(i + 1), argv.get(i + 2)));
+            i += 3;
+        } else if word.eq_ignore_ascii_case(b"setname") && left >= 1 {
+            let wanted = argv.get(i + 1);
+            if !plain_text(wanted) {
+                return Err(BAD_NAME);
+            }
+            name = Some(wanted);
+            i += 2;
+        } else {
+            let text = format!("ERR Syntax error in HELLO option '{}'", shown(word, 128));
+            return Err(CmdError::owned(text));
+        }
+    }
+    if let Some((user, password)) = login {
+        log_in(ctx, user, password)?;
+    }
+    if ctx.client().gate & gate::UNAUTHENTICATED != 0 && ctx.state.password_needed() {
+        return Err(HELLO_NEEDS_AUTH);
+    }
+    if let Some(name) = name {
+        ctx.client().set_name(name);
+    }
+    if let Some(protocol) = protocol {
+        ctx.client().resp3 = protocol == 3;
+        ctx.out.resp3 = protocol == 3;
+    }
+    reply_hello(ctx);
+    Ok(Outcome::Done)
+}
+
+fn reply_hello(ctx: &mut Ctx<'_>) {
+    let serial = ctx.me.serial as i64;
+    let out = &mut *ctx.out;
+    out.map(7);
+    out.bulk(b"server");
+    out.bulk(b"redis");
+    out.bulk(b"version");
+    out.bulk(REDIS_VERSION.as_bytes());
+    out.bulk(b"proto");
+    out.int(if out.resp3 { 3 } else { 2 });
+    out.bulk(b"id");
+    out.int(serial);
+    out.bulk(b"mode");
+    out.bulk(b"standalone");
+    out.bulk(b"role");
+    out.bulk(b"master");
+    out.bulk(b"modules");
+    out.empty_array();
+}
+
 fn ping(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.argc() > 2 {
         return Err(wrong_arity("ping"));
     }
-    match ctx.argc() {
-        1 => ctx.out.pong(),
-        _ => {
-            let text = ctx.arg(1);
-            ctx.out.bulk(text);
+    let subscribed = ctx.client().gate & gate::SUBSCRIBED != 0;
+    let text = (ctx.argc() == 2).then(|| ctx.arg(1));
+    match text {
+        // A RESP2 client that subscribed expects nothing but messages.
+        text if subscribed && !ctx.out.resp3 => {
+            ctx.out.array(2);
+            ctx.out.bulk(b"pong");
+            ctx.out.bulk(text.unwrap_or_default());
         }
+        None => ctx.out.pong(),
+        Some(text) => ctx.out.bulk(text),
     }
     Ok(Outcome::Done)
 }
@@ -54,17 +216,74 @@ fn echo(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn select(ctx: &mut Ctx<'_>) -> CmdResult {
-    let n = crate::base::num::parse_i64(ctx.arg(1)).ok_or(error::NOT_INTEGER)?;
+    let n = parse_i64(ctx.arg(1)).ok_or(error::NOT_INTEGER)?;
     let db = usize::try_from(n)
         .ok()
         .filter(|db| *db < ctx.state.dbs.count());
     let db = db.ok_or(error::DB_OUT_OF_RANGE)?;
     ctx.db = db;
-    ctx.client().db = db as u32;
+    // A script has a database of its own while it runs.
+    if ctx.mode != Mode::Script {
+        ctx.client().db = db as u32;
+    }
     ctx.ok()
 }
 
 fn quit(ctx: &mut Ctx<'_>) -> CmdResult {
-    ctx.client().flags |= crate::state::client::client_flag::CLOSE_AFTER_REPLY;
+    ctx.client().flags |= client_flag::CLOSE_AFTER_REPLY;
     ctx.ok()
+}
+
+/// Everything a connection was told is forgotten, as if it had just been opened.
+fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
+    let me = ctx.me;
+    ctx.state.unsubscribe_all(me);
+    ctx.state.stop_monitor(me);
+    ctx.state.discard_transaction(me);
+    let client = ctx.state.clients.me(me);
+    client.set_name(b"");
+    client.reply_mode = ReplyMode::On;
+    client.resp3 = false;
+    client.db = 0;
+    client.flags &= !(client_flag::PUBSUB
+        | client_flag::READONLY
+        | client_flag::NO_TOUCH
+        | client_flag::NO_EVICT
+        | client_flag::TRACKING);
+    client.gate &= !(gate::SUBSCRIBED | gate::NO_TOUCH);
+    ctx.state.forget_login(me);
+    ctx.db = 0;
+    ctx.out.resp3 = false;
+    ctx.out.simple("RESET");
+    Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::request::OwnedArgv;
+
+    #[test]
+    fn secrets_are_compared_whole() {
+        assert!(same_secret(b"abc\0def", b"abc\0def"));
+        assert!(!same_secret(b"abc\0def", b"abc"));
+        assert!(!same_secret(b"", b"a"));
+    }
+
+    #[test]
+    fn hello_hides_user_and_password() {
+        let words: [&[u8]; 7] = [b"hello", b"3", b"AUTH", b"u", b"p", b"SETNAME", b"n"];
+        let argv: OwnedArgv = words.into_iter().collect();
+        let hidden: Vec<usize> = (0..7).filter(|i| hello_secrets(argv.argv(), *i)).collect();
+        assert_eq!(hidden, [3, 4]);
+    }
+
+    #[test]
+    fn names_are_plain() {
+        assert!(plain_text(b"my-name:1"));
+        assert!(plain_text(b""));
+        assert!(!plain_text(b"two words"));
+        assert!(!plain_text(b"line\n"));
+        assert!(!plain_text("\u{e4}".as_bytes()));
+    }
 }

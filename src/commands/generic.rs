@@ -14,13 +14,20 @@ use crate::exec::ctx::Ctx;
 use crate::exec::registry::Family;
 use crate::state::State;
 use crate::state::notify::Event;
-use flag::{FAST, READONLY, WRITE};
+use flag::{ALWAYS_TOUCHES, FAST, READONLY, WRITE};
 
 const COMMANDS: &[Command] = &[
     cmd("del", -2, WRITE, NONE, KEYS_RM, del),
     cmd("unlink", -2, WRITE | FAST, NONE, KEYS_RM, unlink),
     cmd("exists", -2, READONLY | FAST, NONE, KEYS_RO_META, exists),
-    cmd("touch", -2, READONLY | FAST, NONE, KEYS_RO_META, touch),
+    cmd(
+        "touch",
+        -2,
+        READONLY | FAST | ALWAYS_TOUCHES,
+        NONE,
+        KEYS_RO_META,
+        touch,
+    ),
     cmd("type", 2, READONLY | FAST, NONE, KEY1_RO_META, kind),
     cmd("keys", 2, READONLY, DANGEROUS, NO_KEYS, keys),
     cmd("randomkey", 1, READONLY, NONE, NO_KEYS, randomkey),

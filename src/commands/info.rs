@@ -214,14 +214,15 @@ pub fn sum_clients(state: &State) -> ClientSums {
     let mut sums = ClientSums::default();
     for client in state.clients.iter() {
         let t = &client.transport;
-        let bytes = client.memory() + t.buffers as usize;
+        let bytes = client.memory() + t.buffers();
         if client.has(client_flag::REPLICA) {
             sums.replica_bytes += bytes;
             continue;
         }
         sums.connected += 1;
         sums.normal_bytes += bytes;
-        sums.blocked += usize::from(client.has(client_flag::BLOCKED));
+        let waits = client_flag::BLOCKED | client_flag::POSTPONED;
+        sums.blocked += usize::from(client.flags & waits != 0);
         sums.tracking += usize::from(client.has(client_flag::TRACKING));
         sums.timed += usize::from(client.parked.as_ref().is_some_and(|p| p.deadline_ms > 0));
         sums.input_max = sums

@@ -2,6 +2,7 @@
 //!
 //! Queuing is `exec::unit`'s and refusing what may not be queued is admission's; here a transaction
 //! begins, runs and ends.
+use crate::exec::admit::show_monitors;
 use crate::exec::command::{
     CmdResult, Command, KEYS_RO_META, NO_KEYS, Outcome, acl::NONE, cmd, flag,
 };
@@ -9,6 +10,7 @@ use crate::exec::ctx::Ctx;
 use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
 use crate::exec::unit::run_queue;
+use crate::state::client::Transaction;
 use crate::state::gate;
 use flag::{ALLOW_BUSY, FAST, LOADING, NOSCRIPT, RUNS_QUEUE, SKIP_SLOWLOG, STALE, UNQUEUED};
 
@@ -48,6 +50,16 @@ fn exec(ctx: &mut Ctx<'_>) -> CmdResult {
     };
     // Keys are watched up to here: what the transaction itself does to them is no change.
     ctx.state.discard_transaction(me);
+    let result = run(ctx, &transaction, broken);
+    // Who runs MONITOR sees EXEC behind what it ran.
+    if ctx.state.gate & gate::MONITORED != 0 {
+        let row = ctx.table.row(ctx.id);
+        show_monitors(ctx.state, ctx.argv, row, ctx.db, ctx.mode, me);
+    }
+    result
+}
+
+fn run(ctx: &mut Ctx<'_>, transaction: &Transaction, broken: bool) -> CmdResult {
     if transaction.aborted {
         return Err(CmdError::new(
             "EXECABORT Transaction discarded because of previous errors.",

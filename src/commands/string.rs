@@ -12,12 +12,13 @@ mod range;
 use crate::base::num::fmt_i64;
 use crate::exec::command::{
     CmdResult, Command, Find, KEY1_OW, KEY1_RO, KEY1_RO_META, KEY1_RW_ACCESS, KEY1_RW_INSERT,
-    KEY1_RW_UPDATE, KEYS_RO, KeySpec, Outcome, acl, cmd, flag, key_flag,
+    KEY1_RW_UPDATE, KEYS_RO, KeyAt, KeySpec, Outcome, acl, cmd, flag, key_flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
 use crate::keyspace::{NewValue, Ttl};
+use crate::resp::request::Argv;
 use crate::state::notify::Event;
 use crate::types::string::StrRef;
 use options::{Condition, Expiry, For, Options, Unit};
@@ -60,7 +61,7 @@ const GROWS_FAST: u32 = GROWS | FAST;
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     cmd("get", 2, READ_FAST, NONE, KEY1_RO, get),
-    cmd("set", -3, GROWS, NONE, SET_KEYS, set),
+    cmd("set", -3, GROWS, NONE, SET_KEYS, set).with_finder(set_key),
     cmd("setnx", 3, GROWS_FAST, NONE, SETNX_KEYS, setnx),
     cmd("setex", 4, GROWS, NONE, KEY1_OW, setex),
     cmd("psetex", 4, GROWS, NONE, KEY1_OW, psetex),
@@ -170,6 +171,17 @@ fn delete(ctx: &mut Ctx<'_>, key: &[u8], slot: crate::ds::table::Slot) {
     ctx.state.remove(ctx.db, slot, lazy);
     ctx.modified(key, Event::DEL, 1);
     ctx.propagate_as(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+}
+
+/// SET overwrites its key; with GET it reads it, too.
+fn set_key(argv: Argv<'_>) -> Result<Vec<KeyAt>, CmdError> {
+    let reads = argv.from(3).iter().any(|w| w.eq_ignore_ascii_case(b"get"));
+    let flags = if reads {
+        k::RW | k::ACCESS | k::UPDATE
+    } else {
+        k::OW | k::UPDATE
+    };
+    Ok(vec![KeyAt { at: 1, flags }])
 }
 
 fn set(ctx: &mut Ctx<'_>) -> CmdResult {

@@ -9,13 +9,15 @@ use super::error::{self, CmdError};
 use super::registry::Row;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::client::{ClientId, client_flag};
+use crate::state::client::{ClientId, Peer, client_flag};
 use crate::state::gate;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Run,
+    /// Run, with what `gate::NO_TOUCH` and `gate::MONITORED` ask for.
+    RunAside,
     /// Inside MULTI: it waits for EXEC.
     Queue,
     /// The error is written.
@@ -44,8 +46,8 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
         }
         return Verdict::Queue;
     }
-    if concerned & gate::MONITORED != 0 {
-        feed_monitors(ctx.state, ctx.argv, row, ctx.db, Mode::Client, ctx.me);
+    if concerned & (gate::MONITORED | gate::NO_TOUCH) != 0 {
+        return Verdict::RunAside;
     }
     Verdict::Run
 }
@@ -68,7 +70,7 @@ fn effective_flags(ctx: &mut Ctx<'_>, row: &Row) -> u32 {
 
 /// The first restriction that refuses a row with these flags.
 fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<CmdError> {
-    if concerned & gate::UNAUTHENTICATED != 0 {
+    if concerned & gate::UNAUTHENTICATED != 0 && ctx.state.password_needed() {
         return Some(error::NO_AUTH);
     }
     if concerned & gate::MAXMEMORY != 0
@@ -111,18 +113,21 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
     if concerned & gate::BUSY_SCRIPT != 0 {
         return Some(error::BUSY);
     }
+    if concerned & gate::NO_KEYSPACE != 0 {
+        return Some(CmdError::new(
+            "ERR Replica can't interact with the keyspace",
+        ));
+    }
     None
 }
 
 /// CLIENT PAUSE: does this request wait?
 fn postponed(ctx: &mut Ctx<'_>, concerned: u32) -> bool {
-    // Queuing changes nothing: the whole transaction waits at EXEC if it holds a write.
     concerned & (gate::PAUSED_ALL | gate::PAUSED_WRITES) != 0
-        && concerned & gate::IN_MULTI == 0
         && !ctx.client().has(client_flag::REPLICA)
 }
 
-/// Shows a request to everybody who runs MONITOR.
+/// Shows a request to everybody who runs MONITOR, unless its row forbids it or sees to it itself.
 #[cold]
 pub fn feed_monitors(
     state: &mut State,
@@ -132,16 +137,30 @@ pub fn feed_monitors(
     mode: Mode,
     me: ClientId,
 ) {
-    if row.cmd.flags & (flag::ADMIN | flag::SKIP_MONITOR) != 0 || mode == Mode::Replay {
-        return;
+    let not_here = flag::ADMIN | flag::SKIP_MONITOR | flag::RUNS_QUEUE;
+    if row.cmd.flags & not_here == 0 && mode != Mode::Replay {
+        show_monitors(state, argv, row, db, mode, me);
     }
+}
+
+/// Shows a request to everybody who runs MONITOR: for commands whose place in the feed is not where
+/// they begin (EXEC stands behind what it ran).
+#[cold]
+pub fn show_monitors(
+    state: &mut State,
+    argv: Argv<'_>,
+    row: &Row,
+    db: usize,
+    mode: Mode,
+    me: ClientId,
+) {
     let at = state.clock.unix_us;
     let from = if mode == Mode::Script {
         "lua".to_string()
     } else {
         let client = state.clients.me(me);
         match &client.peer {
-            crate::state::client::Peer::Unix(path) => format!("unix:{path}"),
+            Peer::Unix(path) => format!("unix:{path}"),
             _ => client.peer_text(),
         }
     };

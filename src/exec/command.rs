@@ -81,6 +81,10 @@ flags! {
         ARBITRARY_KEYS = 24, "";
         /// Runs what was queued (EXEC): is admitted by the flags of what it will run.
         RUNS_QUEUE = 25, "";
+        /// Nothing but subcommands: its family's ACL category is theirs alone.
+        CONTAINER = 26, "";
+        /// Moves the access clock even for a client that asked not to (TOUCH).
+        ALWAYS_TOUCHES = 27, "";
     }
 }
 
@@ -282,24 +286,13 @@ pub const fn cmd(
         flags & flag::DENYOOM == 0 || flags & flag::WRITE != 0,
         "only a write can be refused for memory"
     );
-    let (mut first_key, mut last_key, mut key_step) = (0, 0, 0);
-    let mut at = 0;
-    while at < keys.len() {
-        if let Begin::Index(first) = keys[at].begin
-            && let Find::Range { last, step, .. } = keys[at].find
-            && keys[at].flags & key_flag::NOT_KEY == 0
-        {
-            assert!((first as i32) < arity.abs(), "the first key is an argument");
-            let last = if last >= 0 { last + first as i32 } else { last };
-            if at == 0 {
-                (first_key, last_key, key_step) = (first as i16, last as i16, step as i16);
-            } else if last_key >= 0 && first as i16 == last_key + 1 && step == 1 && key_step == 1 {
-                // Groups of keys that follow each other are one range to the old form.
-                last_key = last as i16;
-            }
-        }
-        at += 1;
-    }
+    let range = plain_range(keys);
+    assert!(range.first < arity.abs(), "the first key is an argument");
+    let flags = if range.movable {
+        flags | flag::MOVABLE_KEYS
+    } else {
+        flags
+    };
     Command {
         name,
         arity,
@@ -311,10 +304,51 @@ pub const fn cmd(
         finder: None,
         secret: None,
         blocked_by: blocked_by(flags),
-        first_key,
-        last_key,
-        key_step,
+        first_key: range.first as i16,
+        last_key: range.last as i16,
+        key_step: range.step as i16,
     }
+}
+
+/// The old triple of COMMAND (first key, last key, step).
+struct PlainRange {
+    first: i32,
+    last: i32,
+    step: i32,
+    /// It does not say all: clients have to ask for the keys.
+    movable: bool,
+}
+
+/// Joins the key specs that stand at fixed places, one behind the other, into one range.
+const fn plain_range(keys: &[KeySpec]) -> PlainRange {
+    let mut range = PlainRange {
+        first: 0,
+        last: 0,
+        step: 0,
+        movable: false,
+    };
+    let mut i = 0;
+    while i < keys.len() {
+        let spec = &keys[i];
+        i += 1;
+        let (Begin::Index(first), Find::Range { last, step, .. }) = (spec.begin, spec.find) else {
+            range.movable = true;
+            continue;
+        };
+        if spec.flags & key_flag::NOT_KEY != 0 {
+            continue;
+        }
+        let first = first as i32;
+        let last = if last >= 0 { first + last } else { last };
+        if range.first == 0 {
+            (range.first, range.last, range.step) = (first, last, step);
+        } else if range.step == 1 && step == 1 && range.last == first - 1 {
+            range.last = last;
+        } else {
+            range.movable = true;
+        }
+    }
+    range
 }
 
 /// A command whose first argument names a subcommand.
@@ -325,16 +359,23 @@ pub const fn container(
     acl: u32,
     subs: &'static [Command],
 ) -> Command {
+    let flags = flags | flag::CONTAINER;
     let mut row = cmd(name, arity, flags, acl, NO_KEYS, subcommand_missing);
     row.subs = subs;
     row
 }
 
 impl Command {
-    /// The same row with a function that finds its keys.
+    /// The same row with a function that finds its keys, or what it does with them, where the key
+    /// specs cannot say it.
     pub const fn with_finder(mut self, finder: KeyFinder) -> Self {
         self.finder = Some(finder);
-        self.flags |= flag::MOVABLE_KEYS;
+        self
+    }
+
+    /// The same row with subcommands: called without any, its handler runs.
+    pub const fn with_subs(mut self, subs: &'static [Command]) -> Self {
+        self.subs = subs;
         self
     }
 
@@ -396,6 +437,12 @@ pub(super) const fn blocked_by(flags: u32) -> u32 {
     }
     if flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
         mask |= gate::PAUSED_WRITES;
+    }
+    if flags & (flag::WRITE | flag::MAY_REPLICATE | flag::READONLY) != 0 {
+        mask |= gate::NO_KEYSPACE;
+    }
+    if flags & flag::ALWAYS_TOUCHES == 0 {
+        mask |= gate::NO_TOUCH;
     }
     if flags & flag::RUNS_QUEUE != 0 {
         // Whatever may be queued; admission looks at what was.

@@ -70,6 +70,14 @@ pub fn wrong_arity(full_name: &str) -> CmdError {
     ))
 }
 
+/// A subcommand whose arguments make no sense: `sub` as it was given.
+pub fn subcommand_syntax(sub: &[u8], container: &str) -> CmdError {
+    CmdError::owned(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
+        shown(sub, 128)
+    ))
+}
+
 /// `ERR invalid expire time in 'name' command`.
 pub fn invalid_expire(name: &str) -> CmdError {
     CmdError::owned(format!("ERR invalid expire time in '{name}' command"))

@@ -5,6 +5,7 @@ pub mod call;
 pub mod command;
 pub mod ctx;
 pub mod error;
+pub mod keys;
 pub mod process;
 pub mod registry;
 #[cfg(test)]

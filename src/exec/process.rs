@@ -1,7 +1,7 @@
 //! The way of a client's request: lookup, arity, admission, queue or call, end of unit.
 use super::admit::{self, Verdict};
 use super::call::{call, reject};
-use super::command::Outcome;
+use super::command::{Outcome, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::{CmdError, shown, wrong_arity};
 use super::registry::{Registry, Row};
@@ -10,6 +10,7 @@ use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::ClientId;
+use crate::state::gate;
 
 /// What the connection does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,7 @@ pub fn process<'a>(
     if row.cmd.blocked_by & gate != 0 {
         match admit::admit(&mut ctx, row, gate) {
             Verdict::Run => {}
+            Verdict::RunAside => return run_aside(ctx, row, gate),
             Verdict::Queue => {
                 unit::enqueue(&mut ctx, row);
                 return Flow::Continue;
@@ -65,16 +67,60 @@ pub fn process<'a>(
             Verdict::Postpone => return Flow::Postponed,
         }
     }
+    run(ctx, row)
+}
+
+/// Runs an admitted request and ends its unit.
+#[inline]
+fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     ctx.client().last_command = row.id;
     let outcome = call(&mut ctx, row);
     if ctx.state.unit_work() {
-        unit::finish(ctx.state, table);
+        unit::finish(ctx.state, ctx.table);
     }
     if outcome == Outcome::Block {
         Flow::Blocked
     } else {
         Flow::Continue
     }
+}
+
+/// The same where somebody runs MONITOR, or the client's reads are to leave no trace (NO-TOUCH).
+#[cold]
+fn run_aside(ctx: Ctx<'_>, row: &Row, gate: u32) -> Flow {
+    let Ctx {
+        state,
+        table,
+        argv,
+        out,
+        me,
+        db,
+        mode,
+        id,
+    } = ctx;
+    let blocked_by = row.cmd.blocked_by;
+    if blocked_by & gate & gate::NO_TOUCH != 0 {
+        state.touch_off = true;
+    }
+    let inner = Ctx {
+        state: &mut *state,
+        table,
+        argv,
+        out,
+        me,
+        db,
+        mode,
+        id,
+    };
+    let flow = run(inner, row);
+    state.touch_off = state.child_alive;
+    // Shown when it has run, in the database it left: a script's commands come behind the script
+    // only because its row sees to that itself.
+    if !state.monitors.is_empty() {
+        let db = state.clients.me(me).db as usize;
+        admit::feed_monitors(state, argv, row, db, mode, me);
+    }
+    flow
 }
 
 /// The slow way to a row: subcommands, and the errors of those not found.
@@ -103,7 +149,10 @@ pub fn resolve_row<'t>(
     let mut found = row;
     if !row.cmd.subs.is_empty() {
         if argv.len() < 2 {
-            return Err((Some(row), wrong_arity(row.cmd.name)));
+            if row.cmd.is(flag::CONTAINER) {
+                return Err((Some(row), wrong_arity(table.name(row.id))));
+            }
+            return Ok(row);
         }
         match table.find_sub(row, argv.get(1)) {
             Some(sub) => found = sub,
@@ -113,7 +162,7 @@ pub fn resolve_row<'t>(
                     CmdError::owned(format!(
                         "ERR unknown subcommand '{}'. Try {} HELP.",
                         shown(argv.get(1), 128),
-                        row.cmd.name.to_uppercase()
+                        table.name(row.id).to_uppercase()
                     )),
                 ));
             }

@@ -229,6 +229,7 @@ impl Registry {
 
 /// A row's ACL categories: what its flags say, its family's, its own exceptions.
 fn categories(cmd: &Command, family: u32) -> u32 {
+    let family = if cmd.is(flag::CONTAINER) { 0 } else { family };
     let mut cats = cmd.acl | family;
     if cmd.is(flag::WRITE) {
         cats |= acl::WRITE;

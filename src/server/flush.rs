@@ -1,7 +1,7 @@
 //! Writing replies: once for each connection a turn, and what happens to output nobody takes.
 use super::conn::Conn;
 use super::turn::Server;
-use crate::state::client::client_flag;
+use crate::state::client::{Transport, client_flag};
 use crate::state::config::ClientClass;
 use std::io::{self, IoSlice};
 
@@ -67,14 +67,13 @@ impl Server {
                 let buffer = conn.out.release();
                 self.pool.give(buffer);
                 conn.soft_since_ms = 0;
-                client.transport.out_bytes = 0;
+                show_output(&mut client.transport, None);
                 if client.flags & client_flag::CLOSE_AFTER_REPLY != 0 {
                     let id = conn.id;
                     self.state.close_client(id);
                 }
             }
             Wrote::Some => {
-                client.transport.out_bytes = conn.out.len() as u32;
                 if !conn.blocked_write {
                     // More could be written: in the next turn.
                     self.mark_unwritten(slot);
@@ -106,7 +105,7 @@ impl Server {
         };
         let limit = self.state.config.client_output_buffer_limit.of(class);
         let held = conn.out.heap_bytes() as u64;
-        client.transport.out_bytes = conn.out.len().min(u32::MAX as usize) as u32;
+        show_output(&mut client.transport, Some(conn));
         let now_ms = self.state.clock.mono_us / 1000;
         let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
         // Before it has authenticated a client may not make the server hold anything for it.
@@ -130,6 +129,19 @@ impl Server {
             self.state.stats.output_limit_disconnections += 1;
             self.state.close_client(id);
         }
+    }
+}
+
+/// Tells the session what output it has: none, or what this connection holds.
+fn show_output(transport: &mut Transport, conn: Option<&Conn>) {
+    let short = |n: usize| n.min(u32::MAX as usize) as u32;
+    (transport.out_bytes, transport.out_held) = (0, 0);
+    (transport.out_pieces, transport.writing) = (0, false);
+    if let Some(conn) = conn {
+        transport.out_bytes = short(conn.out.len());
+        transport.out_held = short(conn.out.heap_bytes());
+        transport.out_pieces = short(conn.out.segments().count());
+        transport.writing = conn.blocked_write;
     }
 }
 

@@ -267,6 +267,7 @@ impl Server {
             let mark = out.mark();
             let flow = process(&mut self.state, &self.table, row, argv, out, me);
             if flow == Flow::Postponed {
+                self.state.clients.me(me).flags |= client_flag::POSTPONED;
                 return End::Waiting;
             }
             *used = parsed.end as usize;
@@ -274,17 +275,18 @@ impl Server {
             let special = client.flags & ATTENTION != 0
                 || client.reply_mode != ReplyMode::On
                 || client.resp3 != out.resp3;
+            if special {
+                // What the command sent is no reply: it comes behind what this takes back.
+                out.resp3 = self.state.clients.me(me).resp3;
+                apply_reply_mode(&mut self.state, me, out, mark);
+            }
             if !self.state.outbox.is_empty() {
                 let (state, list) = (&mut self.state, &mut self.unwritten);
                 deliver(state, &mut self.conns, list, me, out);
             }
-            if special {
-                out.resp3 = self.state.clients.me(me).resp3;
-                apply_reply_mode(&mut self.state, me, out, mark);
-                let flags = self.state.clients.me(me).flags;
-                if flags & (client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY) != 0 {
-                    return End::Closing;
-                }
+            let closing = client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
+            if special && self.state.clients.me(me).flags & closing != 0 {
+                return End::Closing;
             }
             if flow == Flow::Blocked {
                 return End::Waiting;
@@ -365,7 +367,12 @@ impl Server {
             }
             End::Budget => true,
             End::Waiting => {
-                // Going away while waiting is noticed by the poll; bytes stay where they are.
+                // Bytes stay where they are. Going away while waiting is noticed by the poll, or
+                // here if it was seen already.
+                if conn.read_closed {
+                    let id = conn.id;
+                    self.state.close_client(id);
+                }
                 false
             }
             End::Closing => false,

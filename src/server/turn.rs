@@ -298,6 +298,9 @@ impl Server {
         if self.state.gate & paused == 0 {
             if self.state.pause.until_ms != 0 {
                 self.state.pause.until_ms = 0;
+                for client in self.state.clients.iter_mut() {
+                    client.flags &= !client_flag::POSTPONED;
+                }
                 for slot in 0..self.conns.len() {
                     self.queue(slot);
                 }

@@ -39,6 +39,8 @@ pub mod client_flag {
     pub const TRACKING: u32 = 1 << 13;
     /// Unblocked by CLIENT UNBLOCK or a timeout in this turn: the server resumes its input.
     pub const RESUME: u32 = 1 << 14;
+    /// A request waits for the end of CLIENT PAUSE.
+    pub const POSTPONED: u32 = 1 << 15;
 }
 
 /// CLIENT REPLY.
@@ -103,13 +105,22 @@ pub struct Transport {
     /// Unparsed input, and what its buffer could take besides.
     pub query_bytes: u32,
     pub query_free: u32,
-    /// Output not yet written: in the reply buffer and by reference.
+    /// Output that the socket has not taken: bytes, the pieces they are in, memory held for them.
     pub out_bytes: u32,
-    pub out_refs: u32,
-    /// Memory held by buffers.
-    pub buffers: u32,
+    pub out_pieces: u32,
+    pub out_held: u32,
     /// Is the transport waiting to write?
     pub writing: bool,
+}
+
+impl Transport {
+    /// Memory held by buffers.
+    pub fn buffers(&self) -> usize {
+        [self.query_bytes, self.query_free, self.out_held]
+            .iter()
+            .map(|n| *n as usize)
+            .sum()
+    }
 }
 
 /// One client's session.

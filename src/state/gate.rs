@@ -31,3 +31,7 @@ pub const PAUSED_ALL: u32 = 1 << 11;
 pub const BUSY_SCRIPT: u32 = 1 << 12;
 /// Somebody runs MONITOR.
 pub const MONITORED: u32 = 1 << 13;
+/// The client listens (MONITOR, a replica): it may not use the keyspace.
+pub const NO_KEYSPACE: u32 = 1 << 14;
+/// CLIENT NO-TOUCH: what the client reads keeps its access clock.
+pub const NO_TOUCH: u32 = 1 << 15;

@@ -71,6 +71,8 @@ pub struct State {
     pub pause: run::Pause,
     /// A snapshot child lives: nothing is written to shared pages that need not be.
     pub child_alive: bool,
+    /// Lookups leave the access clock alone: a child lives, or the running client asked for it.
+    pub touch_off: bool,
     /// The access clock (24 bits, seconds).
     pub lru_clock: u32,
     /// Keys count their uses (an LFU policy): as of the access clock's last tick.
@@ -111,6 +113,7 @@ impl State {
             debug: run::DebugSwitches::default(),
             pause: run::Pause::default(),
             child_alive: false,
+            touch_off: false,
             lru_clock: 0,
             lfu: false,
             garbage: run::Garbage::default(),
@@ -148,7 +151,7 @@ impl State {
         match self.find_visible(db, key) {
             Some(slot) => {
                 self.stats.hits += 1;
-                if !self.child_alive {
+                if !self.touch_off {
                     self.touch(db, slot);
                 }
                 Some(self.dbs[db].entry(slot))
@@ -182,7 +185,7 @@ impl State {
     #[inline]
     pub fn lookup_write(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         let slot = self.find_live(db, key)?;
-        if !self.child_alive {
+        if !self.touch_off {
             self.touch(db, slot);
         }
         Some(slot)
@@ -212,6 +215,12 @@ impl State {
             return None;
         }
         Some(slot)
+    }
+
+    /// A snapshot child was started, or is gone.
+    pub fn set_child_alive(&mut self, alive: bool) {
+        self.child_alive = alive;
+        self.touch_off = alive;
     }
 
     /// Removes a key whose deadline has passed.

@@ -7,13 +7,67 @@ impl State {
     /// Opens a session for a new connection.
     pub fn open_session(&mut self, peer: Peer) -> ClientId {
         let id = self.clients.open(peer, self.clock.unix_ms);
-        let client = self.clients.me(id);
-        if self.config.requirepass.is_some() {
+        self.forget_login(id);
+        id
+    }
+
+    /// Does the default user have a password?
+    pub fn password_needed(&self) -> bool {
+        self.config.requirepass.is_some()
+    }
+
+    /// The session begins again as the default user, who may have to say the password.
+    pub fn forget_login(&mut self, who: ClientId) {
+        let needed = self.password_needed();
+        let client = self.clients.me(who);
+        client.user = None;
+        client.authenticated = !needed;
+        if needed {
             client.gate |= gate::UNAUTHENTICATED;
         } else {
-            client.authenticated = true;
+            client.gate &= !gate::UNAUTHENTICATED;
         }
-        id
+    }
+
+    /// The client listens to what others run from now on, and may do little else.
+    pub fn start_monitor(&mut self, who: ClientId) {
+        let client = self.clients.me(who);
+        if client.has(client_flag::MONITOR) {
+            return;
+        }
+        client.flags |= client_flag::MONITOR;
+        client.gate |= gate::NO_KEYSPACE;
+        self.monitors.push(who);
+        self.gate |= gate::MONITORED;
+    }
+
+    /// The client no longer runs MONITOR.
+    pub fn stop_monitor(&mut self, who: ClientId) {
+        let client = self.clients.me(who);
+        if !client.has(client_flag::MONITOR) {
+            return;
+        }
+        client.flags &= !client_flag::MONITOR;
+        client.gate &= !gate::NO_KEYSPACE;
+        self.monitors.retain(|m| *m != who);
+        if self.monitors.is_empty() {
+            self.gate &= !gate::MONITORED;
+        }
+    }
+
+    /// CLIENT PAUSE: the later of two ends holds, and the stricter of two modes.
+    pub fn pause_clients(&mut self, until_ms: i64, all: bool) {
+        let paused = gate::PAUSED_ALL | gate::PAUSED_WRITES;
+        if self.gate & paused == 0 {
+            self.pause = Default::default();
+        }
+        self.pause.until_ms = self.pause.until_ms.max(until_ms);
+        self.pause.all |= all;
+        self.gate |= if all {
+            gate::PAUSED_ALL
+        } else {
+            gate::PAUSED_WRITES
+        };
     }
 
     /// Ends a session: whoever knew it forgets it.
@@ -23,10 +77,7 @@ impl State {
             if let Some(parked) = client.parked.take() {
                 self.blocked.unpark(who, &parked);
             }
-            let client = self.clients.me(who);
-            if client.has(client_flag::MONITOR) {
-                self.monitors.retain(|m| *m != who);
-            }
+            self.stop_monitor(who);
             self.unsubscribe_all(who);
             self.clients.close(who);
         }

@@ -3,6 +3,7 @@
 //! They wait for conditions, never for time.
 
 mod config;
+mod connection;
 mod expire;
 mod harness;
 mod hashes;

@@ -1,0 +1,209 @@
+//! Where the keys of a request are: the one answer for COMMAND GETKEYS, ACL and the cluster.
+//!
+//! The row's key specs say it for most commands; where they cannot (keys that only options name, a
+//! use that options decide), the row's finder does.
+use super::command::{Begin, Command, Find, KeyAt, KeySpec, key_flag};
+use crate::base::num::parse_i64;
+use crate::resp::request::Argv;
+
+/// The request is not one whose keys can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Does the command ever name keys?
+pub fn has_keys(cmd: &Command) -> bool {
+    cmd.finder.is_some()
+        || cmd
+            .keys
+            .iter()
+            .any(|spec| spec.flags & key_flag::NOT_KEY == 0)
+}
+
+/// The keys of a request that has the row's arity, in their order.
+pub fn find(cmd: &Command, argv: Argv<'_>) -> Result<Vec<KeyAt>, Malformed> {
+    let vague = key_flag::VARIABLE_FLAGS | key_flag::INCOMPLETE;
+    let exact = !cmd.keys.is_empty() && cmd.keys.iter().all(|spec| spec.flags & vague == 0);
+    let by_specs = || by_specs(cmd.keys, argv);
+    match cmd.finder {
+        None => by_specs(),
+        Some(finder) if exact => by_specs().or_else(|_| finder(argv).map_err(|_| Malformed)),
+        Some(finder) => finder(argv).map_err(|_| Malformed),
+    }
+}
+
+/// What the key specs say; they do not all have to fit where one of them is incomplete.
+fn by_specs(specs: &[KeySpec], argv: Argv<'_>) -> Result<Vec<KeyAt>, Malformed> {
+    let mut found = Vec::new();
+    for spec in specs {
+        if spec.flags & key_flag::NOT_KEY != 0 {
+            continue;
+        }
+        let (first, last, step) = bounds(spec, argv).ok_or(Malformed)?;
+        let range = (first..=last).step_by(step);
+        found.extend(range.map(|at| KeyAt {
+            at,
+            flags: spec.flags,
+        }));
+    }
+    Ok(found)
+}
+
+/// First and last key of a spec, and the step between two.
+fn bounds(spec: &KeySpec, argv: Argv<'_>) -> Option<(usize, usize, usize)> {
+    let first = match spec.begin {
+        Begin::Index(at) => at,
+        Begin::Keyword(word, from) => behind_keyword(argv, word.as_bytes(), from)?,
+        Begin::Unknown => return None,
+    } as i64;
+    let argc = argv.len() as i64;
+    let (first, last, step) = match spec.find {
+        Find::Range { last, step, limit } => {
+            let last = match i64::from(last) {
+                last if last >= 0 => first + last,
+                last if limit > 1 => first + (argc - first) / i64::from(limit) + last,
+                last => argc + last,
+            };
+            (first, last, i64::from(step))
+        }
+        Find::KeyNum {
+            at,
+            first: offset,
+            step,
+        } => {
+            let at = first as usize + at;
+            let count = (at < argv.len()).then(|| parse_i64(argv.get(at)))??;
+            // More keys than arguments end beyond them; the multiplication must not overflow.
+            let count = count.clamp(0, argc);
+            let first = first + offset as i64;
+            (first, first + (count - 1) * step as i64, step as i64)
+        }
+        Find::Unknown => return None,
+    };
+    let inside = first > 0 && first <= last && last < argc && step > 0;
+    inside.then_some((first as usize, last as usize, step as usize))
+}
+
+/// The argument behind a keyword, searched from `from`; a negative `from` counts from the end and
+/// searches towards the beginning.
+fn behind_keyword(argv: Argv<'_>, word: &[u8], from: i32) -> Option<usize> {
+    let argc = argv.len();
+    let is_it = |at: &usize| argv.get(*at).eq_ignore_ascii_case(word);
+    let at = if from >= 0 {
+        (from as usize..argc).find(is_it)
+    } else {
+        let start = argc.checked_sub(from.unsigned_abs() as usize)?;
+        (1..=start).rev().find(is_it)
+    };
+    at.map(|at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::{CmdResult, Outcome, cmd, flag};
+    use super::super::ctx::Ctx;
+    use super::super::error::CmdError;
+    use super::*;
+    use crate::resp::request::OwnedArgv;
+    use key_flag as k;
+
+    fn nothing(_: &mut Ctx<'_>) -> CmdResult {
+        Ok(Outcome::Done)
+    }
+
+    fn row(arity: i32, keys: &'static [KeySpec]) -> Command {
+        cmd("test", arity, flag::READONLY, 0, keys, nothing)
+    }
+
+    fn keys_of(row: &Command, request: &str) -> Option<Vec<usize>> {
+        let argv: OwnedArgv = request.split_whitespace().map(str::as_bytes).collect();
+        let found = find(row, argv.argv()).ok()?;
+        Some(found.iter().map(|key| key.at).collect())
+    }
+
+    const PAIRS: &[KeySpec] = &[KeySpec::range(k::OW, 1, -1, 2)];
+    const STORE: &[KeySpec] = &[KeySpec::range(k::OW, 1, 1, 1), KeySpec::numkeys(k::RO, 2)];
+    const STREAMS: &[KeySpec] = &[KeySpec {
+        flags: k::RO,
+        begin: Begin::Keyword("STREAMS", 1),
+        find: Find::Range {
+            last: -1,
+            step: 1,
+            limit: 2,
+        },
+    }];
+    const BACKWARDS: &[KeySpec] = &[KeySpec {
+        flags: k::RW,
+        begin: Begin::Keyword("KEYS", -2),
+        find: Find::Range {
+            last: -1,
+            step: 1,
+            limit: 0,
+        },
+    }];
+    const CHANNEL: &[KeySpec] = &[KeySpec::range(k::NOT_KEY, 1, 1, 1)];
+
+    #[test]
+    fn ranges_counts_and_keywords() {
+        let mset = row(-3, PAIRS);
+        assert_eq!(keys_of(&mset, "mset a 1 b 2"), Some(vec![1, 3]));
+        let store = row(-4, STORE);
+        assert_eq!(keys_of(&store, "zu d 2 a b"), Some(vec![1, 3, 4]));
+        assert_eq!(keys_of(&store, "zu d 3 a b"), None);
+        assert_eq!(keys_of(&store, "zu d 0 a b"), None);
+        assert_eq!(keys_of(&store, "zu d 9223372036854775807 a"), None);
+        assert_eq!(keys_of(&store, "zu d -9223372036854775808 a"), None);
+        let streams = row(-4, STREAMS);
+        assert_eq!(
+            keys_of(&streams, "x COUNT 1 streams a b 0 0"),
+            Some(vec![4, 5])
+        );
+        assert_eq!(keys_of(&streams, "x COUNT 1 a b"), None);
+        let backwards = row(-6, BACKWARDS);
+        assert_eq!(
+            keys_of(&backwards, "m h p e 0 9 keys a b"),
+            Some(vec![7, 8])
+        );
+        assert_eq!(keys_of(&backwards, "m h p e 0 9"), None);
+        assert_eq!(keys_of(&backwards, "m"), None);
+    }
+
+    #[test]
+    fn what_is_no_key_is_left_out() {
+        let row = row(2, CHANNEL);
+        assert!(!has_keys(&row));
+        assert_eq!(keys_of(&row, "spublish c"), Some(vec![]));
+    }
+
+    #[test]
+    fn the_finder_answers_where_specs_are_vague() {
+        const VAGUE: &[KeySpec] = &[KeySpec::range(k::RW | k::VARIABLE_FLAGS, 1, 1, 1)];
+        fn second(_: Argv<'_>) -> Result<Vec<KeyAt>, CmdError> {
+            Ok(vec![KeyAt {
+                at: 2,
+                flags: k::RO,
+            }])
+        }
+        let vague = row(-2, VAGUE).with_finder(second);
+        assert_eq!(keys_of(&vague, "set a b"), Some(vec![2]));
+        // Specs that are exact go before the finder, which helps where they do not fit.
+        let exact = row(-2, STREAMS).with_finder(second);
+        assert_eq!(keys_of(&exact, "x streams a 0"), Some(vec![2]));
+        assert_eq!(keys_of(&exact, "x y z"), Some(vec![2]));
+    }
+
+    #[test]
+    fn specs_give_the_old_triple() {
+        const TWO: &[KeySpec] = &[
+            KeySpec::range(k::RW, 1, 1, 1),
+            KeySpec::range(k::OW, 2, -1, 1),
+        ];
+        let triple = |row: &Command| {
+            let movable = row.is(flag::MOVABLE_KEYS);
+            (row.first_key, row.last_key, row.key_step, movable)
+        };
+        assert_eq!(triple(&row(-3, PAIRS)), (1, -1, 2, false));
+        assert_eq!(triple(&row(-3, TWO)), (1, -1, 1, false));
+        assert_eq!(triple(&row(-3, STORE)), (1, 1, 1, true));
+        assert_eq!(triple(&row(-3, STREAMS)), (0, 0, 0, true));
+    }
+}
