@@ -158,7 +158,7 @@ pub fn resolve_row<'t>(
             Some(sub) => found = sub,
             None => {
                 return Err((
-                    Some(row),
+                    None,
                     CmdError::owned(format!(
                         "ERR unknown subcommand '{}'. Try {} HELP.",
                         shown(argv.get(1), 128),

@@ -1,8 +1,8 @@
 //! The loop: one thread that owns every connection and the keyspace.
 //!
-//! Order of a turn: poll; accept; run ready connections under a budget; serve what other clients
-//! wait for; expire under a budget; cron if due; write replies, once for each connection; close what
-//! is to be closed. The poll is edge-triggered: whatever was not taken to its end is on one of this
+//! Order of a turn: poll; run ready connections under a budget; serve what other clients wait for;
+//! expire under a budget; cron if due; write replies, once for each connection; close what is to be
+//! closed; accept. The poll is edge-triggered: whatever was not taken to its end is on one of this
 //! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
 use super::conn::{Conn, Pool, Stream};
 use super::input::{READ_BYTES, Scratch};
@@ -143,9 +143,6 @@ impl Server {
         let mut cause = "requests";
 
         self.take_events(events);
-        if !self.accepting.is_empty() {
-            self.accept_some();
-        }
         self.resume_released();
         self.run_ready();
         self.serve_timeouts();
@@ -177,6 +174,10 @@ impl Server {
         self.flush_all();
         self.hand_over_garbage();
         self.close_closing();
+        // Behind the closing: who leaves makes room for who comes, also at the limit of clients.
+        if !self.accepting.is_empty() {
+            self.accept_some();
+        }
 
         let took_us = self.state.stats.ticks_to_us(ticks() - start_tick);
         self.state.stats.turns += 1;

@@ -187,3 +187,23 @@ fn a_length_that_is_never_sent_costs_nothing() {
     }
     drop(held);
 }
+
+#[test]
+fn a_transaction_may_not_queue_more_than_a_query_may_be() {
+    if is_oracle() {
+        return; // 7.0.15 counts the buffer only.
+    }
+    let server = Server::with(&["--client-query-buffer-limit", "1mb"]);
+    let mut raw = server.raw();
+    assert_eq!(raw.ask("MULTI"), "OK");
+    let big = "x".repeat(300_000);
+    for _ in 0..10 {
+        // It may be over before all is sent.
+        let _ = raw.socket.write_all(&frame(&["SET", "k", &big]));
+    }
+    let _ = raw.socket.shutdown(std::net::Shutdown::Write);
+    let end = raw.read_to_end();
+    let queued = end.windows(7).filter(|w| w == b"+QUEUED").count();
+    assert!(queued <= 5, "{queued} requests were queued");
+    server.check(&[("EXISTS k", ":0")]);
+}
