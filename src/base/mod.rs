@@ -1,6 +1,7 @@
 //! Floor 0: bytes and the machine. Nothing here knows a Redis idea beyond how Redis writes numbers
 //! and patterns.
 pub mod alloc;
+pub mod bytes;
 pub mod clock;
 pub mod f80;
 pub mod glob;

@@ -178,7 +178,7 @@ impl<'a> Filter<'a> {
     /// Reads the filters of CLIENT KILL: names and values in turn.
     pub fn parse_kill(argv: Argv<'a>) -> Result<Filter<'a>, CmdError> {
         let mut filter = Filter::default();
-        if argv.len() % 2 != 0 {
+        if !argv.len().is_multiple_of(2) {
             return Err(SYNTAX);
         }
         for i in (0..argv.len()).step_by(2) {

@@ -100,11 +100,13 @@ fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
     {
         let (table, index) = db.overhead_bytes();
         out.bulk(format!("db.{number}").as_bytes());
-        out.map(2);
+        out.map(3);
         out.bulk(b"overhead.hashtable.main");
         out.int(table as i64);
         out.bulk(b"overhead.hashtable.expires");
         out.int(index as i64);
+        out.bulk(b"overhead.hashtable.slot-to-keys");
+        out.int(0);
         databases += 1;
     }
     int(out, "overhead.total", m.overhead as i64);

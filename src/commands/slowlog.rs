@@ -2,7 +2,7 @@
 use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, container, flag};
 use crate::exec::ctx::Ctx;
-use crate::exec::error::CmdError;
+use crate::exec::error::{CmdError, shown};
 use crate::exec::registry::Family;
 use flag::{ADMIN, LOADING, STALE};
 
@@ -42,10 +42,10 @@ fn get(ctx: &mut Ctx<'_>) -> CmdResult {
             }
         }
         _ => {
-            return Err(CmdError::new(
-                "ERR unknown subcommand or wrong number of arguments for 'get'. \
-                 Try SLOWLOG HELP.",
-            ));
+            return Err(CmdError::owned(format!(
+                "ERR unknown subcommand or wrong number of arguments for '{}'. Try SLOWLOG HELP.",
+                shown(ctx.arg(1), 128)
+            )));
         }
     };
     let log = &ctx.state.slowlog;

@@ -22,6 +22,7 @@ mod walk;
 
 pub use walk::{Iter, IterPrefetched, TableStats};
 
+use crate::base::bytes::same;
 use crate::base::hash::{HashKey, siphash13};
 use bucket::{Bucket, Print, Word};
 use prefetch::prefetch;
@@ -192,7 +193,7 @@ impl<T: Item, H: Hasher64> Table<T, H> {
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
         // SAFETY: words in the table come from `into_raw`; `&self` keeps the item as it is.
-        self.search(hash, |word| unsafe { T::key(word.item()) } == key)
+        self.search(hash, |word| same(unsafe { T::key(word.item()) }, key))
     }
 
     /// The first item under this hash (as far as the table keeps it) that `wanted` accepts.

@@ -16,8 +16,8 @@ use crate::state::gate;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Run,
-    /// Run without moving the access clock of what it reads.
-    RunUntouched,
+    /// Run, with what `gate::NO_TOUCH` and `gate::MONITORED` ask for.
+    RunAside,
     /// Inside MULTI: it waits for EXEC.
     Queue,
     /// The error is written.
@@ -46,11 +46,8 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
         }
         return Verdict::Queue;
     }
-    if concerned & gate::MONITORED != 0 {
-        feed_monitors(ctx.state, ctx.argv, row, ctx.db, Mode::Client, ctx.me);
-    }
-    if concerned & gate::NO_TOUCH != 0 {
-        return Verdict::RunUntouched;
+    if concerned & (gate::MONITORED | gate::NO_TOUCH) != 0 {
+        return Verdict::RunAside;
     }
     Verdict::Run
 }

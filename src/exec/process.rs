@@ -10,6 +10,7 @@ use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::ClientId;
+use crate::state::gate;
 
 /// What the connection does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub fn process<'a>(
     if row.cmd.blocked_by & gate != 0 {
         match admit::admit(&mut ctx, row, gate) {
             Verdict::Run => {}
-            Verdict::RunUntouched => return run_untouched(ctx, row),
+            Verdict::RunAside => return run_aside(ctx, row, gate),
             Verdict::Queue => {
                 unit::enqueue(&mut ctx, row);
                 return Flow::Continue;
@@ -84,9 +85,9 @@ fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     }
 }
 
-/// The same for a client whose reads leave no trace (CLIENT NO-TOUCH).
+/// The same where somebody runs MONITOR, or the client's reads are to leave no trace (NO-TOUCH).
 #[cold]
-fn run_untouched(ctx: Ctx<'_>, row: &Row) -> Flow {
+fn run_aside(ctx: Ctx<'_>, row: &Row, gate: u32) -> Flow {
     let Ctx {
         state,
         table,
@@ -97,7 +98,10 @@ fn run_untouched(ctx: Ctx<'_>, row: &Row) -> Flow {
         mode,
         id,
     } = ctx;
-    state.touch_off = true;
+    let blocked_by = row.cmd.blocked_by;
+    if blocked_by & gate & gate::NO_TOUCH != 0 {
+        state.touch_off = true;
+    }
     let inner = Ctx {
         state: &mut *state,
         table,
@@ -110,6 +114,12 @@ fn run_untouched(ctx: Ctx<'_>, row: &Row) -> Flow {
     };
     let flow = run(inner, row);
     state.touch_off = state.child_alive;
+    // Shown when it has run, in the database it left: a script's commands come behind the script
+    // only because its row sees to that itself.
+    if !state.monitors.is_empty() {
+        let db = state.clients.me(me).db as usize;
+        admit::feed_monitors(state, argv, row, db, mode, me);
+    }
     flow
 }
 
@@ -148,7 +158,7 @@ pub fn resolve_row<'t>(
             Some(sub) => found = sub,
             None => {
                 return Err((
-                    Some(row),
+                    None,
                     CmdError::owned(format!(
                         "ERR unknown subcommand '{}'. Try {} HELP.",
                         shown(argv.get(1), 128),

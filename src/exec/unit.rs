@@ -39,9 +39,6 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
     for (id, owned) in queue {
         let row = ctx.table.row(*id);
         let argv = owned.argv();
-        if ctx.state.gate & gate::MONITORED != 0 {
-            feed_monitors(ctx.state, argv, row, ctx.db, Mode::Transaction, ctx.me);
-        }
         let mut inner = Ctx {
             state: &mut *ctx.state,
             table: ctx.table,
@@ -55,6 +52,9 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
         call(&mut inner, row);
         // SELECT inside a transaction moves what follows it.
         ctx.db = inner.db;
+        if ctx.state.gate & gate::MONITORED != 0 {
+            feed_monitors(ctx.state, argv, row, ctx.db, Mode::Transaction, ctx.me);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The crash report: what is known when the process dies of a signal or a panic.
+//! The crash report: what is known when the process dies of a signal or a panic; and where the
+//! loop stands when the watchdog finds it held up.
 //!
 //! A handler of signals may do little safely. So the report goes out piece by piece, what is sure
 //! to work first: plain writes to the log's descriptor, then the addresses of the stack, and only
@@ -16,7 +17,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::panic::PanicHookInfo;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 /// Signals that mean a fault of the program.
 const FATAL: [i32; 5] = [
@@ -37,6 +38,7 @@ static EXIT_ON_PANIC: AtomicBool = AtomicBool::new(false);
 /// Somebody reports already: the signal behind a panic is no second crash.
 static REPORTING: AtomicBool = AtomicBool::new(false);
 static SERVER: AtomicPtr<Server> = AtomicPtr::new(std::ptr::null_mut());
+static LOOP_THREAD: AtomicUsize = AtomicUsize::new(0);
 static LOGFILE: OnceLock<Option<PathBuf>> = OnceLock::new();
 
 /// Installs handlers and panic hook; reports go to the log file, or to standard output.
@@ -62,14 +64,28 @@ pub fn install(logfile: Option<PathBuf>, exit_on_panic: bool) {
 
 /// Gives the calling thread a stack for the handler.
 pub fn own_stack() {
-    let stack = Vec::leak(vec![0u8; STACK_BYTES]);
-    let alternate = libc::stack_t {
-        ss_sp: stack.as_mut_ptr().cast(),
-        ss_flags: 0,
-        ss_size: STACK_BYTES,
-    };
-    // SAFETY: the stack is leaked, so it lives as long as the process, and nobody else uses it.
-    unsafe { libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) };
+    // Mapped, not allocated: it is no memory of the data set, and untouched pages cost nothing.
+    // SAFETY: a new mapping overlaps nothing; it is never unmapped, so the handler's stack lives as
+    // long as the process, and nobody else uses it.
+    unsafe {
+        let stack = libc::mmap(
+            std::ptr::null_mut(),
+            STACK_BYTES,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        if stack == libc::MAP_FAILED {
+            return;
+        }
+        let alternate = libc::stack_t {
+            ss_sp: stack,
+            ss_flags: 0,
+            ss_size: STACK_BYTES,
+        };
+        libc::sigaltstack(&raw const alternate, std::ptr::null_mut());
+    }
 }
 
 /// `crash-log-enabled` and `use-exit-on-panic`.
@@ -133,6 +149,65 @@ impl Out {
         );
         let left = cursor.len();
         self.put(&String::from_utf8_lossy(&buffer[..room - left]));
+    }
+}
+
+/// Lets [`interrupt`] work: to be called once, by the loop's thread.
+pub fn watch_loop() {
+    // SAFETY: the handler has the signature that a plain handler has. It only reads what this very
+    // thread wrote, and writes to a descriptor of its own: no lock and no memory is needed.
+    unsafe {
+        LOOP_THREAD.store(libc::pthread_self() as usize, Relaxed);
+        let mut action: libc::sigaction = std::mem::zeroed();
+        let handler: extern "C" fn(i32) = on_interrupt;
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut());
+    }
+    // The first use loads a library; a handler must not.
+    #[cfg(target_env = "gnu")]
+    {
+        let mut frame = [std::ptr::null_mut(); 1];
+        // SAFETY: the array has room for the one frame asked for.
+        unsafe { libc::backtrace(frame.as_mut_ptr(), 1) };
+    }
+}
+
+/// Makes the loop's thread log what holds it up.
+pub fn interrupt() {
+    let thread = LOOP_THREAD.load(Relaxed);
+    if thread != 0 {
+        // SAFETY: the loop's thread is the main one: it lives as long as the process.
+        unsafe { libc::pthread_kill(thread as libc::pthread_t, libc::SIGUSR2) };
+    }
+}
+
+extern "C" fn on_interrupt(_: i32) {
+    let out = Out(sink());
+    out.line(format_args!("--- WATCHDOG TIMER EXPIRED ---"));
+    let server = SERVER.load(Relaxed);
+    if !server.is_null() {
+        // SAFETY: as in `report`; this is the loop's own thread, so nothing changes meanwhile, and
+        // only plain fields are read.
+        let server = unsafe { &*server };
+        let client = server
+            .state
+            .running
+            .and_then(|who| server.state.clients.get(who));
+        if let Some(client) = client {
+            let name = server.table.name(client.last_command);
+            let id = client.id.serial;
+            out.line(format_args!(
+                "The last command is '{name}', of the client id={id}"
+            ));
+        }
+    }
+    out.line(format_args!("The stack, for addr2line:"));
+    addresses(out.0);
+    out.line(format_args!("------------"));
+    if out.0 != libc::STDOUT_FILENO {
+        let _ = nix::unistd::close(out.0);
     }
 }
 

@@ -388,14 +388,19 @@ impl Server {
             self.scratch.read = buf;
         }
         let held = conn.input.as_ref().map_or(0, |i| i.bytes.len());
+        let mut pending = held;
         if let Some(client) = self.state.clients.at(slot) {
+            // What waits for EXEC was sent and has not run: it is input as well.
+            pending += client.multi.as_ref().map_or(0, |m| m.bytes);
             client.transport.query_bytes = held as u32;
             client.transport.query_free =
                 conn.input.as_ref().map_or(0, |i| i.bytes.capacity() - held) as u32;
         }
-        if held as u64 > self.state.config.client_query_buffer_limit {
+        if pending as u64 > self.state.config.client_query_buffer_limit {
             let id = conn.id;
-            log::warn!("Closing client that reached max query buffer length: {held} bytes pending");
+            log::warn!(
+                "Closing client that reached max query buffer length: {pending} bytes pending"
+            );
             self.state.stats.query_limit_disconnections += 1;
             self.state.close_client(id);
             return false;

@@ -22,11 +22,16 @@ pub struct Jobs {
 
 impl Jobs {
     /// Starts the thread. `pending` counts values handed over and not yet freed, `freed` all that
-    /// were.
-    pub fn start(pending: Arc<AtomicUsize>, freed: Arc<AtomicUsize>) -> std::io::Result<Self> {
+    /// were; `processors` is where it may run.
+    pub fn start(
+        pending: Arc<AtomicUsize>,
+        freed: Arc<AtomicUsize>,
+        processors: Option<Vec<u8>>,
+    ) -> std::io::Result<Self> {
         let (sender, receiver) = channel::<Job>();
         let thread = Builder::new().name("rv_background".into()).spawn(move || {
             super::crash::own_stack();
+            super::supervise::bind_to(processors.as_deref());
             for job in receiver {
                 match job {
                     Job::Free(rubbish) => {

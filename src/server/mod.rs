@@ -1,4 +1,5 @@
 //! The server itself: the only floor that owns both sockets and state.
+pub mod absent;
 pub mod boot;
 pub mod cli;
 pub mod conn;
@@ -14,3 +15,4 @@ pub mod registry;
 pub mod shutdown;
 pub mod supervise;
 pub mod turn;
+pub mod watchdog;

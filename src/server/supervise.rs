@@ -1,4 +1,4 @@
-//! Who started the server and what of the machine it should be warned about.
+//! Who started the server, where it runs, and what of the machine it should be warned about.
 use crate::base::sys;
 use crate::state::config::{Config, Supervised};
 
@@ -44,6 +44,17 @@ pub fn notify(text: &str) {
     let states: Vec<sd_notify::NotifyState<'_>> =
         text.lines().map(sd_notify::NotifyState::Custom).collect();
     let _ = sd_notify::notify(&states);
+}
+
+/// Binds the calling thread to the processors of a list (`server_cpulist`, `bio_cpulist`).
+pub fn bind_to(processors: Option<&[u8]>) {
+    let Some(list) = processors.filter(|list| !list.is_empty()) else {
+        return;
+    };
+    let list = String::from_utf8_lossy(list);
+    if let Err(error) = sys::set_cpu_affinity(&list) {
+        log::warn!("Can't run on the processors {list}: {error}");
+    }
 }
 
 /// Settings of the kernel under which a server of this kind suffers.

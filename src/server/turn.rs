@@ -140,6 +140,7 @@ impl Server {
         if started_us - self.cpu_mark.0 > 1000 {
             self.cpu_mark = (started_us, thread_cpu_us());
         }
+        super::watchdog::beat(started_us);
         let start_tick = ticks();
         self.state.stats.tick = start_tick;
         self.turn_tick = start_tick;
@@ -178,7 +179,7 @@ impl Server {
         self.flush_all();
         self.hand_over_garbage();
         self.close_closing();
-        // Last: who went before they came has made room for them.
+        // Behind the closing: who leaves makes room for who comes, also at the limit of clients.
         if !self.accepting.is_empty() {
             self.accept_some();
         }
@@ -505,10 +506,11 @@ impl Server {
 
     /// May this client send requests of any size?
     pub(super) fn authenticated(&mut self, slot: usize) -> bool {
+        let needed = self.state.password_needed();
         self.state
             .clients
             .at(slot)
-            .is_none_or(|c| c.gate & gate::UNAUTHENTICATED == 0)
+            .is_none_or(|c| c.gate & gate::UNAUTHENTICATED == 0 || !needed)
     }
 }
 

@@ -3,6 +3,7 @@
 //! They wait for conditions, never for time.
 
 mod config;
+mod connection;
 mod expire;
 mod harness;
 mod hashes;
@@ -11,5 +12,6 @@ mod limits;
 mod noise;
 mod operations;
 mod protocol;
+mod readme;
 mod strings;
 mod transactions;

@@ -284,3 +284,14 @@ fn a_crash_report_can_be_switched_off() {
     assert_eq!(server.wait_end().code(), None);
     assert!(!server.log().contains("BUG REPORT"));
 }
+
+#[test]
+fn the_watchdog_tells_what_holds_the_loop() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    assert_eq!(raw.ask("CONFIG SET watchdog-period 200"), "OK");
+    raw.ask("DEBUG SLEEP 0.5");
+    let log = server.log();
+    assert!(log.contains("WATCHDOG TIMER EXPIRED"), "{log}");
+    assert_eq!(raw.ask("CONFIG SET watchdog-period 0"), "OK");
+}

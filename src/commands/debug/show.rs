@@ -187,7 +187,9 @@ pub(super) fn table(ctx: &mut Ctx<'_>) -> CmdResult {
     text.push_str("[Expires HT]\n");
     // Deadlines stand in the entries; the index over them is no table.
     match db.expires() {
-        0 => text.push_str("No stats available for empty dictionaries\n"),
+        0 => text.push_str(
+            "Hash table 0 stats (main hash table):\nNo stats available for empty dictionaries\n",
+        ),
         n => text.push_str(&format!(
             " number of elements: {n}\n index bytes: {}\n",
             db.overhead_bytes().1

@@ -185,8 +185,7 @@ directives! {
     "crash-memcheck-enabled" => crash_memcheck_enabled: bool = true, Rule::Plain
         => "a crash report does not test the machine's memory";
     "use-exit-on-panic" => use_exit_on_panic: bool = false, Rule::Plain, HIDDEN;
-    "watchdog-period" => watchdog_period: u32 = 0, int(0, INT_MAX), HIDDEN
-        => "the longest turn of the loop and its cause are always kept, see INFO";
+    "watchdog-period" => watchdog_period: u32 = 0, int(0, INT_MAX), HIDDEN;
     "hz" => hz: u32 = 10, int(0, INT_MAX).kept_within(1, 500);
     "dynamic-hz" => dynamic_hz: bool = true, Rule::Plain;
     "disable-thp" => disable_thp: bool = true, Rule::Plain, IMMUTABLE;
