@@ -14,10 +14,9 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     if let (Some(x), Some(y)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
         let (words_a, _) = a.as_chunks::<8>();
         let (words_b, _) = b.as_chunks::<8>();
-        let differ = words_a
-            .iter()
-            .zip(words_b)
-            .fold(0, |acc, (x, y)| acc | (u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y)));
+        let differ = words_a.iter().zip(words_b).fold(0, |acc, (x, y)| {
+            acc | (u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y))
+        });
         return differ | (u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y)) == 0;
     }
     if let (Some(x), Some(y)) = (a.last_chunk::<4>(), b.last_chunk::<4>()) {
