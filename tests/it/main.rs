@@ -11,5 +11,6 @@ mod keys;
 mod limits;
 mod operations;
 mod protocol;
+mod readme;
 mod strings;
 mod transactions;
