@@ -109,7 +109,9 @@ impl Server {
         let now_ms = self.state.clock.mono_us / 1000;
         let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
         // Before it has authenticated a client may not make the server hold anything for it.
-        over |= client.gate & crate::state::gate::UNAUTHENTICATED != 0 && held > 64 * 1024;
+        let unknown = client.gate & crate::state::gate::UNAUTHENTICATED != 0
+            && self.state.config.requirepass.is_some();
+        over |= unknown && held > 64 * 1024;
         if limit.soft_bytes > 0 && held > limit.soft_bytes {
             if conn.soft_since_ms == 0 {
                 conn.soft_since_ms = now_ms.max(1);

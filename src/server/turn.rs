@@ -486,10 +486,11 @@ impl Server {
 
     /// May this client send requests of any size?
     pub(super) fn authenticated(&mut self, slot: usize) -> bool {
+        let needed = self.state.password_needed();
         self.state
             .clients
             .at(slot)
-            .is_none_or(|c| c.gate & gate::UNAUTHENTICATED == 0)
+            .is_none_or(|c| c.gate & gate::UNAUTHENTICATED == 0 || !needed)
     }
 }
 
