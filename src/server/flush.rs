@@ -10,6 +10,10 @@ const PIECES_MAX: usize = 64;
 /// Bytes of one connection's output written in a turn: the others are to be served, too.
 const TURN_BYTES_MAX: usize = 1024 * 1024;
 
+/// Nothing more of a client runs while it leaves more than this unread; once half of it is gone it
+/// goes on. Redis has no such bound where `client-output-buffer-limit` is 0, as it is by default.
+pub(super) const UNREAD_MAX: usize = 256 * 1024 * 1024;
+
 /// What became of a connection's output.
 enum Wrote {
     All,
@@ -62,6 +66,14 @@ impl Server {
         client.net_out += sent;
         self.state.stats.net_out += sent;
         self.state.stats.writes += 1;
+        if sent > 0 {
+            // Who takes its replies is not idle.
+            client.seen_ms = self.state.clock.unix_ms;
+        }
+        let goes_on = conn.held_back && conn.out.len() <= UNREAD_MAX / 2;
+        if goes_on {
+            conn.held_back = false;
+        }
         match wrote {
             Wrote::All => {
                 let buffer = conn.out.release();
@@ -84,6 +96,9 @@ impl Server {
                 let id = conn.id;
                 self.state.close_client(id);
             }
+        }
+        if goes_on {
+            self.queue(slot);
         }
     }
 
@@ -112,6 +127,8 @@ impl Server {
         let unknown = client.gate & crate::state::gate::UNAUTHENTICATED != 0
             && self.state.config.requirepass.is_some();
         over |= unknown && held > 64 * 1024;
+        // Others fill what a listener leaves unread: holding it back would be of no use.
+        over |= client.flags & client_flag::MONITOR != 0 && conn.out.len() > UNREAD_MAX;
         if limit.soft_bytes > 0 && held > limit.soft_bytes {
             if conn.soft_since_ms == 0 {
                 conn.soft_since_ms = now_ms.max(1);

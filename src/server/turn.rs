@@ -38,6 +38,10 @@ const EXPIRE_EVERY_US: u64 = 10_000;
 const LONG_TURN_US: u64 = 500;
 /// Connections accepted in a turn from one listener.
 const ACCEPTS_MAX: usize = 64;
+/// Time for accepting in a turn, microseconds.
+const ACCEPT_US: u64 = 200;
+/// Time for closing connections in a turn, microseconds.
+const CLOSE_US: u64 = 200;
 /// Pause after accepting failed for want of descriptors.
 const ACCEPT_RETRY_US: u64 = 100_000;
 
@@ -103,6 +107,7 @@ impl Server {
     fn poll_timeout(&self) -> Duration {
         if !self.ready.is_empty()
             || !self.unwritten.is_empty()
+            || !self.state.closing.is_empty()
             || self.more_to_expire
             || (!self.accepting.is_empty() && self.accept_after_us == 0)
         {
@@ -237,7 +242,9 @@ impl Server {
                     self.ready.push_back(token);
                 }
             }
-            if event.is_writable() && conn.blocked_write {
+            // An error shows when writing, too.
+            let writable = event.is_writable() || event.is_write_closed() || event.is_error();
+            if writable && conn.blocked_write {
                 conn.blocked_write = false;
                 if !conn.unwritten {
                     conn.unwritten = true;
@@ -364,8 +371,12 @@ impl Server {
     }
 
     /// Ends the connections that are to be closed: the slots are free for others from here on, when
-    /// no event of this poll can name them any more.
+    /// no event of this poll can name them any more. Thousands at once are closed over many turns.
     pub(super) fn close_closing(&mut self) {
+        if self.state.closing.is_empty() {
+            return;
+        }
+        let end = ticks() + self.state.stats.us_to_ticks(CLOSE_US);
         while let Some(who) = self.state.closing.pop() {
             let slot = who.slot as usize;
             if let Some(place) = self.conns.get_mut(slot)
@@ -380,6 +391,9 @@ impl Server {
                 self.pool.give(conn.out.release());
             }
             self.state.end_session(who);
+            if ticks() > end {
+                return;
+            }
         }
     }
 
@@ -388,15 +402,19 @@ impl Server {
             return;
         }
         self.accept_after_us = 0;
+        let end = ticks() + self.state.stats.us_to_ticks(ACCEPT_US);
         let mut list = std::mem::take(&mut self.accepting);
-        list.retain(|listener| self.accept_from(*listener));
+        list.retain(|listener| self.accept_from(*listener, end));
         list.append(&mut self.accepting);
         self.accepting = list;
     }
 
-    /// Accepts from one listener; true when there may be more.
-    fn accept_from(&mut self, listener: usize) -> bool {
-        for _ in 0..ACCEPTS_MAX {
+    /// Accepts from one listener until `end`, in ticks; true when there may be more.
+    fn accept_from(&mut self, listener: usize, end: u64) -> bool {
+        for n in 0..ACCEPTS_MAX {
+            if n > 0 && ticks() > end {
+                return true;
+            }
             let accepted = match self.listeners.get(listener) {
                 None => return false,
                 Some(Listener::Tcp(l)) => l.accept().map(|(s, a)| (Stream::Tcp(s), Some(a))),
@@ -411,8 +429,8 @@ impl Server {
         true
     }
 
-    /// Accepting failed. Without descriptors nothing helps but waiting: no edge will come, and
-    /// asking again at once would spin.
+    /// Accepting failed. Unless it was that one connection's failure nothing helps but waiting (for
+    /// a descriptor, mostly): no edge will come, and asking again at once would spin.
     fn accept_failed(&mut self, error: &io::Error) -> bool {
         let now_s = self.state.clock.unix_ms / 1000;
         if now_s != self.accept_failures_logged_s {
@@ -422,10 +440,12 @@ impl Server {
                 super::listen::strerror(error)
             );
         }
-        if matches!(
-            error.raw_os_error(),
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
-        ) {
+        let of_one = error.kind() == io::ErrorKind::Interrupted
+            || matches!(
+                error.raw_os_error(),
+                Some(libc::ECONNABORTED | libc::EPROTO | libc::ENETDOWN | libc::ETIMEDOUT)
+            );
+        if !of_one {
             self.accept_after_us = self.state.clock.mono_us + ACCEPT_RETRY_US;
         }
         true

@@ -9,6 +9,7 @@ mod harness;
 mod hashes;
 mod keys;
 mod limits;
+mod noise;
 mod operations;
 mod protocol;
 mod readme;
