@@ -287,7 +287,10 @@ pub const fn cmd(
         "only a write can be refused for memory"
     );
     let range = plain_range(keys);
-    assert!(range.first < arity.abs(), "the first key is an argument");
+    assert!(
+        range.first < arity.abs() || keys[0].flags & key_flag::NOT_KEY != 0,
+        "the first key is an argument"
+    );
     let flags = if range.movable {
         flags | flag::MOVABLE_KEYS
     } else {
@@ -335,9 +338,6 @@ const fn plain_range(keys: &[KeySpec]) -> PlainRange {
             range.movable = true;
             continue;
         };
-        if spec.flags & key_flag::NOT_KEY != 0 {
-            continue;
-        }
         let first = first as i32;
         let last = if last >= 0 { first + last } else { last };
         if range.first == 0 {
