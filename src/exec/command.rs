@@ -77,7 +77,7 @@ flags! {
         SUBSCRIBED_OK = 22, "";
         /// Its arguments are secrets: MONITOR and SLOWLOG show "(redacted)".
         SECRET = 23, "";
-        /// Walks arbitrary keys: scripts and cluster care.
+        /// Meets keys that it was not asked for (SCAN, RANDOMKEY), and removes dead ones.
         ARBITRARY_KEYS = 24, "";
         /// Runs what was queued (EXEC): is admitted by the flags of what it will run.
         RUNS_QUEUE = 25, "";

@@ -76,6 +76,8 @@ fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     ctx.client().last_command = row.id;
     let outcome = call(&mut ctx, row);
     if ctx.state.unit_work() {
+        // What such a command expires on its way is no part of what it does.
+        ctx.state.prop.apart = row.cmd.is(flag::ARBITRARY_KEYS);
         unit::finish(ctx.state, ctx.table);
     }
     if outcome == Outcome::Block {

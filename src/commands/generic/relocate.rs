@@ -9,6 +9,7 @@ use crate::exec::error::{
 };
 use crate::keyspace::Entry;
 use crate::state::notify::Event;
+use crate::types::string::StrRef;
 use flag::{DENYOOM, FAST, WRITE};
 use key_flag::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 
@@ -125,12 +126,17 @@ fn copy(ctx: &mut Ctx<'_>) -> CmdResult {
     let Some(source) = state.dbs.get(ctx.db, from) else {
         return ctx.int(0);
     };
+    let raw = matches!(source.string(), Ok(StrRef::Inline { raw: true, .. }));
     let copied = Entry::new(to, source.to_value(), source.expire_at(), clock);
     if let Some(slot) = taken {
         let lazy = state.config.lazyfree_lazy_server_del;
         state.remove(options.db, slot, lazy);
     }
-    state.dbs.insert_entry(options.db, copied);
+    let slot = state.dbs.insert_entry(options.db, copied);
+    if raw {
+        // Nothing is appended, but a string that was edited stays one.
+        state.dbs[options.db].append(slot, b"")?;
+    }
 
     state.modified(options.db, to, Event::COPY_TO, 1);
     ctx.int(1)
