@@ -1,6 +1,7 @@
 //! Writing replies: once for each connection a turn, and what happens to output nobody takes.
 use super::conn::Conn;
 use super::turn::Server;
+use crate::base::sys::ticks;
 use crate::state::client::{Transport, client_flag};
 use crate::state::config::ClientClass;
 use std::io::{self, IoSlice};
@@ -8,7 +9,9 @@ use std::io::{self, IoSlice};
 /// Pieces of one vectored write.
 const PIECES_MAX: usize = 64;
 /// Bytes of one connection's output written in a turn: the others are to be served, too.
-const TURN_BYTES_MAX: usize = 1024 * 1024;
+const TURN_BYTES_MAX: usize = 512 * 1024;
+/// Time for writing in a turn, microseconds.
+const WRITE_US: u64 = 300;
 
 /// Nothing more of a client runs while it leaves more than this unread; once half of it is gone it
 /// goes on. Redis has no such bound where `client-output-buffer-limit` is 0, as it is by default.
@@ -32,15 +35,32 @@ impl Server {
         }
     }
 
-    /// Writes every connection that has output.
-    pub(super) fn flush_all(&mut self) {
-        let mut list = std::mem::take(&mut self.unwritten);
-        for slot in list.drain(..) {
-            self.flush(slot);
+    /// Writes the connections that have output, oldest first, while the turn's time lasts.
+    pub(super) fn flush_some(&mut self) {
+        if self.unwritten.is_empty() {
+            return;
         }
-        // The list's buffer is used again; connections that became writable meanwhile are kept.
+        let end = ticks() + self.state.stats.us_to_ticks(WRITE_US);
+        let mut list = std::mem::take(&mut self.unwritten);
+        let mut done = 0;
+        for slot in &list {
+            self.flush(*slot);
+            done += 1;
+            if ticks() > end {
+                break;
+            }
+        }
+        list.drain(..done);
+        // The list's buffer is used again; who has more to write comes behind those who waited.
         list.append(&mut self.unwritten);
         self.unwritten = list;
+    }
+
+    /// Writes all that the sockets take.
+    pub(super) fn flush_all(&mut self) {
+        while !self.unwritten.is_empty() {
+            self.flush_some();
+        }
     }
 
     /// Writes what one connection has; a socket that is full is waited for.

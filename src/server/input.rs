@@ -452,14 +452,16 @@ const ATTENTION: u32 =
     client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY | client_flag::BLOCKED;
 
 /// Does one request fill the buffer, and one large argument the request?
-fn is_large_whole(buf: &[u8], filled: usize, batch: &Batch) -> bool {
+fn is_large_whole(buf: &Vec<u8>, filled: usize, batch: &Batch) -> bool {
     let [only] = &batch.requests[..] else {
         return false;
     };
     let (first, argc) = (only.first as usize, only.argc as usize);
     let large = |span: &Span| span.len as usize >= IN_PLACE_MIN.max(filled - filled / 16);
+    // Room to spare would stay with the value.
     only.end as usize == filled
         && buf.len() == filled
+        && buf.capacity() <= filled + filled / 8
         && batch.spans[first..first + argc].iter().any(large)
 }
 

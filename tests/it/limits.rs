@@ -256,6 +256,13 @@ fn nothing_runs_for_a_client_that_leaves_too_much_unread() {
         assert_eq!(greedy.read_exact(value.len() + 12).len(), value.len() + 12);
     }
     assert_eq!(greedy.ask("PING"), "PONG");
+    // Going away meanwhile is noticed, too.
+    greedy.send(&b"GET big\r\n".repeat(400));
+    wait_until("the greedy client to be held back again", || {
+        calls(&mut witness, "get") >= 467
+    });
+    drop(greedy);
+    wait_for_clients(&mut witness, 1);
 }
 
 #[test]
