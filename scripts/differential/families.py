@@ -117,7 +117,7 @@ CONNECTION = """
 1 CLIENT KILL (name|ID int|TYPE name|SKIPME name|ADDR name|LADDR name USER name)
 1 CLIENT UNBLOCK int [TIMEOUT|ERROR|name]
 1= CLIENT LIST (ID name|TYPE name|name)
-1 CLIENT PAUSE ('-1|name) [WRITE|ALL|name]
+1= CLIENT PAUSE ('-1|name) [WRITE|ALL|name]
 3 SELECT db
 1 AUTH value [value]
 1 RESET

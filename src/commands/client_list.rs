@@ -4,7 +4,8 @@ use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Registry;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::client::{Client, ClientId, client_flag as flag};
+use crate::state::client::{Client, client_flag as flag};
+use crate::state::pubsub::Topic;
 use std::fmt::Write as _;
 
 /// Output up to this size is shown as lying in the client's reply buffer, more as a list.
@@ -56,17 +57,16 @@ pub fn describe(
 ) {
     let now_ms = state.clock.unix_ms;
     let seconds_since = |ms: i64| (now_ms - ms).max(0) / 1000;
-    let subscriptions = |of: &std::collections::HashMap<Box<[u8]>, Vec<ClientId>>| {
-        if client.has(flag::PUBSUB) {
-            of.values().filter(|who| who.contains(&client.id)).count()
-        } else {
-            0
-        }
+    let subscriptions = |topic| {
+        client
+            .subscriptions
+            .as_ref()
+            .map_or(0, |s| s.of(topic).len())
     };
     let (subs, psubs, ssubs) = (
-        subscriptions(&state.pubsub.channels),
-        subscriptions(&state.pubsub.patterns),
-        subscriptions(&state.pubsub.shard_channels),
+        subscriptions(Topic::Channel),
+        subscriptions(Topic::Pattern),
+        subscriptions(Topic::ShardChannel),
     );
     let transport = &client.transport;
     let (queued, multi_bytes) = client

@@ -164,6 +164,7 @@ fn hello(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     if let Some(protocol) = protocol {
         ctx.client().resp3 = protocol == 3;
+        ctx.client().settle_subscribed();
         ctx.out.resp3 = protocol == 3;
     }
     reply_hello(ctx);

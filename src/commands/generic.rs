@@ -14,7 +14,9 @@ use crate::exec::ctx::Ctx;
 use crate::exec::registry::Family;
 use crate::state::State;
 use crate::state::notify::Event;
-use flag::{ALWAYS_TOUCHES, FAST, READONLY, WRITE};
+use flag::{ALWAYS_TOUCHES, ARBITRARY_KEYS, FAST, READONLY, WRITE};
+
+const WALK: u32 = READONLY | ARBITRARY_KEYS;
 
 const COMMANDS: &[Command] = &[
     cmd("del", -2, WRITE, NONE, KEYS_RM, del),
@@ -30,8 +32,8 @@ const COMMANDS: &[Command] = &[
     ),
     cmd("type", 2, READONLY | FAST, NONE, KEY1_RO_META, kind),
     cmd("keys", 2, READONLY, DANGEROUS, NO_KEYS, keys),
-    cmd("randomkey", 1, READONLY, NONE, NO_KEYS, randomkey),
-    cmd("scan", -2, READONLY, NONE, NO_KEYS, scan::scan),
+    cmd("randomkey", 1, WALK, NONE, NO_KEYS, randomkey),
+    cmd("scan", -2, WALK, NONE, NO_KEYS, scan::scan),
     relocate::RENAME,
     relocate::RENAMENX,
     relocate::COPY,

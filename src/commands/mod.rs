@@ -19,6 +19,7 @@ mod lolwut;
 pub mod memory;
 pub mod monitor;
 pub mod multi;
+pub mod pubsub;
 pub mod scan;
 pub mod shutdown;
 pub mod slowlog;

@@ -145,14 +145,17 @@ fn get(ctx: &mut Ctx<'_>) -> CmdResult {
 fn store(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
     let db = ctx.db;
     match ctx.state.lookup_write(db, key) {
-        Some(slot) => ctx.state.dbs[db].set(slot, NewValue::string(value), ttl),
+        Some(slot) => {
+            let value = ctx.string_value(value);
+            ctx.state.dbs[db].set(slot, value, ttl);
+        }
         None => {
             let expire_at = if let Ttl::At(at) = ttl {
                 Some(at)
             } else {
                 None
             };
-            let value = NewValue::string(value);
+            let value = ctx.string_value(value);
             insert(ctx, key, value, expire_at);
         }
     }

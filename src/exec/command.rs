@@ -77,7 +77,7 @@ flags! {
         SUBSCRIBED_OK = 22, "";
         /// Its arguments are secrets: MONITOR and SLOWLOG show "(redacted)".
         SECRET = 23, "";
-        /// Walks arbitrary keys: scripts and cluster care.
+        /// Meets keys that it was not asked for (SCAN, RANDOMKEY), and removes dead ones.
         ARBITRARY_KEYS = 24, "";
         /// Runs what was queued (EXEC): is admitted by the flags of what it will run.
         RUNS_QUEUE = 25, "";
@@ -287,7 +287,10 @@ pub const fn cmd(
         "only a write can be refused for memory"
     );
     let range = plain_range(keys);
-    assert!(range.first < arity.abs(), "the first key is an argument");
+    assert!(
+        range.first < arity.abs() || keys[0].flags & key_flag::NOT_KEY != 0,
+        "the first key is an argument"
+    );
     let flags = if range.movable {
         flags | flag::MOVABLE_KEYS
     } else {
@@ -335,9 +338,6 @@ const fn plain_range(keys: &[KeySpec]) -> PlainRange {
             range.movable = true;
             continue;
         };
-        if spec.flags & key_flag::NOT_KEY != 0 {
-            continue;
-        }
         let first = first as i32;
         let last = if last >= 0 { first + last } else { last };
         if range.first == 0 {

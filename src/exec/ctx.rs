@@ -4,13 +4,17 @@ use super::error::{CmdError, DB_OUT_OF_RANGE, INT_RANGE, NOT_INTEGER, WRONG_TYPE
 use super::registry::{CommandId, Registry};
 use crate::base::num::{fmt_i64, parse_i64};
 use crate::ds::table::Slot;
+use crate::keyspace::NewValue;
 use crate::keyspace::entry::EntryRef;
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::{Client, ClientId};
 use crate::state::notify::Event;
-use crate::types::Kind;
+use crate::types::{Kind, Value};
+
+/// From this length on a value may keep the buffer it came in.
+pub const IN_PLACE_MIN: usize = 32 * 1024;
 
 /// Who runs a command: the only difference between the callers of the one execute path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +99,18 @@ impl<'a> Ctx<'a> {
             return Err(WRONG_TYPE);
         }
         Ok(Some(slot))
+    }
+
+    /// A string argument as it is stored: an integer where it is one, a copy, or a large one in the
+    /// very buffer it came in.
+    #[inline]
+    pub fn string_value(&self, bytes: &'a [u8]) -> NewValue<'a> {
+        if bytes.len() >= IN_PLACE_MIN
+            && let Some(buffer) = self.state.argument_buffer(bytes)
+        {
+            return NewValue::Owned(Value::Str(buffer.into()));
+        }
+        NewValue::string(bytes)
     }
 
     /// The write epilogue: dirty count, WATCH, keyspace event, ready keys.

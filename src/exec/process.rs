@@ -76,6 +76,8 @@ fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     ctx.client().last_command = row.id;
     let outcome = call(&mut ctx, row);
     if ctx.state.unit_work() {
+        // What such a command expires on its way is no part of what it does.
+        ctx.state.prop.apart = row.cmd.is(flag::ARBITRARY_KEYS);
         unit::finish(ctx.state, ctx.table);
     }
     if outcome == Outcome::Block {
@@ -175,7 +177,7 @@ pub fn resolve_row<'t>(
             Some(sub) => found = sub,
             None => {
                 return Err((
-                    Some(row),
+                    None,
                     CmdError::showing(
                         "ERR unknown subcommand '",
                         shown(argv.get(1), 128),

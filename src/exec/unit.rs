@@ -6,7 +6,9 @@ use super::admit::feed_monitors;
 use super::call::call;
 use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
+use super::error::CmdError;
 use super::registry::{Registry, Row};
+use crate::base::num::{parse_f64, parse_i64};
 use crate::resp::reply::Writer;
 use crate::resp::request::OwnedArgv;
 use crate::state::State;
@@ -94,8 +96,9 @@ fn serve(state: &mut State, table: &Registry, name: &KeyName) {
 /// Hands the unit's commands to the readers of the log: more than one go inside MULTI/EXEC.
 fn emit(state: &mut State) {
     let unit = std::mem::take(&mut state.prop.unit);
+    let apart = std::mem::take(&mut state.prop.apart);
     if !unit.is_empty() {
-        state.log.append(&unit);
+        state.log.append(&unit, apart);
     }
 }
 
@@ -178,6 +181,8 @@ pub fn time_out(state: &mut State) {
     }
 }
 
+const TIMEOUT_RANGE: CmdError = CmdError::new("ERR timeout is out of range");
+
 /// What a client waits for, and how long.
 pub struct Wait<'k> {
     /// In the order in which it named them.
@@ -192,6 +197,34 @@ pub struct Wait<'k> {
 }
 
 impl Ctx<'_> {
+    /// The moment at which a timeout in seconds (a float) ends, for [`Wait`]; 0 waits for ever.
+    pub fn deadline_s(&self, timeout: &[u8]) -> Result<u64, CmdError> {
+        const NOT_FLOAT: CmdError = CmdError::new("ERR timeout is not a float or out of range");
+        let seconds = parse_f64(timeout).ok_or(NOT_FLOAT)?;
+        let ms = (seconds * 1000.0).ceil();
+        if ms > i64::MAX as f64 {
+            return Err(TIMEOUT_RANGE);
+        }
+        self.deadline(ms as i64)
+    }
+
+    /// The same for milliseconds (an integer).
+    pub fn deadline_ms(&self, timeout: &[u8]) -> Result<u64, CmdError> {
+        const NOT_INTEGER: CmdError =
+            CmdError::new("ERR timeout is not an integer or out of range");
+        self.deadline(parse_i64(timeout).ok_or(NOT_INTEGER)?)
+    }
+
+    fn deadline(&self, ms: i64) -> Result<u64, CmdError> {
+        // Far enough for everybody, and sums with it do not overflow.
+        const LONGEST_MS: u64 = 1 << 43;
+        match u64::try_from(ms) {
+            Ok(0) => Ok(0),
+            Ok(ms) => Ok(self.state.clock.mono_us / 1000 + ms.min(LONGEST_MS)),
+            Err(_) => Err(CmdError::new("ERR timeout is negative")),
+        }
+    }
+
     /// The client waits: parks the request, which runs again when a key may serve it. A handler asks
     /// `may_block` first.
     ///
@@ -236,7 +269,7 @@ mod tests {
     use crate::state::notify::Event;
     use crate::types::Kind;
 
-    /// PUT key value, DROP key, TAKE deadline key.. (waits for one of the keys and takes its value),
+    /// PUT key value, DROP key, TAKE timeout key.. (waits for one of the keys and takes its value),
     /// FAREWELL key (waits for the end of a key), QUEUE (begins a transaction), RUN (runs it).
     const FAMILY: Family = Family {
         group: "test",
@@ -286,7 +319,7 @@ mod tests {
             ctx.out.bulk(&value);
             return Ok(Outcome::Done);
         }
-        let deadline_ms = crate::base::num::parse_u64(ctx.arg(1)).unwrap_or(0);
+        let deadline_ms = ctx.deadline_s(ctx.arg(1))?;
         wait(ctx, &keys, Kind::String, false, deadline_ms)
     }
 
@@ -466,8 +499,8 @@ mod tests {
         let mut bench = Bench::new();
         let (a, b) = (bench.client(), bench.client());
         let now_ms = bench.state.clock.mono_us / 1000;
-        bench.parks(a, &format!("take {} k", now_ms + 10));
-        bench.parks(b, &format!("take {} k", now_ms + 20));
+        bench.parks(a, "take 0.0095 k");
+        bench.parks(b, "take 0.02 k");
         assert_eq!(bench.state.blocked.next_deadline_ms(), Some(now_ms + 10));
         bench.state.end_session(b);
         bench.state.clock.advance_ms(10);
@@ -476,6 +509,47 @@ mod tests {
         assert_eq!(bench.state.blocked.next_deadline_ms(), None);
         assert!(!bench.state.blocked.waits());
         assert!(!unblock(&mut bench.state, a, None), "it waits no more");
+    }
+
+    #[test]
+    fn timeouts_are_checked() {
+        let mut bench = Bench::new();
+        let me = bench.client();
+        for (timeout, error) in [
+            ("x", "timeout is not a float or out of range"),
+            ("nan", "timeout is not a float or out of range"),
+            ("-1", "timeout is negative"),
+            ("1e30", "timeout is out of range"),
+            ("inf", "timeout is out of range"),
+        ] {
+            let (reply, _) = bench.ask(me, &format!("take {timeout} k"));
+            assert_eq!(reply, format!("-ERR {error}\r\n"), "{timeout}");
+        }
+        bench.parks(me, "take 9e15 k");
+        assert!(bench.state.blocked.next_deadline_ms() > Some(1 << 42));
+    }
+
+    #[test]
+    fn keys_that_expire_by_the_way_are_logged_one_by_one() {
+        let mut bench = Bench::new();
+        let me = bench.client();
+        for key in [b"a", b"b"] {
+            let at_ms = Some(bench.state.clock.unix_ms + 5);
+            bench.state.dbs.insert(0, key, NewValue::Int(1), at_ms);
+        }
+        bench.state.clock.advance_ms(100);
+        assert!(!bench.state.expire_some(10));
+        finish(&mut bench.state, &bench.table);
+        let log = bench.log();
+        assert!(
+            ["SELECT 0 DEL a DEL b", "SELECT 0 DEL b DEL a"].contains(&&*log),
+            "{log}"
+        );
+        bench.runs(me, "queue");
+        bench.ask(me, "put a 1");
+        bench.ask(me, "put b 1");
+        bench.ask(me, "run");
+        assert_eq!(bench.log(), "MULTI put a 1 put b 1 EXEC");
     }
 
     #[test]

@@ -4,12 +4,12 @@ use super::input::Scratch;
 use super::jobs::Jobs;
 use super::listen::{Listener, open_tcp, open_unix};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS};
-use super::{crash, logging, reconfigure, registry, supervise, watchdog};
+use super::{absent, crash, logging, reconfigure, registry, supervise, watchdog};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
 use crate::state::State;
-use crate::state::config::{Config, LoadError, Loglevel};
+use crate::state::config::{Config, Directive, LoadError, Loglevel};
 use mio::{Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -70,6 +70,15 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("Can't take signals: {error}")),
     };
+    let lines = absent::refused_lines(&config).map(str::to_owned);
+    let absent = absent::refused(&config).map(|(key, why)| {
+        let name = Directive::of(key).name;
+        format!("'{name}': {why}")
+    });
+    if let Some(text) = absent.or(lines) {
+        return fail(&format!("Refusing to start with {text}."));
+    }
+    absent::warn(&config);
     supervise::warn_of_system(&config);
     let mut config = config;
     reconfigure::at_start(&mut config, config_file.as_deref());

@@ -2,6 +2,7 @@
 //!
 //! An idle connection owns no buffer: input is read into the loop's one large buffer and only an
 //! unfinished request is kept here; output buffers come from a pool and return when written out.
+use crate::base::sys::read_behind;
 use crate::resp::reply::Writer;
 use crate::resp::request::Resume;
 use crate::state::client::ClientId;
@@ -9,7 +10,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 /// A stream of either family.
 #[derive(Debug)]
@@ -38,6 +39,11 @@ impl Stream {
 
     pub fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         each!(self, s => s.write_vectored(bufs))
+    }
+
+    /// Reads once, at most `max` bytes, into the vector's spare room.
+    pub fn read_behind(&self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        each!(self, s => read_behind(s.as_fd(), buf, max))
     }
 
     pub fn fd(&self) -> RawFd {
@@ -81,6 +87,8 @@ pub struct Conn {
     pub readable: bool,
     /// The socket took less than it was given: wait for it to be writable.
     pub blocked_write: bool,
+    /// Nothing of it runs until much of its output has been read.
+    pub held_back: bool,
     /// The peer will send no more.
     pub read_closed: bool,
     /// Monotonic milliseconds since when the output has been over the soft limit; 0: it is not.
@@ -98,6 +106,7 @@ impl Conn {
             unwritten: false,
             readable: true,
             blocked_write: false,
+            held_back: false,
             read_closed: false,
             soft_since_ms: 0,
         }

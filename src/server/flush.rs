@@ -1,6 +1,7 @@
 //! Writing replies: once for each connection a turn, and what happens to output nobody takes.
 use super::conn::Conn;
 use super::turn::Server;
+use crate::base::sys::ticks;
 use crate::state::client::{Transport, client_flag};
 use crate::state::config::ClientClass;
 use std::io::{self, IoSlice};
@@ -8,7 +9,13 @@ use std::io::{self, IoSlice};
 /// Pieces of one vectored write.
 const PIECES_MAX: usize = 64;
 /// Bytes of one connection's output written in a turn: the others are to be served, too.
-const TURN_BYTES_MAX: usize = 1024 * 1024;
+const TURN_BYTES_MAX: usize = 512 * 1024;
+/// Time for writing in a turn, microseconds.
+const WRITE_US: u64 = 300;
+
+/// Nothing more of a client runs while it leaves more than this unread; once half of it is gone it
+/// goes on. Redis has no such bound where `client-output-buffer-limit` is 0, as it is by default.
+pub(super) const UNREAD_MAX: usize = 256 * 1024 * 1024;
 
 /// What became of a connection's output.
 enum Wrote {
@@ -28,15 +35,32 @@ impl Server {
         }
     }
 
-    /// Writes every connection that has output.
-    pub(super) fn flush_all(&mut self) {
-        let mut list = std::mem::take(&mut self.unwritten);
-        for slot in list.drain(..) {
-            self.flush(slot);
+    /// Writes the connections that have output, oldest first, while the turn's time lasts.
+    pub(super) fn flush_some(&mut self) {
+        if self.unwritten.is_empty() {
+            return;
         }
-        // The list's buffer is used again; connections that became writable meanwhile are kept.
+        let end = ticks() + self.state.stats.us_to_ticks(WRITE_US);
+        let mut list = std::mem::take(&mut self.unwritten);
+        let mut done = 0;
+        for slot in &list {
+            self.flush(*slot);
+            done += 1;
+            if ticks() > end {
+                break;
+            }
+        }
+        list.drain(..done);
+        // The list's buffer is used again; who has more to write comes behind those who waited.
         list.append(&mut self.unwritten);
         self.unwritten = list;
+    }
+
+    /// Writes all that the sockets take.
+    pub(super) fn flush_all(&mut self) {
+        while !self.unwritten.is_empty() {
+            self.flush_some();
+        }
     }
 
     /// Writes what one connection has; a socket that is full is waited for.
@@ -62,6 +86,14 @@ impl Server {
         client.net_out += sent;
         self.state.stats.net_out += sent;
         self.state.stats.writes += 1;
+        if sent > 0 {
+            // Who takes its replies is not idle.
+            client.seen_ms = self.state.clock.unix_ms;
+        }
+        let goes_on = conn.held_back && conn.out.len() <= UNREAD_MAX / 2;
+        if goes_on {
+            conn.held_back = false;
+        }
         match wrote {
             Wrote::All => {
                 let buffer = conn.out.release();
@@ -84,6 +116,9 @@ impl Server {
                 let id = conn.id;
                 self.state.close_client(id);
             }
+        }
+        if goes_on {
+            self.queue(slot);
         }
     }
 
@@ -109,7 +144,11 @@ impl Server {
         let now_ms = self.state.clock.mono_us / 1000;
         let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
         // Before it has authenticated a client may not make the server hold anything for it.
-        over |= client.gate & crate::state::gate::UNAUTHENTICATED != 0 && held > 64 * 1024;
+        let unknown = client.gate & crate::state::gate::UNAUTHENTICATED != 0
+            && self.state.config.requirepass.is_some();
+        over |= unknown && held > 64 * 1024;
+        // Others fill what a listener leaves unread: holding it back would be of no use.
+        over |= client.flags & client_flag::MONITOR != 0 && conn.out.len() > UNREAD_MAX;
         if limit.soft_bytes > 0 && held > limit.soft_bytes {
             if conn.soft_since_ms == 0 {
                 conn.soft_since_ms = now_ms.max(1);

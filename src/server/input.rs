@@ -6,13 +6,16 @@
 //! row. What is left of an unfinished request moves to the connection; so does what the turn's
 //! budget leaves unrun.
 use super::conn::{Conn, Input};
+use super::flush::UNREAD_MAX;
 use super::turn::Server;
+use crate::exec::ctx::IN_PLACE_MIN;
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::{CommandId, Row};
 use crate::keyspace::databases::{BATCH_MAX, Databases};
 use crate::resp::reply::Writer;
 use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
 use crate::state::client::{ClientId, ReplyMode, client_flag};
+use bytes::Bytes;
 use std::io;
 
 /// The shared read buffer: as much as one connection gets done in a turn.
@@ -22,6 +25,8 @@ pub const READ_BYTES: usize = 64 * 1024;
 const OWN_BUFFER_MIN: usize = 16 * 1024;
 /// Most bytes read at once into a connection's own buffer.
 const OWN_READ_MAX: usize = 256 * 1024;
+/// Room for less than this is not read into: the buffer grows first.
+const READ_MIN: usize = 4096;
 /// Requests parsed, and keys prefetched, before the first one runs.
 const BATCH: usize = 64;
 
@@ -87,7 +92,10 @@ impl Server {
             }
             return false;
         }
-        client.seen_ms = self.state.clock.unix_ms;
+        if conn.out.len() > UNREAD_MAX {
+            conn.held_back = true;
+            return false;
+        }
         self.state.running = Some(conn.id);
         let mut input = conn.input.take();
         // An unfinished request that is (or will be) large is read where it is.
@@ -99,38 +107,47 @@ impl Server {
         let mut resume = held.resume;
         let mut filled = held.bytes.len();
         let mut buf;
-        let room;
+        let got;
         if own {
-            // Grows with what arrives, never by what is only announced.
             buf = held.bytes;
-            room = if wants_more {
-                held.missing.clamp(READ_BYTES, OWN_READ_MAX)
+            got = if wants_more {
+                read_on(conn, &mut buf, held.missing)
             } else {
                 0
             };
-            buf.resize(filled + room, 0);
         } else {
             buf = std::mem::take(&mut self.scratch.read);
             buf[..filled].copy_from_slice(&held.bytes);
-            room = READ_BYTES;
+            got = if wants_more {
+                let room = &mut buf[filled..filled + READ_BYTES];
+                let asked = room.len();
+                let result = conn.stream.read(room);
+                note_read(conn, result, asked)
+            } else {
+                0
+            };
         }
-        let got = if wants_more {
-            read_some(conn, &mut buf[filled..filled + room])
-        } else {
-            0
-        };
         if got > 0 {
+            client.seen_ms = self.state.clock.unix_ms;
             client.net_in += got as u64;
             self.state.stats.net_in += got as u64;
             self.state.stats.reads += 1;
         }
         filled += got;
-        let (end, used) = self.run_bytes(slot, &mut buf[..filled], &mut resume);
+        let (end, used) = self.run_bytes(slot, &mut buf, filled, &mut resume, own);
         self.keep_rest(slot, buf, filled, used, resume, own, end)
     }
 
-    /// Runs all requests in `buf`. Says how it ended and how many bytes were used.
-    fn run_bytes(&mut self, slot: usize, buf: &mut [u8], resume: &mut Resume) -> (End, usize) {
+    /// Runs all requests in the first `filled` bytes of `buf`. Says how it ended and how many bytes
+    /// were used. A buffer of the connection's own may be gone behind it, with all its bytes used.
+    fn run_bytes(
+        &mut self,
+        slot: usize,
+        buf: &mut Vec<u8>,
+        filled: usize,
+        resume: &mut Resume,
+        own: bool,
+    ) -> (End, usize) {
         let Some(Some(conn)) = self.conns.get_mut(slot) else {
             return (End::Closing, 0);
         };
@@ -143,13 +160,21 @@ impl Server {
         let mut scratch = std::mem::take(&mut self.scratch.batch);
         let (mut pos, mut used) = (0, 0);
         let mut end = End::Dry;
-        while end == End::Dry && pos < buf.len() {
-            let broken = self.parse_batch(me, buf, &mut pos, resume, &limits, &mut scratch);
+        while end == End::Dry && pos < filled {
+            let bytes = &mut buf[..filled];
+            let broken = self.parse_batch(me, bytes, &mut pos, resume, &limits, &mut scratch);
             if scratch.requests.is_empty() {
                 used = pos;
             }
-            end = self.run_batch(me, buf, &scratch, &mut out, &mut used);
+            end = if own && is_large_whole(buf, filled, &scratch) {
+                self.run_in_place(me, buf, &scratch, &mut out, &mut used)
+            } else {
+                self.run_batch(me, &buf[..filled], &scratch, &mut out, &mut used)
+            };
             self.state.dbs.end_batch();
+            if end == End::Dry && out.len() > UNREAD_MAX {
+                end = End::Budget;
+            }
             if let Some(error) = broken
                 && end == End::Dry
             {
@@ -300,6 +325,25 @@ impl Server {
         End::Dry
     }
 
+    /// Runs the one request that is all of `buf`; what it stores may keep the buffer.
+    fn run_in_place(
+        &mut self,
+        me: ClientId,
+        buf: &mut Vec<u8>,
+        batch: &Batch,
+        out: &mut Writer,
+        used: &mut usize,
+    ) -> End {
+        let whole = Bytes::from(std::mem::take(buf));
+        self.state.request = whole.clone();
+        let end = self.run_batch(me, &whole, batch, out, used);
+        self.state.request = Bytes::new();
+        if *used < whole.len() {
+            *buf = Vec::from(whole);
+        }
+        end
+    }
+
     /// Keeps what is left of a connection's bytes, and says whether it is to run again.
     #[allow(clippy::too_many_arguments)]
     fn keep_rest(
@@ -331,7 +375,7 @@ impl Server {
                 bytes = Vec::with_capacity(left);
                 bytes.extend_from_slice(&buf[used..filled]);
             }
-            if bytes.capacity() > 4 * bytes.len().max(4096) {
+            if bytes.capacity() > 4 * bytes.len().max(4096) + READ_BYTES {
                 bytes.shrink_to_fit();
             }
             let unrun = end != End::Dry;
@@ -346,14 +390,19 @@ impl Server {
             self.scratch.read = buf;
         }
         let held = conn.input.as_ref().map_or(0, |i| i.bytes.len());
+        let mut pending = held;
         if let Some(client) = self.state.clients.at(slot) {
+            // What waits for EXEC was sent and has not run: it is input as well.
+            pending += client.multi.as_ref().map_or(0, |m| m.bytes);
             client.transport.query_bytes = held as u32;
             client.transport.query_free =
                 conn.input.as_ref().map_or(0, |i| i.bytes.capacity() - held) as u32;
         }
-        if held as u64 > self.state.config.client_query_buffer_limit {
+        if pending as u64 > self.state.config.client_query_buffer_limit {
             let id = conn.id;
-            log::warn!("Closing client that reached max query buffer length: {held} bytes pending");
+            log::warn!(
+                "Closing client that reached max query buffer length: {pending} bytes pending"
+            );
             self.state.stats.query_limit_disconnections += 1;
             self.state.close_client(id);
             return false;
@@ -361,6 +410,14 @@ impl Server {
         match end {
             End::Dry => {
                 if conn.read_closed && !conn.readable {
+                    // Who only ended its own half still gets its replies; who is gone altogether
+                    // lets the writing fail.
+                    if !conn.out.is_empty()
+                        && let Some(client) = self.state.clients.at(slot)
+                    {
+                        client.flags |= client_flag::CLOSE_AFTER_REPLY;
+                        return false;
+                    }
                     let id = conn.id;
                     self.state.close_client(id);
                     return false;
@@ -396,17 +453,52 @@ impl Server {
 const ATTENTION: u32 =
     client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY | client_flag::BLOCKED;
 
-/// Reads once. A read that came back short has emptied the socket: no second one is needed to see
-/// EAGAIN, since signals cannot interrupt it (they come through a descriptor).
-fn read_some(conn: &mut Conn, buf: &mut [u8]) -> usize {
-    match conn.stream.read(buf) {
+/// Does one request fill the buffer, and one large argument the request?
+fn is_large_whole(buf: &Vec<u8>, filled: usize, batch: &Batch) -> bool {
+    let [only] = &batch.requests[..] else {
+        return false;
+    };
+    let (first, argc) = (only.first as usize, only.argc as usize);
+    let large = |span: &Span| span.len as usize >= IN_PLACE_MIN.max(filled - filled / 16);
+    // Room to spare would stay with the value.
+    only.end as usize == filled
+        && buf.len() == filled
+        && buf.capacity() <= filled + filled / 8
+        && batch.spans[first..first + argc].iter().any(large)
+}
+
+/// Reads on into the buffer of an unfinished request that misses at least that much. The buffer
+/// grows with what has arrived, never by what is only announced, and a large argument ends where
+/// the buffer ends.
+fn read_on(conn: &mut Conn, buf: &mut Vec<u8>, missing: usize) -> usize {
+    let (room, most) = if missing >= OWN_BUFFER_MIN {
+        let share = missing.min(OWN_READ_MAX);
+        (missing.min((3 * buf.len()).max(READ_BYTES)), share)
+    } else {
+        (buf.len().max(READ_BYTES), OWN_READ_MAX)
+    };
+    // Not before it is full: growing moves it.
+    if buf.capacity() - buf.len() < most.min(READ_MIN) && buf.try_reserve_exact(room).is_err() {
+        log::warn!("No memory for {room} more bytes of a client's request");
+        (conn.readable, conn.read_closed) = (false, true);
+        return 0;
+    }
+    let asked = most.min(buf.capacity() - buf.len());
+    let result = conn.stream.read_behind(buf, asked);
+    note_read(conn, result, asked)
+}
+
+/// What a read tells about the socket. One that came back short has emptied it: no second one is
+/// needed to see EAGAIN, since signals cannot interrupt it (they come through a descriptor).
+fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize {
+    match result {
         Ok(0) => {
             (conn.readable, conn.read_closed) = (false, true);
             0
         }
         Ok(n) => {
             // With the peer's end seen, read on to the zero: no further event would tell of it.
-            conn.readable = n == buf.len() || conn.read_closed;
+            conn.readable = n == asked || conn.read_closed;
             n
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -1,4 +1,5 @@
 //! The server itself: the only floor that owns both sockets and state.
+pub mod absent;
 pub mod boot;
 pub mod cli;
 pub mod conn;

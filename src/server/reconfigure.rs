@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::listen::{Listener, open_tcp, try_tcp};
 use super::turn::{Server, TOKEN_LISTENERS};
-use super::{boot, logging};
+use super::{absent, boot, logging};
 use crate::base::{alloc, sys};
 use crate::state::config::title::process_title;
 use crate::state::config::{Apply, Changed, Config, Key, OomScoreAdj};
@@ -97,6 +97,11 @@ pub fn hook() -> Box<Apply<'static>> {
                     "Failed to bind to specified addresses.".to_owned(),
                 ),
             }
+        }
+        if let Some((key, why)) = absent::refused(new)
+            && changed.has(key)
+        {
+            refuse(key, why.to_owned());
         }
         if changed.has(Key::maxclients)
             && let Err(most) = fit_clients(new.maxclients)

@@ -5,6 +5,7 @@ use crate::exec::registry::{Family, Registry};
 /// Every family of commands.
 pub const FAMILIES: &[&Family] = &[
     &commands::string::FAMILY,
+    &commands::pubsub::FAMILY,
     &commands::expire::FAMILY,
     &commands::hash::FAMILY,
     &commands::connection::FAMILY,

@@ -79,6 +79,8 @@ pub struct State {
     lfu: bool,
     /// Values to be freed off the loop's thread.
     pub garbage: run::Garbage,
+    /// The running request's own buffer, when a large value is nearly all of it; else empty.
+    pub request: bytes::Bytes,
     /// Used again by each round of expiry.
     due: Vec<(usize, crate::keyspace::entry::Entry)>,
 }
@@ -117,6 +119,7 @@ impl State {
             lru_clock: 0,
             lfu: false,
             garbage: run::Garbage::default(),
+            request: bytes::Bytes::new(),
             due: Vec::new(),
             config_apply: Box::new(config::access::always),
             config,
@@ -309,7 +312,22 @@ impl State {
         {
             client.flags |= client_flag::CLOSE_NOW;
             self.closing.push(who);
+            // Nobody is served any more who is as good as gone: an element would be lost.
+            if let Some(parked) = client.parked.take() {
+                self.blocked.unpark(who, &parked);
+            }
         }
+    }
+
+    /// An argument of the running request with the buffer it came in, where it fills that buffer:
+    /// a large value is stored without being copied.
+    pub fn argument_buffer(&self, argument: &[u8]) -> Option<bytes::Bytes> {
+        let whole = self.request.as_ptr_range();
+        let part = argument.as_ptr_range();
+        let fits = whole.start <= part.start && part.end <= whole.end;
+        // What else the buffer holds stays with the value.
+        let fills = argument.len() >= self.request.len() - self.request.len() / 16;
+        (fits && fills && !argument.is_empty()).then(|| self.request.slice_ref(argument))
     }
 
     /// Does anything wait for the end of the unit?

@@ -29,6 +29,8 @@ pub struct Propagation {
     choice: Choice,
     /// Commands of the unit so far.
     pub unit: Vec<PropagatedCommand>,
+    /// They have nothing to do with each other (keys that expired): each is logged on its own.
+    pub apart: bool,
 }
 
 impl Propagation {
@@ -107,9 +109,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Appends a unit: a SELECT where the database changes, MULTI/EXEC around several commands.
-    pub fn append(&mut self, unit: &[PropagatedCommand]) {
-        let wrapped = unit.len() > 1;
+    /// Appends a unit: a SELECT where the database changes, MULTI/EXEC around several commands
+    /// unless they stand apart.
+    pub fn append(&mut self, unit: &[PropagatedCommand], apart: bool) {
+        let wrapped = unit.len() > 1 && !apart;
         if let (true, Some(first)) = (wrapped, unit.first()) {
             // In front of MULTI, as Redis does: readers of its log expect it there.
             self.select(first.db);

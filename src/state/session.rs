@@ -102,6 +102,7 @@ impl State {
             self.discard(entry, self.config.lazyfree_lazy_expire);
         }
         self.due = gone;
+        self.prop.apart = !self.prop.unit.is_empty();
         done.more
     }
 }

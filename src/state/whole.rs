@@ -66,3 +66,76 @@ impl State {
         self.blocked.signal_db(b as u32);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::clock::Clock;
+    use crate::base::rng::Rng;
+    use crate::keyspace::NewValue;
+    use crate::state::State;
+    use crate::state::client::{Peer, client_flag};
+    use crate::state::config::Config;
+    use std::sync::atomic::Ordering;
+
+    fn state_with(keys: usize) -> State {
+        let clock = Clock::manual(1_000_000);
+        let mut state = State::new(Config::default(), Rng::from_seed(1), clock, 1, 1.0);
+        for n in 0..keys {
+            let key = n.to_string();
+            state.dbs.insert(2, key.as_bytes(), NewValue::Int(1), None);
+        }
+        state
+    }
+
+    #[test]
+    fn a_small_flush_is_done_at_once_and_a_large_one_in_the_background() {
+        let mut state = state_with(100);
+        assert_eq!(
+            (state.flush_all(false), state.garbage.waiting.len()),
+            (100, 0)
+        );
+        let mut state = state_with(20_000);
+        assert_eq!(
+            (state.flush_db(0, false), state.flush_db(2, false)),
+            (0, 20_000)
+        );
+        assert_eq!((state.dbs[2].len(), state.garbage.waiting.len()), (0, 1));
+        assert_eq!(
+            state.garbage.pending.load(Ordering::Relaxed),
+            0,
+            "was not lazy"
+        );
+    }
+
+    #[test]
+    fn a_lazy_flush_counts_its_keys() {
+        let mut state = state_with(100);
+        state.flush_all(true);
+        let garbage = &mut state.garbage;
+        assert_eq!(garbage.pending.load(Ordering::Relaxed), 100);
+        for rubbish in garbage.waiting.drain(..) {
+            rubbish.free(&garbage.pending, &garbage.freed);
+        }
+        assert_eq!(garbage.pending.load(Ordering::Relaxed), 0);
+        assert_eq!(garbage.freed.load(Ordering::Relaxed), 100);
+    }
+
+    #[test]
+    fn a_swap_concerns_those_who_watch_a_key_of_either_side() {
+        let mut state = state_with(1);
+        let clients: Vec<_> = (0..4).map(|_| state.open_session(Peer::None)).collect();
+        state.watch(clients[0], 2, b"0");
+        state.watch(clients[1], 1, b"0");
+        state.watch(clients[2], 3, b"0");
+        state.watch(clients[3], 1, b"other");
+        state.swap_dbs(1, 2);
+        let broken = clients.iter().map(|who| state.watch_broken(*who));
+        assert_eq!(broken.collect::<Vec<_>>(), [true, true, false, false]);
+        assert_eq!((state.dbs[1].len(), state.dbs[2].len()), (1, 0));
+        for who in clients {
+            state.unwatch_all(who);
+            assert!(!state.clients.me(who).has(client_flag::DIRTY_CAS));
+        }
+        assert!(state.watched.is_empty(), "nobody is remembered");
+    }
+}

@@ -35,6 +35,7 @@ fn a_copy_in_another_database_has_the_deadline_and_a_life_of_its_own() {
         ("COPY k k REPLACE DB 3", ":1"),
         ("SELECT 3", "OK"),
         ("GET k", "\"v2\""),
+        ("OBJECT ENCODING k", "\"raw\""),
         ("TTL k", ":-1"),
         ("COPY none k REPLACE", ":0"),
         ("GET k", "\"v2\""),

@@ -8,6 +8,7 @@ mod machine;
 mod memory;
 mod process;
 mod signals;
+mod sockets;
 mod ticks;
 mod title;
 
@@ -24,5 +25,6 @@ pub use process::{
     set_oom_score_adj, umask, wait_child,
 };
 pub use signals::{Received, Signals, block_signals, ignore_sigpipe, unblock_signals};
+pub use sockets::read_behind;
 pub use ticks::{measure_ticks_per_us, ticks};
 pub use title::set_title;

@@ -111,16 +111,16 @@ fn copy(ctx: &mut Ctx<'_>) -> CmdResult {
     let Some(source) = state.dbs.get(ctx.db, from) else {
         return ctx.int(0);
     };
-    let edited = matches!(source.string(), Ok(StrRef::Inline { raw: true, .. }));
+    let raw = matches!(source.string(), Ok(StrRef::Inline { raw: true, .. }));
     let copied = Entry::new(to, source.to_value(), source.expire_at(), clock);
     if let Some(slot) = taken {
         let lazy = state.config.lazyfree_lazy_server_del;
         state.remove(options.db, slot, lazy);
     }
     let slot = state.dbs.insert_entry(options.db, copied);
-    if edited {
-        // An edit of nothing: OBJECT ENCODING says "raw" of the copy too.
-        state.dbs[options.db].string_bytes_mut(slot);
+    if raw {
+        // Nothing is appended, but a string that was edited stays one.
+        state.dbs[options.db].append(slot, b"")?;
     }
 
     state.modified(options.db, to, Event::COPY_TO, 1);

@@ -1,0 +1,66 @@
+//! What this release does not have yet, and says so: a directive that asks for it is refused, at the
+//! start and by CONFIG SET. Data believed to be on disk, a password believed to be asked for or a
+//! link believed to be encrypted would be worse than a server that does not start.
+use crate::state::config::{Config, Key, MaxmemoryPolicy};
+
+/// The first directive in force that asks for a part that is not there, and why it is refused.
+pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
+    let wants = [
+        (
+            config.appendonly,
+            Key::appendonly,
+            "this release has no append only file yet: data lives in memory only",
+        ),
+        (
+            config.replicaof.0.is_some(),
+            Key::replicaof,
+            "this release has no replication yet",
+        ),
+        (
+            config.cluster_enabled,
+            Key::cluster_enabled,
+            "this release has no cluster mode yet",
+        ),
+        (
+            config.tls_port != 0,
+            Key::tls_port,
+            "this release has no TLS yet",
+        ),
+        (
+            !config.aclfile.is_empty(),
+            Key::aclfile,
+            "this release has no users but the default one yet",
+        ),
+    ];
+    wants
+        .into_iter()
+        .find(|(wanted, ..)| *wanted)
+        .map(|(_, key, why)| (key, why))
+}
+
+/// What else asks for a part that is not there, for the start only: lines that CONFIG SET has not.
+pub fn refused_lines(config: &Config) -> Option<&'static str> {
+    if !config.user.is_empty() {
+        return Some("'user' lines: this release has no users but the default one yet");
+    }
+    if !config.loadmodule.is_empty() {
+        return Some("'loadmodule' lines: modules in C are not supported");
+    }
+    None
+}
+
+/// Says at the start what a user might believe and what is not so.
+pub fn warn(config: &Config) {
+    if !config.save.points.is_empty() {
+        log::warn!(
+            "WARNING: this release writes no snapshots yet. Data lives in memory only and is gone \
+             when the server ends. Set 'save \"\"' to say that this is meant."
+        );
+    }
+    if config.maxmemory > 0 && config.maxmemory_policy != MaxmemoryPolicy::Noeviction {
+        log::warn!(
+            "WARNING: this release evicts no keys yet: at maxmemory writes that need memory are \
+             refused, whatever maxmemory-policy says."
+        );
+    }
+}
