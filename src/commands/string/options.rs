@@ -181,7 +181,7 @@ mod tests {
                 other => format!("{other:?}"),
             };
             let ttl = ttl.map_or_else(
-                |e| e.text().escape_ascii().to_string(),
+                |e| String::from_utf8_lossy(e.text()).into_owned(),
                 |ttl| format!("{ttl:?}"),
             );
             format!("{condition} {ttl} {} {}", o.get, o.persist)
