@@ -326,6 +326,7 @@ impl Server {
     }
 
     /// Runs the one request that is all of `buf`; what it stores may keep the buffer.
+    #[cold]
     fn run_in_place(
         &mut self,
         me: ClientId,
