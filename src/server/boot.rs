@@ -150,6 +150,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         accept_failures_logged_s: 0,
         missing: 0,
         budget_end: 0,
+        budget_hard: 0,
         next_cron_us: 0,
         cron_loops: 0,
         client_cursor: 0,

@@ -11,7 +11,7 @@ const PIECES_MAX: usize = 64;
 /// Bytes of one connection's output written in a turn: the others are to be served, too.
 const TURN_BYTES_MAX: usize = 512 * 1024;
 /// Time for writing in a turn, microseconds.
-const WRITE_US: u64 = 300;
+const WRITE_US: u64 = 400;
 
 /// Nothing more of a client runs while it leaves more than this unread; once half of it is gone it
 /// goes on. Redis has no such bound where `client-output-buffer-limit` is 0, as it is by default.

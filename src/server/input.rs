@@ -172,7 +172,8 @@ impl Server {
                 self.run_batch(me, &buf[..filled], &scratch, &mut out, &mut used)
             };
             self.state.dbs.end_batch();
-            if end == End::Dry && out.len() > UNREAD_MAX {
+            let spent = self.state.stats.tick > self.budget_end && pos < filled;
+            if end == End::Dry && (spent || out.len() > UNREAD_MAX) {
                 end = End::Budget;
             }
             if let Some(error) = broken
@@ -318,7 +319,8 @@ impl Server {
             if flow == Flow::Blocked {
                 return End::Waiting;
             }
-            if self.state.stats.tick > self.budget_end && *used < buf.len() {
+            // A pipeline that has begun is finished: its replies then go out in one write.
+            if self.state.stats.tick > self.budget_hard && *used < buf.len() {
                 return End::Budget;
             }
         }
@@ -326,6 +328,7 @@ impl Server {
     }
 
     /// Runs the one request that is all of `buf`; what it stores may keep the buffer.
+    #[cold]
     fn run_in_place(
         &mut self,
         me: ClientId,

@@ -74,6 +74,8 @@ pub struct Server {
     pub(super) missing: usize,
     /// The end of the time for requests, in ticks.
     pub(super) budget_end: u64,
+    /// From here on even a batch that has begun is broken off.
+    pub(super) budget_hard: u64,
     pub(super) next_cron_us: u64,
     pub(super) cron_loops: u64,
     pub(super) client_cursor: usize,
@@ -150,7 +152,9 @@ impl Server {
         let start_tick = ticks();
         self.state.stats.tick = start_tick;
         self.turn_tick = start_tick;
-        self.budget_end = start_tick + self.state.stats.us_to_ticks(REQUESTS_US);
+        let budget = self.state.stats.us_to_ticks(REQUESTS_US);
+        self.budget_end = start_tick + budget;
+        self.budget_hard = self.budget_end + budget / 2;
         let mut cause = "requests";
 
         self.take_events(events);

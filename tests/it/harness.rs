@@ -1,14 +1,13 @@
 //! A server in a directory of its own, and the two ways to speak to it: raw bytes, and the `redis`
 //! crate. A server is killed when its handle goes out of scope, with everything it wrote.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -210,15 +209,16 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens on and that no other test was given: between the look and the
-/// server's bind the system may hand it out again, and two tests would share one server.
+/// A port that nobody listens on and that no other test was given: below those that the system gives
+/// to connections, in an order that differs from that of another run at the same time. Between the
+/// look and the server's bind somebody else's server would answer in place of ours.
 fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().expect("nothing panics under the lock");
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(199);
     loop {
-        let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = socket.local_addr().expect("it is bound").port();
-        if given.insert(port) {
+        let n = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + (n % 22_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }

@@ -489,3 +489,52 @@ fn a_transaction_may_not_queue_more_than_a_query_may_be() {
     assert!(queued <= 5, "{queued} requests were queued");
     server.check(&[("EXISTS k", ":0")]);
 }
+
+#[test]
+fn a_subscriber_that_never_reads_is_cut_off() {
+    for limit in ["pubsub 2mb 0 0", "pubsub 0 1mb 1"] {
+        let server = Server::with(&["--client-output-buffer-limit", limit]);
+        let mut publisher = server.raw();
+        let mut deaf = server.raw();
+        let mut keen = server.raw();
+        deaf.command(&["SUBSCRIBE", "news"]);
+        keen.command(&["SUBSCRIBE", "news"]);
+        keen.reply();
+        wait_until("both to listen", || {
+            publisher.ask("PUBSUB NUMSUB news") == "[\"news\", :2]"
+        });
+        let news = "x".repeat(100_000);
+        let mut sent = 0;
+        wait_until("the deaf one's end", || {
+            // Of no use for the soft limit: once it is over that, it is a matter of time.
+            if sent < 200 {
+                publisher.command(&["PUBLISH", "news", &news]);
+                publisher.reply();
+                assert!(keen.reply().ends_with(&format!("\"{news}\"]")), "{limit}");
+                sent += 1;
+            }
+            publisher.ask("PUBSUB NUMSUB news") == "[\"news\", :1]"
+        });
+        drop(deaf);
+        keen.command(&["PING"]);
+        assert_eq!(keen.reply(), "[\"pong\", \"\"]");
+    }
+}
+
+#[test]
+fn a_monitor_sees_all_and_slows_nobody_down() {
+    let server = Server::start();
+    let mut monitor = server.raw();
+    assert_eq!(monitor.ask("MONITOR"), "OK");
+    let mut raw = server.raw();
+    let value = "x".repeat(10_000);
+    for _ in 0..500 {
+        raw.command(&["SET", "key", &value]);
+        assert_eq!(raw.reply(), "OK");
+    }
+    for _ in 0..500 {
+        assert!(monitor.reply().ends_with(&format!("\"{value}\"")));
+    }
+    drop(monitor);
+    wait_for_clients(&mut raw, 1);
+}
