@@ -48,8 +48,8 @@ clients: build ## Python's redis package against the release binary
 	python3 scripts/python-client.py $(BIN)
 
 fuzz: ## every fuzz target in turn, or one [TARGET=request SECONDS=30]
-	@for t in $(or $(TARGET),$(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))); do \
-		scripts/fuzz.sh "$$t" $(SECONDS) || exit 1; \
+	@for t in $(or $(TARGET),$(notdir $(wildcard tests/fuzz/seeds/*))); do \
+		echo "== $$t"; scripts/fuzz.sh "$$t" $(SECONDS) || exit 1; \
 	done
 
 install: build ## the binary and, where there is none yet, the configuration [DESTDIR= PREFIX=/usr/local]
