@@ -41,7 +41,12 @@ pub fn parse_u64_loose(text: &[u8]) -> Option<u64> {
         return u64::try_from(n).ok();
     }
     let start = text.iter().position(|&b| !is_c_space(b))?;
-    let (negative, digits) = match &text[start..] {
+    u64_of_signed(&text[start..])
+}
+
+/// Digits behind an optional sign; a minus wraps around, as in C.
+fn u64_of_signed(text: &[u8]) -> Option<u64> {
+    let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
@@ -69,18 +74,10 @@ fn u64_of_digits(digits: &[u8]) -> Option<u64> {
 /// Reads an unsigned integer as C's `strtoul` does over the whole text, but without white space
 /// before it: a sign (a minus wraps around), leading zeros, and nothing at all for 0.
 pub fn parse_u64_cursor(text: &[u8]) -> Option<u64> {
-    let (negative, digits) = match text {
-        [] => return Some(0),
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
-    };
-    let value = u64_of_digits(digits)?;
-    Some(if negative {
-        value.wrapping_neg()
-    } else {
-        value
-    })
+    if text.is_empty() {
+        return Some(0);
+    }
+    u64_of_signed(text)
 }
 
 /// The white space of C's `isspace` in the C locale.

@@ -49,7 +49,7 @@ pub fn refused_lines(config: &Config) -> Option<&'static str> {
     None
 }
 
-/// Says at the start what a user might believe and what is not so.
+/// Says what a user might believe and what is not so: at the start, and when it is changed.
 pub fn warn(config: &Config) {
     if !config.save.points.is_empty() {
         log::warn!(
