@@ -219,7 +219,7 @@ class Pair:
 
     def scan(self, step, at, a, b):
         """A scan followed to its end on both sides meets the same things, each side in its own order."""
-        place = rules.ITERATE[step.args[0].upper()]
+        place, width = rules.ITERATE[step.args[0].upper()]
         if step.args[place].strip(b"0"):
             return None  # a cursor of our own making: any page will do
         met = []
@@ -228,7 +228,7 @@ class Pair:
             while True:
                 (_, cursor), (_, found) = decode(raw)[1]
                 flat = [v[1] for v in found]
-                seen.update(zip(flat[::2], flat[1::2]) if place == 2 else flat)
+                seen.update(zip(flat[::2], flat[1::2]) if width == 2 else flat)
                 pages += 1
                 if cursor == b"0" or pages > 5000:
                     break
@@ -299,11 +299,12 @@ class Pair:
             facts = control.calls([[b"SELECT", b"%d" % db]] + [c for key in keys for c in (
                 [b"TYPE", key], [b"PTTL", key], [b"OBJECT", b"ENCODING", key])])[1:]
             kinds = [decode(t)[1] for t in facts[::3]]
-            values = control.calls([[rules.VALUE_OF.get(kind, b"TYPE"), key] for key, kind in zip(keys, kinds)])
+            shows = [rules.VALUE_OF.get(kind, rules.UNKNOWN) for kind in kinds]
+            values = control.calls([show(key) for key, (show, _) in zip(keys, shows)])
             for n, key in enumerate(keys):
                 value = decode(values[n])[1]
-                if kinds[n] == b"hash" and isinstance(value, list):
-                    value = rules.pairs(value)
+                if isinstance(value, list):
+                    value = shows[n][1](value)
                 state[db, key] = kinds[n], int(decode(facts[3 * n + 1])[1]), decode(facts[3 * n + 2])[1], value
         return state
 

@@ -1,4 +1,4 @@
-"""The language of the tables in families.py, and the pools that its lower-case words draw from.
+"""The language of the tables in families/, and the pools that its lower-case words draw from.
 
 A line is `[weight] WORDS`: upper case is literal (sent in random case), lower case names a pool, `[a|b]` is optional,
 `(a|b)` is a choice, `x ...` is once or more. A weight with `~` ends the pipeline behind the command and lets 6 ms pass;

@@ -1,12 +1,13 @@
 """Where replies and states may differ between the two servers, each with its reason; everything else is compared byte for byte."""
 from wire import decode
 
-# The value of a key, by type; replies of free order are sorted.
-VALUE_OF = {b"string": b"GET", b"hash": b"HGETALL"}
+# The value of a key, by type: the command that shows it, and how its decoded reply is settled where its order is free.
+VALUE_OF = {b"string": (lambda key: [b"GET", key], lambda value: value), b"hash": (lambda key: [b"HGETALL", key], lambda value: pairs(value))}
+UNKNOWN = (lambda key: [b"TYPE", key], lambda value: value)
 # 7.2 has listpack lists and sets where 7.0 says otherwise (reference.md section 0).
 ENCODINGS_ALIKE = [{b"quicklist", b"listpack"}, {b"hashtable", b"listpack"}]
 ENCODING_DIFFERS_BY_DESIGN = {b"list", b"set"}
-ITERATE = {b"SCAN": 1, b"HSCAN": 2}  # where the cursor stands
+ITERATE = {b"SCAN": (1, 1), b"HSCAN": (2, 2)}  # where the cursor stands, and how many replies an element takes
 GROWS_A_FIELD = {b"HINCRBYFLOAT", b"EXEC"}  # its reply may be a value too long for a listpack
 
 

@@ -3,7 +3,7 @@
 
     run.py BINARY [--oracle redis-server] [--seed N] [--count N] [--family strings,keys] [--case N]
 
-What may differ is listed in rules.py, what is sent in families.py. A case that differs is made as small as it can be and
+What may differ is listed in rules.py, what is sent in families/. A case that differs is made as small as it can be and
 printed as redis-cli lines. The same seed sends the same commands; `--case` plays one case of it again."""
 import argparse
 import signal

@@ -6,6 +6,7 @@ use crate::base::f80::F80;
 use crate::base::num;
 use crate::base::rng::Rng;
 use crate::commands::scan::{self, ScanOptions};
+use crate::commands::vals;
 use crate::ds::listpack::Val;
 use crate::exec::command::{
     CmdResult, Command, KEY1_RO, KEY1_RO_META, KEY1_RW_ACCESS, KEY1_RW_DELETE, KEY1_RW_INSERT,
@@ -123,14 +124,6 @@ fn limits(state: &State) -> Limits {
     }
 }
 
-fn reply_val(out: &mut Writer, val: Option<Val<'_>>) {
-    match val {
-        Some(Val::Str(text)) => out.bulk(text),
-        Some(Val::Int(int)) => out.bulk_int(int),
-        None => out.null(),
-    }
-}
-
 /// Sets all pairs of the request; returns how many fields are new.
 fn set_pairs(ctx: &mut Ctx<'_>, name: &str) -> Result<usize, CmdError> {
     let argv = ctx.argv;
@@ -174,7 +167,7 @@ fn hsetnx(ctx: &mut Ctx<'_>) -> CmdResult {
 fn hget(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, field) = (ctx.arg(1), ctx.arg(2));
     let hash = read(ctx.state, ctx.db, key)?;
-    reply_val(ctx.out, hash.and_then(|hash| hash.get(field)));
+    vals::reply(ctx.out, hash.and_then(|hash| hash.get(field)));
     Ok(Outcome::Done)
 }
 
@@ -183,7 +176,7 @@ fn hmget(ctx: &mut Ctx<'_>) -> CmdResult {
     let hash = read(ctx.state, ctx.db, ctx.argv.get(1))?;
     ctx.out.array(fields.len());
     for field in fields.iter() {
-        reply_val(ctx.out, hash.and_then(|hash| hash.get(field)));
+        vals::reply(ctx.out, hash.and_then(|hash| hash.get(field)));
     }
     Ok(Outcome::Done)
 }
@@ -195,8 +188,8 @@ fn hgetall(ctx: &mut Ctx<'_>) -> CmdResult {
     };
     ctx.out.map(hash.len());
     for (field, value) in hash.iter() {
-        reply_val(ctx.out, Some(field));
-        reply_val(ctx.out, Some(value));
+        vals::reply(ctx.out, Some(field));
+        vals::reply(ctx.out, Some(value));
     }
     Ok(Outcome::Done)
 }
@@ -209,7 +202,7 @@ fn reply_halves(ctx: &mut Ctx<'_>, half: fn(FieldValue<'_>) -> Val<'_>) -> CmdRe
     };
     ctx.out.array(hash.len());
     for pair in hash.iter() {
-        reply_val(ctx.out, Some(half(pair)));
+        vals::reply(ctx.out, Some(half(pair)));
     }
     Ok(Outcome::Done)
 }
@@ -308,7 +301,7 @@ fn hrandfield(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.argc() == 2 {
         let drawn =
             read(ctx.state, ctx.db, ctx.argv.get(1))?.and_then(|hash| hash.random(&mut rng));
-        reply_val(ctx.out, drawn.map(|(field, _)| field));
+        vals::reply(ctx.out, drawn.map(|(field, _)| field));
         return Ok(Outcome::Done);
     }
 
@@ -358,9 +351,9 @@ impl RandomReply<'_> {
         if self.with_values && self.out.resp3 {
             self.out.array(2);
         }
-        reply_val(self.out, Some(field));
+        vals::reply(self.out, Some(field));
         if self.with_values {
-            reply_val(self.out, Some(value));
+            vals::reply(self.out, Some(value));
         }
     }
 }
@@ -429,8 +422,8 @@ fn hscan(ctx: &mut Ctx<'_>) -> CmdResult {
     scan::reply_head(ctx.out, next);
     ctx.out.array(2 * found.len());
     for (field, value) in found {
-        reply_val(ctx.out, Some(field));
-        reply_val(ctx.out, Some(value));
+        vals::reply(ctx.out, Some(field));
+        vals::reply(ctx.out, Some(value));
     }
     Ok(Outcome::Done)
 }

@@ -25,3 +25,4 @@ pub mod shutdown;
 pub mod slowlog;
 pub mod status;
 pub mod string;
+pub mod vals;

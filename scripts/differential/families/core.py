@@ -1,5 +1,4 @@
-"""What is compared: a table for each family, in the language of grammar.py. A new type is a table here, a pool or two there,
-and its line in rules.VALUE_OF."""
+"""The families that need no type but strings and hashes: tables in the language of grammar.py."""
 
 STRINGS = """
 6 SET skey value [NX|XX] [GET] [EX sec|PX msec|EXAT at|PXAT atms|KEEPTTL]

@@ -1,0 +1,26 @@
+"""What is compared: a module of this folder for each group of families. A module may have
+
+    FAMILIES   name: (table in the language of grammar.py, connections, commands in a case)
+    POOLS      lower-case words of its tables: how to draw one (grammar.py)
+    RULES      command: how its replies may differ (rules.py)
+    VALUE_OF   type: key -> the command that shows a whole value of it, and how its decoded reply is settled
+    ITERATE    command: where its cursor stands, and how many replies an element takes
+
+A new type is a file here; nothing else knows its name.
+"""
+import importlib
+import pkgutil
+
+import grammar
+import rules
+
+from .core import COMMANDS, DIRECTIVES, SETTINGS, SUBCOMMANDS  # noqa: F401
+
+FAMILIES = {}
+for _found in pkgutil.iter_modules(__path__):
+    _module = importlib.import_module("families." + _found.name)
+    FAMILIES.update(getattr(_module, "FAMILIES", {}))
+    grammar.POOLS.update(getattr(_module, "POOLS", {}))
+    rules.RULES.update(getattr(_module, "RULES", {}))
+    rules.VALUE_OF.update(getattr(_module, "VALUE_OF", {}))
+    rules.ITERATE.update(getattr(_module, "ITERATE", {}))
