@@ -22,7 +22,7 @@ pub trait Pool: Copy {
     type Id: Hash + Eq;
 
     /// How many elements.
-    fn len(self) -> usize;
+    fn size(self) -> usize;
 
     /// All elements.
     fn elements(self) -> impl Iterator<Item = Self::Item>;
@@ -69,7 +69,7 @@ pub fn different<P: Pool>(
     rng: &mut Rng,
     mut show: impl FnMut(P::Item) -> ControlFlow<()>,
 ) {
-    let len = pool.len();
+    let len = pool.size();
     if pool.walks() || count >= len / PASS_SHARE {
         // Each element is taken with the probability that leaves all choices of the rest equal.
         let mut wanted = count.min(len);
@@ -110,7 +110,7 @@ mod tests {
         type Item = usize;
         type Id = usize;
 
-        fn len(self) -> usize {
+        fn size(self) -> usize {
             self.len
         }
 

@@ -366,8 +366,8 @@ impl<'a> draw::Pool for HashRef<'a> {
     type Item = FieldValue<'a>;
     type Id = Val<'a>;
 
-    fn len(self) -> usize {
-        HashRef::len(self)
+    fn size(self) -> usize {
+        self.len()
     }
 
     fn elements(self) -> impl Iterator<Item = FieldValue<'a>> {
