@@ -16,6 +16,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("request", request::run),
     ("reply", reply::run),
     ("listpack", redvault::ds::listpack::fuzz_listpack),
+    ("intset", redvault::ds::intset::fuzz_intset),
 ];
 
 /// The target of that name, or a message that lists those there are.
