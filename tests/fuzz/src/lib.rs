@@ -15,6 +15,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", redvault::state::config::fuzz_config),
     ("request", request::run),
     ("reply", reply::run),
+    ("lzf", redvault::base::lzf::fuzz_lzf),
     ("listpack", redvault::ds::listpack::fuzz_listpack),
     ("intset", redvault::ds::intset::fuzz_intset),
 ];
