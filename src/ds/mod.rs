@@ -5,3 +5,5 @@ pub mod listpack;
 pub mod pair;
 pub mod table;
 pub mod wheel;
+pub mod ziplist;
+pub mod zipmap;
