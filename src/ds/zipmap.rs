@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn fields_and_values_are_read() {
-        let mut bytes = b"\x03\x01a\x02\x00bc\x00\x00\x03__\xFF".to_vec();
-        bytes.splice(8.., *b"\x00\x01\x03z___\x02kk\xFE\x02\x01\x00\x00\x00");
+        let mut bytes =
+            b"\x03\x01a\x02\x00bc\x00\x01\x03z___\x02kk\xFE\x02\x01\x00\x00\x00".to_vec();
         bytes.extend([b'v'; 258]);
         bytes.push(END);
         let long = [b'v'; 258];

@@ -8,6 +8,7 @@
 //! keyspace entry, so a key costs one allocation; [`ValueRef`] is how such bytes are read without building
 //! anything. All others are a boxed [`Value`].
 
+pub mod dump;
 pub mod hash;
 pub mod saved;
 pub mod string;

@@ -44,6 +44,24 @@ pub struct Loading {
     pub hash: hash::Limits,
 }
 
+impl Loading {
+    /// The defaults of the configuration, for tests.
+    #[doc(hidden)]
+    pub fn for_tests() -> Loading {
+        let hash_key = HashKey::default();
+        Loading {
+            version: 10,
+            now_ms: 1_700_000_000_000,
+            hash_key,
+            hash: hash::Limits {
+                entries: 512,
+                value: 64,
+                hash_key,
+            },
+        }
+    }
+}
+
 /// A loaded value. A small string is not copied twice.
 pub enum Loaded<'a> {
     /// A string that is an integer.
