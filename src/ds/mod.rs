@@ -1,5 +1,7 @@
 //! Structures that know no server. Floor 1: they may rely on `base` only.
 
+pub mod bits;
+pub mod hll;
 pub mod listpack;
 pub mod pair;
 pub mod table;
