@@ -188,6 +188,9 @@ fn pfmerge(ctx: &mut Ctx<'_>) -> CmdResult {
 fn pfdebug(ctx: &mut Ctx<'_>) -> CmdResult {
     let (word, key, db) = (ctx.arg(1), ctx.arg(2), ctx.db);
     let slot = ctx.write(key).ok_or(ABSENT)?;
+    valid(ctx.state.dbs[db].entry(slot))?;
+    // As PFCOUNT: a small one is "raw" from here on.
+    ctx.state.dbs[db].string_bytes_mut(slot);
     let bytes = valid(ctx.state.dbs[db].entry(slot))?;
     let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
     if is(b"encoding") {
