@@ -7,7 +7,7 @@ use crate::exec::testing::Bench;
 #[test]
 fn the_log_gets_what_changed_and_nothing_else() {
     let mut bench = Bench::new(&[&FAMILY, &string::FAMILY]);
-    assert_eq!(bench.logs("pfadd h a b"), ["pfadd h a b"]);
+    assert_eq!(bench.logs("pfadd h a b"), ["SELECT 0", "pfadd h a b"]);
     assert!(bench.logs("pfadd h b a").is_empty());
     // The first count is kept in the value, so it is a change; the second is not.
     assert_eq!(bench.logs("pfcount h"), ["pfcount h"]);
