@@ -25,6 +25,7 @@ pub mod monitor;
 pub mod multi;
 pub mod pubsub;
 pub mod scan;
+pub mod set;
 pub mod shutdown;
 pub mod slowlog;
 pub mod status;

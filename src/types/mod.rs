@@ -11,6 +11,7 @@
 pub mod dump;
 pub mod hash;
 pub mod saved;
+pub mod set;
 pub mod string;
 
 pub use crate::ds::table::{Fetch, TableStats};
@@ -386,6 +387,7 @@ macro_rules! value_types {
 
 value_types! {
     Hash => hash,
+    Set => set,
 }
 
 // Every boxed value is this large whatever its type, so a type with a larger head boxes its inside.
