@@ -6,6 +6,7 @@ pub mod clock;
 pub mod f80;
 pub mod glob;
 pub mod hash;
+pub mod lzf;
 pub mod num;
 pub mod rng;
 pub mod sys;

@@ -1,10 +1,11 @@
 //! Hashes: HSET and its kin.
 
-use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use crate::base::f80::F80;
 use crate::base::num;
 use crate::base::rng::Rng;
+use crate::commands::draw;
 use crate::commands::scan::{self, ScanOptions};
 use crate::commands::vals;
 use crate::ds::listpack::Val;
@@ -34,56 +35,22 @@ const COUNT_TOO_LARGE: CmdError = CmdError::new("ERR value is out of range");
 use acl::NONE;
 use flag::{DENYOOM, FAST, READONLY, WRITE};
 
+#[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd(
-        "hset",
-        -4,
-        WRITE | DENYOOM | FAST,
-        NONE,
-        KEY1_RW_UPDATE,
-        hset,
-    ),
-    cmd(
-        "hsetnx",
-        4,
-        WRITE | DENYOOM | FAST,
-        NONE,
-        KEY1_RW_INSERT,
-        hsetnx,
-    ),
-    cmd(
-        "hmset",
-        -4,
-        WRITE | DENYOOM | FAST,
-        NONE,
-        KEY1_RW_UPDATE,
-        hmset,
-    ),
-    cmd("hget", 3, READONLY | FAST, NONE, KEY1_RO, hget),
-    cmd("hmget", -3, READONLY | FAST, NONE, KEY1_RO, hmget),
+    cmd("hset", -4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_UPDATE, hset).with_members(2, 2),
+    cmd("hsetnx", 4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_INSERT, hsetnx).with_members(2, 0),
+    cmd("hmset", -4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_UPDATE, hmset).with_members(2, 2),
+    cmd("hget", 3, READONLY | FAST, NONE, KEY1_RO, hget).with_members(2, 0),
+    cmd("hmget", -3, READONLY | FAST, NONE, KEY1_RO, hmget).with_members(2, 1),
     cmd("hgetall", 2, READONLY, NONE, KEY1_RO, hgetall),
-    cmd("hdel", -3, WRITE | FAST, NONE, KEY1_RW_DELETE, hdel),
+    cmd("hdel", -3, WRITE | FAST, NONE, KEY1_RW_DELETE, hdel).with_members(2, 1),
     cmd("hlen", 2, READONLY | FAST, NONE, KEY1_RO_META, hlen),
-    cmd("hstrlen", 3, READONLY | FAST, NONE, KEY1_RO_META, hstrlen),
-    cmd("hexists", 3, READONLY | FAST, NONE, KEY1_RO_META, hexists),
+    cmd("hstrlen", 3, READONLY | FAST, NONE, KEY1_RO_META, hstrlen).with_members(2, 0),
+    cmd("hexists", 3, READONLY | FAST, NONE, KEY1_RO_META, hexists).with_members(2, 0),
     cmd("hkeys", 2, READONLY, NONE, KEY1_RO, hkeys),
     cmd("hvals", 2, READONLY, NONE, KEY1_RO, hvals),
-    cmd(
-        "hincrby",
-        4,
-        WRITE | DENYOOM | FAST,
-        NONE,
-        KEY1_RW_ACCESS,
-        hincrby,
-    ),
-    cmd(
-        "hincrbyfloat",
-        4,
-        WRITE | DENYOOM | FAST,
-        NONE,
-        KEY1_RW_ACCESS,
-        hincrbyfloat,
-    ),
+    cmd("hincrby", 4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_ACCESS, hincrby).with_members(2, 0),
+    cmd("hincrbyfloat", 4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_ACCESS, hincrbyfloat).with_members(2, 0),
     cmd("hrandfield", -2, READONLY, NONE, KEY1_RO, hrandfield),
     cmd("hscan", -3, READONLY, NONE, KEY1_RO, hscan),
 ];
@@ -328,9 +295,11 @@ fn hrandfield(ctx: &mut Ctx<'_>) -> CmdResult {
         with_values,
     };
     if count >= 0 {
-        draw_different(hash, wanted, &mut rng, &mut reply);
+        reply.start(wanted.min(hash.len()));
+        draw::different(hash, wanted, &mut rng, |pair| reply.add(pair));
     } else {
-        draw_repeatedly(hash, wanted, &mut rng, &mut reply);
+        reply.start(wanted);
+        draw::repeatedly(hash, wanted, &mut rng, |pair| reply.add(pair));
     }
     Ok(Outcome::Done)
 }
@@ -347,7 +316,7 @@ impl RandomReply<'_> {
         self.out.array(if flat { 2 * count } else { count });
     }
 
-    fn add(&mut self, (field, value): FieldValue<'_>) {
+    fn add(&mut self, (field, value): FieldValue<'_>) -> ControlFlow<()> {
         if self.with_values && self.out.resp3 {
             self.out.array(2);
         }
@@ -355,48 +324,32 @@ impl RandomReply<'_> {
         if self.with_values {
             vals::reply(self.out, Some(value));
         }
+        ControlFlow::Continue(())
     }
 }
 
-/// Draws `count` times from all fields.
-fn draw_repeatedly(hash: HashRef<'_>, count: usize, rng: &mut Rng, reply: &mut RandomReply<'_>) {
-    reply.start(count);
-    if let HashRef::Table(_) = hash {
-        (0..count)
-            .filter_map(|_| hash.random(rng))
-            .for_each(|pair| reply.add(pair));
-        return;
-    }
-    // A packed hash would be walked for each draw.
-    let pairs: Vec<FieldValue<'_>> = hash.iter().collect();
-    for _ in 0..count {
-        reply.add(pairs[rng.below(pairs.len() as u64) as usize]);
-    }
-}
+impl<'a> draw::Pool for HashRef<'a> {
+    type Item = FieldValue<'a>;
+    type Id = Val<'a>;
 
-/// Draws up to `count` different fields.
-fn draw_different(hash: HashRef<'_>, count: usize, rng: &mut Rng, reply: &mut RandomReply<'_>) {
-    let len = hash.len();
-    reply.start(count.min(len));
-    if count >= len {
-        hash.iter().for_each(|pair| reply.add(pair));
-    } else if matches!(hash, HashRef::Pack(_)) || count > len / 3 {
-        let mut pairs: Vec<FieldValue<'_>> = hash.iter().collect();
-        for at in 0..count {
-            pairs.swap(at, at + rng.below((len - at) as u64) as usize);
-            reply.add(pairs[at]);
-        }
-    } else {
-        // Few of many: a draw is seldom one that was drawn before.
-        let mut drawn: HashSet<&[u8]> = HashSet::with_capacity(count);
-        while drawn.len() < count {
-            let Some((Val::Str(field), value)) = hash.random(rng) else {
-                break;
-            };
-            if drawn.insert(field) {
-                reply.add((Val::Str(field), value));
-            }
-        }
+    fn size(self) -> usize {
+        self.len()
+    }
+
+    fn elements(self) -> impl Iterator<Item = FieldValue<'a>> {
+        self.iter()
+    }
+
+    fn random(self, rng: &mut Rng) -> Option<FieldValue<'a>> {
+        HashRef::random(self, rng)
+    }
+
+    fn walks(self) -> bool {
+        matches!(self, HashRef::Pack(_))
+    }
+
+    fn id((field, _): FieldValue<'a>) -> Val<'a> {
+        field
     }
 }
 

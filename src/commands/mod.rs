@@ -10,6 +10,7 @@ pub mod database;
 pub mod debug;
 pub mod docs;
 pub mod docs_syntax;
+pub mod draw;
 pub mod expire;
 pub mod generic;
 pub mod hash;

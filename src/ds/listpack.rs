@@ -43,7 +43,7 @@ pub const EMPTY: [u8; 7] = [7, 0, 0, 0, 0, 0, END];
 pub const OVERHEAD_MAX: usize = 10;
 
 /// One element: text, or an integer that stands for its shortest decimal text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Val<'a> {
     /// Bytes as they were given.
     Str(&'a [u8]),

@@ -1,5 +1,7 @@
 //! Structures that know no server. Floor 1: they may rely on `base` only.
 
+pub mod geohash;
+pub mod intset;
 pub mod listpack;
 pub mod pair;
 pub mod ranked;

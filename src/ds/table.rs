@@ -450,8 +450,30 @@ impl<T: Item, H: Hasher64> Table<T, H> {
     }
 }
 
+/// The passes of a prefetch, each over a whole batch before the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// The bucket.
+    Bucket,
+    /// The item in it.
+    Item,
+    /// The item in an overflow bucket.
+    Chain,
+}
+
 /// Prefetching for a batch of keys: first all buckets, then the items, then the chained rest.
 impl<T: Item, H: Hasher64> Table<T, H> {
+    /// One of the passes below; returns whether the next one is worth while.
+    #[inline]
+    pub fn prefetch(&self, hash: u64, step: Fetch) -> bool {
+        match step {
+            Fetch::Bucket => self.prefetch_bucket(hash),
+            Fetch::Item => return self.prefetch_item(hash),
+            Fetch::Chain => self.prefetch_chain(hash),
+        }
+        step == Fetch::Bucket
+    }
+
     /// Pass 1: asks for the bucket of `hash`.
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {

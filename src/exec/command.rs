@@ -266,6 +266,10 @@ pub struct Command {
     pub first_key: i16,
     pub last_key: i16,
     pub key_step: i16,
+    /// First argument that names a member of the first key's collection (0: none does) and the step to
+    /// the next one (0: there is one): for prefetching, so a guess that fits mostly will do.
+    pub first_member: u8,
+    pub member_step: u8,
 }
 
 /// A command row. Panics at compile time when the row cannot be right.
@@ -310,6 +314,8 @@ pub const fn cmd(
         first_key: range.first as i16,
         last_key: range.last as i16,
         key_step: range.step as i16,
+        first_member: 0,
+        member_step: 0,
     }
 }
 
@@ -370,6 +376,18 @@ impl Command {
     /// specs cannot say it.
     pub const fn with_finder(mut self, finder: KeyFinder) -> Self {
         self.finder = Some(finder);
+        self
+    }
+
+    /// The same row naming members of the collection at its first key: from argument `first` on every
+    /// `step` (0: only that one). What a batch's members need is fetched before its first request runs.
+    pub const fn with_members(mut self, first: u8, step: u8) -> Self {
+        assert!(
+            self.first_key == 1 && first > 1,
+            "members stand behind their key"
+        );
+        self.first_member = first;
+        self.member_step = step;
         self
     }
 

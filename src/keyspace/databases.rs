@@ -7,13 +7,13 @@ use std::ops::{Index, IndexMut};
 
 use crate::base::hash::HashKey;
 use crate::ds::table::{Hasher64, Slot};
-use crate::types::Stored;
+use crate::types::{Fetch, Stored};
 
 use super::db::{Db, Detached, KeyHasher};
 use super::entry::{Entry, EntryRef};
 use super::expire::Expired;
 pub use super::hints::BATCH_MAX;
-use super::hints::Hints;
+use super::hints::{Hints, MemberHint};
 use super::layout::NewValue;
 
 /// Databases looked at in one call of a cycle, so that thousands of empty ones cost no turn.
@@ -24,6 +24,8 @@ pub struct Databases {
     list: Vec<Db>,
     hasher: KeyHasher,
     hints: Hints,
+    /// The key whose member was hinted last, and where it is.
+    member_key: Option<((u32, u64), Option<Slot>)>,
     /// The access clock a new key gets; the loop keeps it current.
     pub new_clock: u32,
     resize_paused: bool,
@@ -55,6 +57,7 @@ impl Databases {
             list: Vec::new(),
             hasher: KeyHasher(key),
             hints: Hints::new(),
+            member_key: None,
             new_clock: 0,
             resize_paused: false,
             expire_next: 0,
@@ -203,6 +206,59 @@ impl Databases {
         }
     }
 
+    /// A request of the batch names this member of the collection at key number `at`: asks the memory for
+    /// its bucket, if the collection is a large one. To be called behind
+    /// [`prefetch_hints`](Databases::prefetch_hints); false when there is no use in
+    /// naming more.
+    #[inline]
+    pub fn hint_member(&mut self, at: usize, member: &[u8]) -> bool {
+        let Some(key) = self.hints.all().get(at) else {
+            return false;
+        };
+        let (db, hash) = (key.db, key.hash);
+        let entries = &self.list[db as usize].entries;
+        let slot = match self.member_key {
+            // Members of one key mostly come in a row.
+            Some((known, slot)) if known == (db, hash) => slot,
+            // The wrong key under the right bits would do no harm, so the name is not compared.
+            _ => entries.find_where(hash, |_| true),
+        };
+        self.member_key = Some(((db, hash), slot));
+        if let Some(slot) = slot
+            && let Some(value) = entries.get(slot).large()
+        {
+            let hash = self.hasher.hash64(member);
+            if value.prefetch(hash, Fetch::Bucket) {
+                self.hints.members.push(MemberHint { db, slot, hash });
+            }
+        }
+        self.hints.members.len() < BATCH_MAX
+    }
+
+    /// The batch has no more members: asks the memory for them, as for the keys.
+    #[inline]
+    pub fn prefetch_members(&mut self) {
+        let fetch = |member: &MemberHint, step| {
+            let entry = self.list[member.db as usize].entries.get(member.slot);
+            entry
+                .large()
+                .is_some_and(|value| value.prefetch(member.hash, step))
+        };
+        let mut chained = 0u64;
+        for (at, member) in self.hints.members.iter().enumerate() {
+            chained |= u64::from(fetch(member, Fetch::Item)) << at;
+        }
+        while chained != 0 {
+            fetch(
+                &self.hints.members[chained.trailing_zeros() as usize],
+                Fetch::Chain,
+            );
+            chained &= chained - 1;
+        }
+        self.hints.members.clear();
+        self.member_key = None;
+    }
+
     /// The command whose first key is number `at` of the batch runs next.
     #[inline]
     pub fn seek_hint(&mut self, at: usize) {
@@ -294,6 +350,7 @@ impl Databases {
 mod tests {
     use super::*;
     use crate::base::rng::Rng;
+    use crate::types::hash::{Hash, Limits};
 
     fn databases(count: usize) -> Databases {
         Databases::new(count, HashKey::random(&mut Rng::from_seed(1)))
@@ -340,6 +397,44 @@ mod tests {
             assert!(dbs.find(1 - n % 2, key.as_bytes()).is_none());
         }
         dbs.end_batch();
+    }
+
+    #[test]
+    fn members_of_large_and_small_collections_are_hinted() {
+        let mut dbs = databases(1);
+        let limits = Limits {
+            entries: 4,
+            value: 64,
+            hash_key: dbs.hash_key(),
+        };
+        for (key, fields) in [(&b"large"[..], 1000), (b"small", 2)] {
+            dbs.create::<Hash, _>(0, key, |hash| {
+                for n in 0..fields {
+                    hash.set(format!("f{n}").as_bytes(), b"v", &limits);
+                }
+            });
+        }
+        dbs.insert(0, b"text", NewValue::Bytes(b"v"), None);
+        for key in [&b"large"[..], b"none", b"small", b"text", b"large"] {
+            assert!(dbs.hint(0, key));
+        }
+        dbs.prefetch_hints();
+        for n in 0..BATCH_MAX - 1 {
+            let member = format!("f{}", n * 100);
+            assert!(dbs.hint_member(n % 5, member.as_bytes()), "there is room");
+        }
+        assert_eq!(dbs.hints.members.len(), 2 * BATCH_MAX / 5);
+        assert!(!dbs.hint_member(77, b"f1"), "a key that found no room");
+        let left = BATCH_MAX - dbs.hints.members.len();
+        let taken = (0..left).filter(|_| dbs.hint_member(0, b"f1")).count();
+        assert_eq!(
+            taken,
+            left - 1,
+            "the last one says that there is no more room"
+        );
+        dbs.prefetch_members();
+        dbs.end_batch();
+        assert!(dbs.hints.members.is_empty() && !dbs.hint_member(0, b"f1"));
     }
 
     #[test]

@@ -730,6 +730,13 @@ impl<'a> EntryRef<'a> {
         }
     }
 
+    /// The value if it is a collection too large to be packed: what has tables of its own.
+    #[inline]
+    pub(super) fn large(self) -> Option<ValueRef<'a>> {
+        let value = self.boxed()?;
+        value.as_pack().is_none().then(|| value.view())
+    }
+
     /// A deep copy of the value, as COPY stores it.
     pub fn to_value(self) -> NewValue<'a> {
         let head = self.head();

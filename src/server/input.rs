@@ -10,7 +10,7 @@ use super::flush::UNREAD_MAX;
 use super::turn::Server;
 use crate::exec::ctx::IN_PLACE_MIN;
 use crate::exec::process::{Flow, process};
-use crate::exec::registry::{CommandId, Row};
+use crate::exec::registry::{CommandId, Registry, Row};
 use crate::keyspace::databases::{BATCH_MAX, Databases};
 use crate::resp::reply::Writer;
 use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
@@ -234,6 +234,7 @@ impl Server {
         let hint_db = client.multi.is_none().then_some(client.db as usize);
         let dbs = &mut self.state.dbs;
         let mut broken = None;
+        let mut members = false;
         while batch.requests.len() < BATCH && dbs.hinted() < BATCH_MAX && *pos < buf.len() {
             let first = batch.spans.len();
             match parse(buf, pos, resume, limits, &mut batch.spans) {
@@ -245,6 +246,7 @@ impl Server {
                         number = row.id.0;
                         if let Some(db) = hint_db {
                             hint = hint_keys(dbs, db, row, buf, spans);
+                            members |= row.cmd.first_member != 0;
                         }
                     }
                     batch.requests.push(Parsed {
@@ -272,6 +274,10 @@ impl Server {
         }
         if dbs.hinted() > 1 {
             dbs.prefetch_hints();
+        }
+        // A single request that names a single member would only wait twice.
+        if members && (batch.requests.len() > 1 || batch.spans.len() > 4) {
+            hint_members(dbs, &self.table, buf, batch);
         }
         broken
     }
@@ -542,6 +548,30 @@ fn hint_keys(dbs: &mut Databases, db: usize, row: &Row, buf: &[u8], spans: &[Spa
             return first;
         }
     }
+}
+
+/// Fetches what the requests of a batch need of the collections at their keys.
+#[inline]
+fn hint_members(dbs: &mut Databases, table: &Registry, buf: &[u8], batch: &Batch) {
+    for parsed in &batch.requests {
+        if parsed.row == NO_ROW {
+            continue;
+        }
+        let cmd = table.row(CommandId(parsed.row)).cmd;
+        let spans = &batch.spans[parsed.first as usize..][..parsed.argc as usize];
+        let (mut at, step) = (cmd.first_member as usize, cmd.member_step as usize);
+        while at != 0 && at < spans.len() {
+            let member = &buf[spans[at].at as usize..][..spans[at].len as usize];
+            if !dbs.hint_member(parsed.hint as usize, member) {
+                return dbs.prefetch_members();
+            }
+            if step == 0 {
+                break;
+            }
+            at += step;
+        }
+    }
+    dbs.prefetch_members();
 }
 
 /// Appends what other clients' commands sent to clients: behind the running command's reply.

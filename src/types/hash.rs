@@ -7,7 +7,7 @@
 //! This file knows encodings and conversions. What commands reply is the command's affair, and
 //! which limits are in force is the configuration's: they come in as [`Limits`].
 
-use super::{Collection, Kind, PackTag, Part, TableStats};
+use super::{Collection, Fetch, Kind, PackTag, Part, TableStats};
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
 use crate::ds::listpack::{self, Pack, Pairs, Val};
@@ -358,6 +358,14 @@ impl Collection for Hash {
             show(Part::Pair(field.text(&mut one), value.text(&mut two)));
         }
         true
+    }
+
+    #[inline]
+    fn prefetch(view: Self::Ref<'_>, hash: u64, step: Fetch) -> bool {
+        match view {
+            HashRef::Pack(_) => false,
+            HashRef::Table(fields) => fields.table.prefetch(hash, step),
+        }
     }
 
     fn table_stats(view: Self::Ref<'_>) -> Option<TableStats> {
