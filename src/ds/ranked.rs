@@ -87,6 +87,11 @@ impl Ranked {
         }
     }
 
+    /// Adds a member that is not there.
+    pub fn push(&mut self, member: &[u8], score: f64) {
+        self.insert_new(self.table.hash(member), member, score);
+    }
+
     fn insert_new(&mut self, hash: u64, member: &[u8], score: f64) {
         let pair = Pair::new(member, &score.to_le_bytes(), None);
         self.item_bytes += pair.view().mem_bytes();
@@ -135,14 +140,9 @@ impl Ranked {
         Some((self.tree.rank(&Target::of(item)), score_of(item)))
     }
 
-    /// How many members have a lower score.
-    pub fn count_below(&self, score: f64) -> usize {
-        self.tree.bound(order_of(score), false)
-    }
-
-    /// How many members have this score or a lower one.
-    pub fn count_up_to(&self, score: f64) -> usize {
-        self.tree.bound(order_of(score), true)
+    /// How many members have a lower score; those of the very score count if it is `included`.
+    pub fn count_below(&self, score: f64, included: bool) -> usize {
+        self.tree.bound(order_of(score), included)
     }
 
     /// How many members `before` holds for, which must be the first ones: for sets whose members
@@ -168,7 +168,7 @@ impl Ranked {
     }
 
     /// One step of a scan in no order; see [`Table::scan`].
-    pub fn scan(&self, cursor: u64, mut show: impl FnMut(&[u8], f64)) -> u64 {
+    pub fn scan<'a>(&'a self, cursor: u64, mut show: impl FnMut(&'a [u8], f64)) -> u64 {
         self.table
             .scan(cursor, |item| show(item.key(), score_of(item)))
     }
@@ -203,7 +203,7 @@ impl Clone for Ranked {
     fn clone(&self) -> Ranked {
         let mut copy = Ranked::new(self.table.hasher(), self.len());
         for (member, score) in self.iter(0..self.len(), false) {
-            copy.insert_new(copy.table.hash(member), member, score);
+            copy.push(member, score);
         }
         copy
     }

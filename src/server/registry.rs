@@ -8,6 +8,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::pubsub::FAMILY,
     &commands::expire::FAMILY,
     &commands::hash::FAMILY,
+    &commands::zset::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
     &commands::client::FAMILY,

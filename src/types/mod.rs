@@ -10,6 +10,7 @@
 
 pub mod hash;
 pub mod string;
+pub mod zset;
 
 pub use crate::ds::table::{Fetch, TableStats};
 
@@ -329,6 +330,7 @@ macro_rules! value_types {
 
 value_types! {
     Hash => hash,
+    Zset => zset,
 }
 
 // Every boxed value is this large whatever its type, so a type with a larger head boxes its inside.

@@ -283,7 +283,9 @@ impl Leaf {
         if len == 0 {
             return;
         }
-        self.words().iter().for_each(|word| mark_of(*word).prefetch());
+        self.words()
+            .iter()
+            .for_each(|word| mark_of(*word).prefetch());
         let mut keys = [0; CAP];
         for (at, key) in keys[..len].iter_mut().enumerate() {
             *key = self.key(at);

@@ -1,3 +1,5 @@
+//! A ranked set against std: the same members in the same order, whatever the scores and edits.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -39,7 +41,10 @@ fn same(ranked: &Ranked, model: &Model, rng: &mut Rng) {
     tree::check(&ranked.tree);
     let (all, len) = (model.listed(), model.scores.len());
     assert_eq!((ranked.len(), ranked.tree.len()), (len, len));
-    let (a, b) = (rng.below(len as u64 + 2) as usize, rng.below(len as u64 + 2) as usize);
+    let (a, b) = (
+        rng.below(len as u64 + 2) as usize,
+        rng.below(len as u64 + 2) as usize,
+    );
     let clamped = a.min(len)..b.min(len).max(a.min(len));
     assert_eq!(listed(ranked, a..b, false), all[clamped.clone()]);
     let mut reversed = all[clamped].to_vec();
@@ -54,8 +59,18 @@ fn same(ranked: &Ranked, model: &Model, rng: &mut Rng) {
         assert_eq!(ranked.score(member), Some(*score));
         let below = all.iter().filter(|(_, own)| own < score).count();
         let up_to = all.iter().filter(|(_, own)| own <= score).count();
-        assert_eq!((ranked.count_below(*score), ranked.count_up_to(*score)), (below, up_to));
-        assert!(ranked.random(rng).is_some_and(|(m, s)| model.scores[m] == s));
+        assert_eq!(
+            (
+                ranked.count_below(*score, false),
+                ranked.count_below(*score, true)
+            ),
+            (below, up_to)
+        );
+        assert!(
+            ranked
+                .random(rng)
+                .is_some_and(|(m, s)| model.scores[m] == s)
+        );
     }
 }
 
@@ -81,7 +96,10 @@ fn behaves_as_an_ordered_set_whatever_the_scores() {
         let steps = if cfg!(miri) { 250 } else { 12_000 };
         for step in 0..steps {
             let growing = step % (steps / 2) < steps / 3;
-            let member = rng.below(if growing { 4000 } else { 900 }).to_string().into_bytes();
+            let member = rng
+                .below(if growing { 4000 } else { 900 })
+                .to_string()
+                .into_bytes();
             let score = score(kind, step, &mut rng);
             match rng.below(if growing { 30 } else { 12 }) {
                 0..=3 => assert_eq!(ranked.remove(&member), model.remove(&member)),
@@ -123,9 +141,13 @@ fn behaves_as_an_ordered_set_whatever_the_scores() {
 #[test]
 fn members_of_one_score_are_ordered_by_their_bytes() {
     let mut ranked = Ranked::new(HashKey { k0: 3, k1: 4 }, 0);
-    let mut names: Vec<Vec<u8>> = (0..400u32).map(|n| (n * 37 % 400).to_string().into()).collect();
+    let mut names: Vec<Vec<u8>> = (0..400u32)
+        .map(|n| (n * 37 % 400).to_string().into())
+        .collect();
     names.push(Vec::new());
-    names.iter().for_each(|name| ranked.set(name, |_| Some(0.0)));
+    names
+        .iter()
+        .for_each(|name| ranked.set(name, |_| Some(0.0)));
     names.sort();
     for (rank, name) in names.iter().enumerate() {
         assert_eq!(ranked.rank(name), Some((rank, 0.0)));
@@ -146,5 +168,8 @@ fn what_comes_in_order_fills_its_leaves() {
         ranked.tree.mem_bytes()
     });
     let leaves = 2000 / leaf::CAP * size_of::<leaf::Leaf>();
-    assert!(sizes.iter().all(|size| *size < leaves * 2), "{sizes:?} {leaves}");
+    assert!(
+        sizes.iter().all(|size| *size < leaves * 2),
+        "{sizes:?} {leaves}"
+    );
 }
