@@ -9,6 +9,7 @@
 //! anything. All others are a boxed [`Value`].
 
 pub mod hash;
+pub mod set;
 pub mod string;
 pub mod zset;
 
@@ -331,6 +332,7 @@ macro_rules! value_types {
 value_types! {
     Hash => hash,
     Zset => zset,
+    Set => set,
 }
 
 // Every boxed value is this large whatever its type, so a type with a larger head boxes its inside.
