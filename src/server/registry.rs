@@ -10,6 +10,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::pubsub::FAMILY,
     &commands::expire::FAMILY,
     &commands::hash::FAMILY,
+    &commands::zset::FAMILY,
     &commands::set::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,

@@ -13,6 +13,7 @@ pub mod hash;
 pub mod saved;
 pub mod set;
 pub mod string;
+pub mod zset;
 
 pub use crate::ds::table::{Fetch, TableStats};
 
@@ -387,6 +388,7 @@ macro_rules! value_types {
 
 value_types! {
     Hash => hash,
+    Zset => zset,
     Set => set,
 }
 
