@@ -33,6 +33,8 @@ pub struct Sink<'w> {
     lzf: Compressor,
     /// Used again for each compressed string.
     packed: Vec<u8>,
+    /// The same for strings that are put together.
+    built: Vec<u8>,
 }
 
 impl<'w> Sink<'w> {
@@ -48,6 +50,7 @@ impl<'w> Sink<'w> {
             compress,
             lzf: Compressor::new(),
             packed: Vec::new(),
+            built: Vec::new(),
         }
     }
 
@@ -177,6 +180,17 @@ impl<'w> Sink<'w> {
         }
         self.len(text.len() as u64);
         self.raw(text);
+    }
+
+    /// A string that has to be put together first, in a buffer that is used again.
+    pub fn string_of(&mut self, build: impl FnOnce(&mut Vec<u8>)) {
+        let mut text = std::mem::take(&mut self.built);
+        text.clear();
+        build(&mut text);
+        self.string(&text);
+        if text.capacity() <= DIRECT_MIN {
+            self.built = text;
+        }
     }
 
     /// An integer as the string of its digits.

@@ -25,7 +25,7 @@ use crate::ds::listpack::{HEADER, Pack};
 use crate::ds::ziplist;
 
 use super::string::StrRef;
-use super::{Kind, Value, hash};
+use super::{Kind, Value, hash, set, zset};
 
 /// A type number that the type's `load` does not know: it is not in its `RDB_TYPES`.
 pub const UNKNOWN: &str = "a value of an unknown type";
@@ -42,6 +42,10 @@ pub struct Loading {
     pub hash_key: HashKey,
     /// The limits of hashes.
     pub hash: hash::Limits,
+    /// The limits of sets.
+    pub set: set::Limits,
+    /// The limits of sorted sets.
+    pub zset: zset::Limits,
 }
 
 impl Loading {
@@ -55,6 +59,17 @@ impl Loading {
             hash_key,
             hash: hash::Limits {
                 entries: 512,
+                value: 64,
+                hash_key,
+            },
+            set: set::Limits {
+                ints: 512,
+                entries: 128,
+                value: 64,
+                hash_key,
+            },
+            zset: zset::Limits {
+                entries: 128,
                 value: 64,
                 hash_key,
             },
