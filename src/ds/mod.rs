@@ -2,5 +2,6 @@
 
 pub mod listpack;
 pub mod pair;
+pub mod quicklist;
 pub mod table;
 pub mod wheel;

@@ -9,6 +9,7 @@
 //! anything. All others are a boxed [`Value`].
 
 pub mod hash;
+pub mod list;
 pub mod string;
 
 pub use crate::ds::table::{Fetch, TableStats};
@@ -328,6 +329,7 @@ macro_rules! value_types {
 }
 
 value_types! {
+    List => list,
     Hash => hash,
 }
 
