@@ -16,6 +16,7 @@ pub mod generic;
 pub mod hash;
 pub mod info;
 pub mod latency;
+pub mod list;
 mod lolwut;
 pub mod memory;
 pub mod monitor;

@@ -7,6 +7,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::string::FAMILY,
     &commands::pubsub::FAMILY,
     &commands::expire::FAMILY,
+    &commands::list::FAMILY,
     &commands::hash::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
