@@ -5,6 +5,8 @@ use crate::exec::registry::{Family, Registry};
 /// Every family of commands.
 pub const FAMILIES: &[&Family] = &[
     &commands::string::FAMILY,
+    &commands::bitmap::FAMILY,
+    &commands::hyperloglog::FAMILY,
     &commands::pubsub::FAMILY,
     &commands::expire::FAMILY,
     &commands::list::FAMILY,
