@@ -7,5 +7,6 @@ pub mod intset;
 pub mod listpack;
 pub mod pair;
 pub mod quicklist;
+pub mod ranked;
 pub mod table;
 pub mod wheel;

@@ -10,7 +10,9 @@
 
 pub mod hash;
 pub mod list;
+pub mod set;
 pub mod string;
+pub mod zset;
 
 pub use crate::ds::table::{Fetch, TableStats};
 
@@ -331,6 +333,8 @@ macro_rules! value_types {
 value_types! {
     List => list,
     Hash => hash,
+    Zset => zset,
+    Set => set,
 }
 
 // Every boxed value is this large whatever its type, so a type with a larger head boxes its inside.
