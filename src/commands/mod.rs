@@ -25,5 +25,6 @@ pub mod scan;
 pub mod shutdown;
 pub mod slowlog;
 pub mod status;
+pub mod stream;
 pub mod string;
 pub mod vals;

@@ -8,6 +8,8 @@ pub const FAMILIES: &[&Family] = &[
     &commands::pubsub::FAMILY,
     &commands::expire::FAMILY,
     &commands::hash::FAMILY,
+    &commands::stream::FAMILY,
+    &commands::stream::CONTAINERS,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
     &commands::client::FAMILY,
