@@ -1,6 +1,7 @@
 //! The command families: a file each, its rows beside its handlers. No family knows another, a
 //! socket, a path or another client.
 pub mod acl;
+pub mod bitmap;
 pub mod client;
 pub mod client_list;
 pub mod command;
@@ -14,17 +15,21 @@ pub mod draw;
 pub mod expire;
 pub mod generic;
 pub mod hash;
+pub mod hyperloglog;
 pub mod info;
 pub mod latency;
+pub mod list;
 mod lolwut;
 pub mod memory;
 pub mod monitor;
 pub mod multi;
 pub mod pubsub;
 pub mod scan;
+pub mod set;
 pub mod shutdown;
 pub mod slowlog;
 pub mod status;
 pub mod stream;
 pub mod string;
 pub mod vals;
+pub mod zset;

@@ -5,11 +5,16 @@ use crate::exec::registry::{Family, Registry};
 /// Every family of commands.
 pub const FAMILIES: &[&Family] = &[
     &commands::string::FAMILY,
+    &commands::bitmap::FAMILY,
+    &commands::hyperloglog::FAMILY,
     &commands::pubsub::FAMILY,
     &commands::expire::FAMILY,
+    &commands::list::FAMILY,
     &commands::hash::FAMILY,
     &commands::stream::FAMILY,
     &commands::stream::CONTAINERS,
+    &commands::zset::FAMILY,
+    &commands::set::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
     &commands::client::FAMILY,

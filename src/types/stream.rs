@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use self::node::{Counts, Reader};
 use self::nodes::{Nodes, Place};
 use super::{Collection, Kind, PackTag, Part};
+use crate::ds::listpack::Pack;
 use crate::resp::argv::Argv;
 
 /// A stream.
@@ -273,6 +274,38 @@ impl Entries {
     /// How many nodes, and how many nodes the radix tree would have in which Redis keeps them.
     pub fn node_counts(&self) -> (usize, usize) {
         (self.nodes.len(), radix::node_count(self.nodes.ids()))
+    }
+}
+
+/// Putting a stream together again, from a file.
+impl Entries {
+    /// Adds a node with its entries behind all others. False for bytes that are none, which are
+    /// then not added.
+    pub fn add_node(&mut self, id: StreamId, node: &[u8]) -> bool {
+        let above = self.last_entry().max(self.nodes.ids_last());
+        if above.is_some_and(|above| above >= id) || Pack::new(node).validate(true).is_err() {
+            return false;
+        }
+        let Some(live) = node::check(id, node) else {
+            return false;
+        };
+        self.nodes.push(id).extend_from_slice(node);
+        self.len += live as u64;
+        true
+    }
+
+    /// All nodes are there. False where the last id is below an entry's.
+    pub fn settle(&mut self, last_id: StreamId) -> bool {
+        self.nodes.fit();
+        self.find_first();
+        self.last_id = last_id;
+        self.last_entry().is_none_or(|last| last <= last_id)
+    }
+
+    /// All nodes, as files carry them.
+    pub fn nodes(&self) -> impl Iterator<Item = (StreamId, &[u8])> {
+        let places = std::iter::successors(self.nodes.first(), |place| self.nodes.next(*place));
+        places.map(|place| self.nodes.get(place))
     }
 }
 

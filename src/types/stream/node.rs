@@ -314,8 +314,8 @@ impl<'a> Reader<'a> {
 }
 
 /// Judges bytes from outside, which are a sound listpack: is this a node, entry by entry, forwards
-/// and backwards the same, with as many as it says, at least one of them live and in the order of
-/// their ids? Returns the live ones.
+/// and backwards the same, with as many as it says, at least one of them live, and those in the
+/// order of their ids? (Old servers could leave a deleted one out of order.) Returns the live ones.
 pub fn check(node_id: StreamId, node: &[u8]) -> Option<usize> {
     let counts = Counts::of(node)?;
     let front = Front::of(node)?;
@@ -338,10 +338,12 @@ pub fn check(node_id: StreamId, node: &[u8]) -> Option<usize> {
             node_id.ms.wrapping_add_signed(ms),
             node_id.seq.wrapping_add_signed(seq),
         );
-        if id < node_id || last.is_some_and(|last| last >= id) {
-            return None;
+        if flags & DELETED == 0 {
+            if id < node_id || last.is_some_and(|last| last >= id) {
+                return None;
+            }
+            last = Some(id);
         }
-        last = Some(id);
         let elements = if flags & SAME != 0 {
             front.fields
         } else {

@@ -64,12 +64,15 @@ impl<'a> Range<'a> {
                 self.go_on();
                 continue;
             };
+            if head.is_deleted() {
+                continue;
+            }
             let (before, behind) = (head.id < self.start, head.id > self.end);
             if if self.backwards { before } else { behind } {
                 (self.place, self.reader) = (None, None);
                 return None;
             }
-            if !before && !behind && !head.is_deleted() {
+            if !before && !behind {
                 return Some(head);
             }
         }
