@@ -11,6 +11,7 @@
 pub mod hash;
 pub mod list;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod zset;
 
@@ -333,6 +334,7 @@ macro_rules! value_types {
 value_types! {
     List => list,
     Hash => hash,
+    Stream => stream,
     Zset => zset,
     Set => set,
 }
