@@ -10,8 +10,10 @@
 
 pub mod dump;
 pub mod hash;
+pub mod list;
 pub mod saved;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod zset;
 
@@ -387,7 +389,9 @@ macro_rules! value_types {
 }
 
 value_types! {
+    List => list,
     Hash => hash,
+    Stream => stream,
     Zset => zset,
     Set => set,
 }
