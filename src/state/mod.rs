@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod gate;
 pub mod latency;
+pub mod members;
 pub mod notify;
 pub mod outbox;
 pub mod prop;
@@ -151,13 +152,20 @@ impl State {
     /// The key's entry for reading: a dead key is removed and absent; counts hits and misses.
     #[inline]
     pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let slot = self.lookup_read_slot(db, key)?;
+        Some(self.dbs[db].entry(slot))
+    }
+
+    /// The same for callers that look more than once.
+    #[inline]
+    pub fn lookup_read_slot(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         match self.find_visible(db, key) {
             Some(slot) => {
                 self.stats.hits += 1;
                 if !self.touch_off {
                     self.touch(db, slot);
                 }
-                Some(self.dbs[db].entry(slot))
+                Some(slot)
             }
             None => {
                 self.missed(db, key);
