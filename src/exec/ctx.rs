@@ -11,7 +11,7 @@ use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::{Client, ClientId};
 use crate::state::notify::Event;
-use crate::types::{Kind, Value};
+use crate::types::{Kind, Stored, Value};
 
 /// From this length on a value may keep the buffer it came in.
 pub const IN_PLACE_MIN: usize = 32 * 1024;
@@ -111,6 +111,28 @@ impl<'a> Ctx<'a> {
             return NewValue::Owned(Value::Str(buffer.into()));
         }
         NewValue::string(bytes)
+    }
+
+    /// Puts a collection in the place of whatever the key holds, deadline included, and says so: the end of
+    /// every command that stores a result. An empty one removes the key.
+    pub fn store<T: Stored>(&mut self, key: &[u8], value: T, event: Event, n: usize) {
+        let taken = self.state.find_live(self.db, key);
+        if let Some(slot) = taken {
+            let lazy = self.state.config.lazyfree_lazy_server_del;
+            self.state.remove(self.db, slot, lazy);
+        }
+        if value.is_empty() {
+            if taken.is_some() {
+                self.modified(key, Event::DEL, 1);
+            }
+            return;
+        }
+        let value = NewValue::Owned(value.into());
+        self.state.dbs.insert(self.db, key, value, None);
+        if taken.is_none() {
+            self.state.notify(self.db, key, Event::NEW);
+        }
+        self.modified(key, event, n);
     }
 
     /// The write epilogue: dirty count, WATCH, keyspace event, ready keys.

@@ -156,7 +156,8 @@ impl State {
         Some(self.dbs[db].entry(slot))
     }
 
-    /// The same for callers that look more than once.
+    /// The same for a command that reads several keys: where the key is. A later look-up that
+    /// removes a dead key (there are fewer keys then) may move it.
     #[inline]
     pub fn lookup_read_slot(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         match self.find_visible(db, key) {
