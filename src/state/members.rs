@@ -62,7 +62,7 @@ impl State {
 
     /// Removes members whose deadline has passed from the key at a slot, which a command looks at: as many
     /// as a look may take, and those it names. The slot, unless the key went with its last member.
-    pub fn expire_members_of<'k>(
+    pub fn expire_members_of(
         &mut self,
         db: usize,
         key: &[u8],
