@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod expire;
 mod harness;
+mod hash_fields;
 mod hashes;
 mod keys;
 mod limits;
