@@ -134,6 +134,36 @@ pub fn merge(pack: &mut Vec<u8>, other: &[u8]) {
     set_count(pack, count);
 }
 
+/// Removes up to `max` elements equal to `text`, the last ones if `from_back`; returns how many.
+/// What stays is moved once, however many go.
+pub fn delete_equal(pack: &mut Vec<u8>, text: &[u8], max: usize, from_back: bool) -> usize {
+    let view = Pack::new(pack);
+    let mut gone: Vec<usize> = Vec::new();
+    let mut at = HEADER;
+    while let Some(found) = view.find(at, text, 0) {
+        if gone.len() == max && !from_back {
+            break;
+        }
+        gone.push(found);
+        let Some(next) = view.next(found) else { break };
+        at = next;
+    }
+    let gone = &gone[gone.len().saturating_sub(max)..];
+    let Some(mut to) = gone.first().copied() else {
+        return 0;
+    };
+    for (n, &at) in gone.iter().enumerate() {
+        let from = end_of(pack, at).unwrap_or(pack.len());
+        let until = gone.get(n + 1).copied().unwrap_or(pack.len());
+        pack.copy_within(from..until, to);
+        to += until - from;
+    }
+    let count = gone.len();
+    pack.truncate(to);
+    set_count(pack, count.wrapping_neg());
+    count
+}
+
 /// Where the element at `at` ends; `None` where no element can be.
 fn end_of(pack: &[u8], at: usize) -> Option<usize> {
     if at < HEADER { None } else { after(pack, at) }
@@ -217,6 +247,62 @@ fn set_count(pack: &mut [u8], added: usize) {
     let total = u32::try_from(pack.len()).unwrap_or(u32::MAX);
     pack[..4].copy_from_slice(&total.to_le_bytes());
     pack[4..HEADER].copy_from_slice(&count.to_le_bytes());
+}
+
+/// One element as it will lie in a pack, for owners of bytes that are not a plain `Vec`.
+pub struct Element<'a> {
+    head: Head,
+    text: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Element<'a> {
+    /// The element that holds this value.
+    #[inline]
+    pub fn new(val: Val<'a>) -> Element<'a> {
+        let head = Head::of(val);
+        let text: &[u8] = if let Val::Str(text) = val { text } else { b"" };
+        let body = usize::from(head.len) + text.len();
+        Element {
+            head,
+            text,
+            len: body + back_len(body),
+        }
+    }
+
+    /// Bytes it takes, never zero.
+    #[allow(clippy::len_without_is_empty)]
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Writes it into exactly as many bytes.
+    #[inline]
+    pub fn write(&self, room: &mut [u8]) {
+        let head = self.head.bytes();
+        let body = head.len() + self.text.len();
+        if let ([first], true) = (head, body < 128) {
+            // Nearly every element: one byte on either side of the text.
+            room[0] = *first;
+            room[1..body].copy_from_slice(self.text);
+            room[body] = body as u8;
+            return;
+        }
+        room[..head.len()].copy_from_slice(head);
+        room[head.len()..body].copy_from_slice(self.text);
+        let back = room[body..].iter_mut();
+        back.zip(back_bytes(body)).for_each(|(to, byte)| *to = byte);
+    }
+}
+
+/// The header of a pack of that many bytes, of which it is one, and elements.
+#[inline]
+pub fn header(total: usize, count: usize) -> [u8; HEADER] {
+    let [a, b, c, d] = u32::try_from(total).unwrap_or(u32::MAX).to_le_bytes();
+    let count = u16::try_from(count).unwrap_or(COUNT_UNKNOWN);
+    let [e, f] = count.to_le_bytes();
+    [a, b, c, d, e, f]
 }
 
 /// The bytes of an element before its text; all of it but the trailing length, for an integer.
