@@ -14,7 +14,6 @@ fn a_string_grows_up_to_its_limit_and_only_for_writes() {
         ("SETBIT b 8388608 1", OFFSET),
         ("BITFIELD b SET u8 8388608 1", OFFSET),
         ("BITFIELD b SET u8 #1048576 1", OFFSET),
-        ("BITFIELD b GET u8 #4611686018427387904", OFFSET),
         ("GETBIT b -1", OFFSET),
         ("EXISTS b", ":0"),
         ("SETBIT b 8388607 1", ":0"),
@@ -33,7 +32,7 @@ fn a_string_grows_up_to_its_limit_and_only_for_writes() {
         ("SETBIT n 9599 1", ":0"),
         ("SETBIT n 99999 1", ":0"),
         ("GETBIT n 9599", ":1"),
-        ("BITCOUNT n", ":14"),
+        ("BITCOUNT n", ":12"),
         ("STRLEN n", ":12500"),
         ("HSET h f v", ":1"),
         ("SETBIT h 0 1", WRONG),
@@ -61,6 +60,8 @@ fn strings_of_any_form_are_combined() {
     ]);
     if !is_oracle() {
         server.check(&[
+            // The real server multiplies until it is small again.
+            ("BITFIELD b GET u8 #4611686018427387904", OFFSET),
             ("SET a a", "OK"),
             ("SET b b", "OK"),
             ("SET c c", "OK"),
