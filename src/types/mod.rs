@@ -9,7 +9,9 @@
 //! anything. All others are a boxed [`Value`].
 
 pub mod hash;
+pub mod list;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod zset;
 
@@ -368,7 +370,9 @@ macro_rules! value_types {
 }
 
 value_types! {
+    List => list,
     Hash => hash,
+    Stream => stream,
     Zset => zset,
     Set => set,
 }
