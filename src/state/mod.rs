@@ -9,6 +9,7 @@ pub mod config;
 pub mod gate;
 pub mod latency;
 pub mod loading;
+pub mod members;
 pub mod notify;
 pub mod outbox;
 pub mod prop;

@@ -21,6 +21,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ziplist", redvault::ds::ziplist::fuzz_ziplist),
     ("zipmap", redvault::ds::zipmap::fuzz_zipmap),
     ("listpack", redvault::ds::listpack::fuzz_listpack),
+    ("hll", redvault::ds::hll::fuzz_hll),
     ("intset", redvault::ds::intset::fuzz_intset),
 ];
 
