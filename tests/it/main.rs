@@ -5,6 +5,7 @@
 mod config;
 mod connection;
 mod expire;
+mod geo;
 mod harness;
 mod hashes;
 mod keys;
@@ -15,3 +16,4 @@ mod protocol;
 mod readme;
 mod strings;
 mod transactions;
+mod zset_ops;
