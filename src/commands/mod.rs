@@ -1,6 +1,7 @@
 //! The command families: a file each, its rows beside its handlers. No family knows another, a
 //! socket, a path or another client.
 pub mod acl;
+pub mod bitmap;
 pub mod client;
 pub mod client_list;
 pub mod command;
@@ -14,6 +15,7 @@ pub mod draw;
 pub mod expire;
 pub mod generic;
 pub mod hash;
+pub mod hyperloglog;
 pub mod info;
 pub mod latency;
 mod lolwut;
@@ -22,6 +24,7 @@ pub mod monitor;
 pub mod multi;
 pub mod pubsub;
 pub mod scan;
+pub mod set;
 pub mod shutdown;
 pub mod slowlog;
 pub mod status;

@@ -1,6 +1,8 @@
 //! Structures that know no server. Floor 1: they may rely on `base` only.
 
+pub mod bits;
 pub mod geohash;
+pub mod hll;
 pub mod intset;
 pub mod listpack;
 pub mod pair;

@@ -5,9 +5,12 @@ use crate::exec::registry::{Family, Registry};
 /// Every family of commands.
 pub const FAMILIES: &[&Family] = &[
     &commands::string::FAMILY,
+    &commands::bitmap::FAMILY,
+    &commands::hyperloglog::FAMILY,
     &commands::pubsub::FAMILY,
     &commands::expire::FAMILY,
     &commands::hash::FAMILY,
+    &commands::set::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
     &commands::client::FAMILY,

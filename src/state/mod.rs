@@ -151,13 +151,21 @@ impl State {
     /// The key's entry for reading: a dead key is removed and absent; counts hits and misses.
     #[inline]
     pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let slot = self.lookup_read_slot(db, key)?;
+        Some(self.dbs[db].entry(slot))
+    }
+
+    /// The same for a command that reads several keys: where the key is. A later look-up that
+    /// removes a dead key (there are fewer keys then) may move it.
+    #[inline]
+    pub fn lookup_read_slot(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         match self.find_visible(db, key) {
             Some(slot) => {
                 self.stats.hits += 1;
                 if !self.touch_off {
                     self.touch(db, slot);
                 }
-                Some(self.dbs[db].entry(slot))
+                Some(slot)
             }
             None => {
                 self.missed(db, key);

@@ -39,6 +39,7 @@ events! {
     INCRBYFLOAT = STRING "incrbyfloat";
     APPEND = STRING "append";
     SETBIT = STRING "setbit";
+    PFADD = STRING "pfadd";
     HSET = HASH "hset";
     HDEL = HASH "hdel";
     HINCRBY = HASH "hincrby";

@@ -9,6 +9,7 @@
 //! anything. All others are a boxed [`Value`].
 
 pub mod hash;
+pub mod set;
 pub mod string;
 
 pub use crate::ds::table::{Fetch, TableStats};
@@ -329,6 +330,7 @@ macro_rules! value_types {
 
 value_types! {
     Hash => hash,
+    Set => set,
 }
 
 // Every boxed value is this large whatever its type, so a type with a larger head boxes its inside.

@@ -3,6 +3,7 @@
     FAMILIES   name: (table in the language of grammar.py, connections, commands in a case)
     POOLS      lower-case words of its tables: how to draw one (grammar.py)
     RULES      command: how its replies may differ (rules.py)
+    TEXTS      replies that differ by design: the command, then words of the reply of each (rules.py)
     VALUE_OF   type: key -> the command that shows a whole value of it, and how its decoded reply is settled
     ITERATE    command: where its cursor stands, and how many replies an element takes
 
@@ -22,5 +23,6 @@ for _found in pkgutil.iter_modules(__path__):
     FAMILIES.update(getattr(_module, "FAMILIES", {}))
     grammar.POOLS.update(getattr(_module, "POOLS", {}))
     rules.RULES.update(getattr(_module, "RULES", {}))
+    rules.TEXTS.extend(getattr(_module, "TEXTS", []))
     rules.VALUE_OF.update(getattr(_module, "VALUE_OF", {}))
     rules.ITERATE.update(getattr(_module, "ITERATE", {}))
