@@ -169,6 +169,19 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
+/// As [`parse_f64`], but what overflows is infinite and what underflows is zero.
+pub fn parse_f64_saturating(text: &[u8]) -> Option<f64> {
+    if let Some(value) = parse_f64(text) {
+        return Some(value);
+    }
+    let (negative, body) = split_sign(text);
+    let [b'0'..=b'9' | b'.', ..] = body else {
+        return None;
+    };
+    let magnitude: f64 = std::str::from_utf8(body).ok()?.parse().ok()?;
+    Some(if negative { -magnitude } else { magnitude })
+}
+
 /// Takes one leading `+` or `-` off.
 pub(super) fn split_sign(text: &[u8]) -> (bool, &[u8]) {
     match text {

@@ -30,3 +30,4 @@ pub mod slowlog;
 pub mod status;
 pub mod string;
 pub mod vals;
+pub mod zset;

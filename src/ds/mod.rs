@@ -6,5 +6,6 @@ pub mod hll;
 pub mod intset;
 pub mod listpack;
 pub mod pair;
+pub mod ranked;
 pub mod table;
 pub mod wheel;

@@ -232,6 +232,12 @@ impl<'a> PairRef<'a> {
         unsafe { std::slice::from_raw_parts(self.at.add(from).as_ptr(), len) }
     }
 
+    /// The allocation: what `Item::into_raw` gave, for an index beside the table.
+    #[inline]
+    pub fn raw(self) -> NonNull<u8> {
+        self.at
+    }
+
     /// The key.
     #[inline]
     pub fn key(self) -> &'a [u8] {

@@ -16,7 +16,7 @@
 #![allow(unsafe_code)]
 
 mod bucket;
-mod prefetch;
+pub(in crate::ds) mod prefetch;
 mod store;
 mod walk;
 

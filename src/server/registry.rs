@@ -11,6 +11,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::expire::FAMILY,
     &commands::hash::FAMILY,
     &commands::set::FAMILY,
+    &commands::zset::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
     &commands::client::FAMILY,

@@ -11,6 +11,7 @@
 pub mod hash;
 pub mod set;
 pub mod string;
+pub mod zset;
 
 pub use crate::ds::table::{Fetch, TableStats};
 
@@ -331,6 +332,7 @@ macro_rules! value_types {
 value_types! {
     Hash => hash,
     Set => set,
+    Zset => zset,
 }
 
 // Every boxed value is this large whatever its type, so a type with a larger head boxes its inside.

@@ -3,7 +3,7 @@
 
 /// Asks for the cache line at `p`, which may be any address.
 #[inline(always)]
-pub(super) fn prefetch<T>(p: *const T) {
+pub(in crate::ds) fn prefetch<T>(p: *const T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a prefetch of any address is allowed and has no effect a program can see.
     unsafe {
