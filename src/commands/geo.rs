@@ -8,17 +8,14 @@ mod search;
 
 use crate::base::f80::F80;
 use crate::base::num;
-use crate::commands::vals;
-use crate::commands::zset::{self, AddFlags};
-use crate::ds::geohash::{LAT_MAX, LON_MAX, Point};
-use crate::exec::command::{
-    CmdResult, Command, KEY1_RO, KEY1_RW_UPDATE, Outcome, acl, cmd, flag,
-};
+use crate::commands::zset::{self, read};
+use crate::ds::geohash::Point;
+use crate::exec::command::{CmdResult, Command, KEY1_RO, KEY1_RW_UPDATE, Outcome, acl, cmd, flag};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NOT_FLOAT, SYNTAX};
 use crate::exec::registry::Family;
 use crate::resp::reply::Writer;
-use crate::state::State;
+use crate::state::notify::Event;
 use crate::types::zset::{Zset, ZsetRef};
 
 use acl::NONE;
@@ -46,14 +43,6 @@ pub static FAMILY: Family = Family {
     acl: acl::GEO,
     commands: COMMANDS,
 };
-
-/// The sorted set at `key` for reading.
-fn read<'s>(state: &'s mut State, db: usize, key: &[u8]) -> Result<Option<ZsetRef<'s>>, CmdError> {
-    match state.lookup_read(db, key) {
-        Some(entry) => Ok(Some(entry.get::<Zset>()?)),
-        None => Ok(None),
-    }
-}
 
 /// Where a member is.
 fn place(zset: Option<ZsetRef<'_>>, member: &[u8]) -> Option<Point> {
@@ -88,41 +77,91 @@ fn parse_point(lon: &[u8], lat: &[u8]) -> Result<Point, CmdError> {
     Ok(point)
 }
 
+/// GEOADD's options.
+#[derive(Clone, Copy, Default)]
+struct Rules {
+    nx: bool,
+    xx: bool,
+    ch: bool,
+}
+
 fn geoadd(ctx: &mut Ctx<'_>) -> CmdResult {
-    let argv = ctx.argv;
-    let mut flags = AddFlags::default();
+    let (argv, key) = (ctx.argv, ctx.arg(1));
+    let mut rules = Rules::default();
     let mut at = 2;
     while at < argv.len() {
         match argv.get(at) {
-            word if word.eq_ignore_ascii_case(b"nx") => flags.nx = true,
-            word if word.eq_ignore_ascii_case(b"xx") => flags.xx = true,
-            word if word.eq_ignore_ascii_case(b"ch") => flags.ch = true,
+            word if word.eq_ignore_ascii_case(b"nx") => rules.nx = true,
+            word if word.eq_ignore_ascii_case(b"xx") => rules.xx = true,
+            word if word.eq_ignore_ascii_case(b"ch") => rules.ch = true,
             _ => break,
         }
         at += 1;
     }
     let places = argv.from(at);
-    if !places.len().is_multiple_of(3) || flags.nx && flags.xx {
+    if !places.len().is_multiple_of(3) || rules.nx && rules.xx {
         return Err(SYNTAX);
     }
+    // All are looked at before any is stored.
     let mut added = Vec::with_capacity(places.len() / 3);
     for place in (0..places.len()).step_by(3) {
         let point = parse_point(places.get(place), places.get(place + 1))?;
         added.push((point.hash(), places.get(place + 2)));
     }
 
-    if ctx.state.prop.on {
-        // As scores, which mean the same to whoever reads the log.
-        let mut room = vec![[0; 20]; added.len()];
-        let mut log: Vec<&[u8]> = vec![b"ZADD"];
-        log.extend(argv.first(at).from(1).iter());
-        for ((hash, member), room) in added.iter().zip(&mut room) {
-            log.extend([num::fmt_i64(hash.cast_signed(), room), *member]);
+    let (mut new, mut changed) = (0, 0);
+    let limits = zset::limits(ctx.state);
+    let work = |zset: &mut Zset| {
+        if !rules.xx {
+            zset.expect_members(added.len(), &limits);
         }
-        ctx.propagate_as(&log);
+        for (hash, member) in &added {
+            let score = *hash as f64;
+            zset.set(member, &limits, |old| match old {
+                None if rules.xx => None,
+                None => {
+                    new += 1;
+                    Some(score)
+                }
+                Some(old) if rules.nx || old == score => None,
+                Some(_) => {
+                    changed += 1;
+                    Some(score)
+                }
+            });
+        }
+    };
+    if let Some(slot) = ctx.write(key) {
+        ctx.state.dbs[ctx.db].update::<Zset, ()>(slot, work)?;
+    } else if ctx
+        .state
+        .dbs
+        .create::<Zset, ()>(ctx.db, key, work)
+        .0
+        .is_some()
+    {
+        ctx.state.notify(ctx.db, key, Event::NEW);
     }
-    let items = added.iter().map(|(hash, member)| (*hash as f64, *member));
-    zset::add(ctx, flags, items)
+    let changes = new + changed;
+    if changes > 0 {
+        log_scores(ctx, at, &added);
+        ctx.modified(key, Event::ZADD, changes);
+    }
+    ctx.int(if rules.ch { changes } else { new } as i64)
+}
+
+/// The log gets a ZADD of the scores: they mean the same to whoever reads it.
+fn log_scores(ctx: &mut Ctx<'_>, at: usize, added: &[(u64, &[u8])]) {
+    if !ctx.state.prop.on {
+        return;
+    }
+    let mut room = vec![[0; 20]; added.len()];
+    let mut log: Vec<&[u8]> = vec![b"zadd"];
+    log.extend(ctx.argv.first(at).from(1).iter());
+    for ((hash, member), room) in added.iter().zip(&mut room) {
+        log.extend([num::fmt_i64(hash.cast_signed(), room), *member]);
+    }
+    ctx.propagate_as(&log);
 }
 
 fn geodist(ctx: &mut Ctx<'_>) -> CmdResult {

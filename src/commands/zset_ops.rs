@@ -7,18 +7,15 @@ pub mod combine;
 
 use self::combine::{Aggregate, Members, Scored, Source};
 use crate::base::num;
-use crate::commands::{vals, zset};
-use crate::exec::command::{
-    CmdResult, Command, KeySpec, Outcome, acl, cmd, flag, key_flag,
-};
+use crate::commands::zset;
+use crate::ds::table::Slot;
+use crate::exec::command::{CmdResult, Command, KeySpec, Outcome, acl, cmd, flag, key_flag};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX, WRONG_TYPE};
 use crate::exec::registry::Family;
 use crate::state::State;
 use crate::state::notify::Event;
 use crate::types::{Kind, ValueRef};
-use crate::types::set::Set;
-use crate::types::zset::Zset;
 
 use acl::NONE;
 use flag::{DENYOOM, READONLY, WRITE};
@@ -38,14 +35,35 @@ const COMMANDS: &[Command] = &[
     cmd("zinter", -3, READONLY, NONE, SOURCES, zinter),
     cmd("zdiff", -3, READONLY, NONE, SOURCES, zdiff),
     cmd("zintercard", -3, READONLY, NONE, SOURCES, zintercard),
-    cmd("zunionstore", -4, WRITE | DENYOOM, NONE, TARGET_AND_SOURCES, zunionstore),
-    cmd("zinterstore", -4, WRITE | DENYOOM, NONE, TARGET_AND_SOURCES, zinterstore),
-    cmd("zdiffstore", -4, WRITE | DENYOOM, NONE, TARGET_AND_SOURCES, zdiffstore),
+    cmd(
+        "zunionstore",
+        -4,
+        WRITE | DENYOOM,
+        NONE,
+        TARGET_AND_SOURCES,
+        zunionstore,
+    ),
+    cmd(
+        "zinterstore",
+        -4,
+        WRITE | DENYOOM,
+        NONE,
+        TARGET_AND_SOURCES,
+        zinterstore,
+    ),
+    cmd(
+        "zdiffstore",
+        -4,
+        WRITE | DENYOOM,
+        NONE,
+        TARGET_AND_SOURCES,
+        zdiffstore,
+    ),
 ];
 
 /// What combines sorted sets.
 pub static FAMILY: Family = Family {
-    group: "sorted_set",
+    group: "sorted-set",
     acl: acl::SORTEDSET,
     commands: COMMANDS,
 };
@@ -61,20 +79,20 @@ enum Operation {
 }
 
 /// A request, read.
-struct Request<'a> {
+struct Request {
     operation: Operation,
-    /// The keys, and which of them are there.
-    sources: Vec<(&'a [u8], bool)>,
+    /// Where the sources are; none for an absent one.
+    sources: Vec<Option<Slot>>,
     weights: Vec<f64>,
     aggregate: Aggregate,
     with_scores: bool,
     limit: u64,
 }
 
-impl<'a> Request<'a> {
+impl Request {
     /// Reads the request, whose number of keys is argument `at`. The sources are looked up on the way:
     /// Redis looks at their types before it looks at the options.
-    fn read(ctx: &mut Ctx<'a>, operation: Operation, at: usize) -> Result<Request<'a>, CmdError> {
+    fn read(ctx: &mut Ctx<'_>, operation: Operation, at: usize) -> Result<Request, CmdError> {
         let count = num::parse_i64(ctx.arg(at)).ok_or(NOT_INTEGER)?;
         if count < 1 {
             let name = ctx.table.name(ctx.id);
@@ -96,18 +114,27 @@ impl<'a> Request<'a> {
             with_scores: false,
             limit: 0,
         };
-        for key in ctx.argv.from(at + 1).first(count).iter() {
-            let kind = ctx.read(key).map(|entry| entry.kind());
+        let (db, keys) = (ctx.db, ctx.argv.from(at + 1).first(count));
+        let before = ctx.state.dbs[db].len();
+        for key in keys.iter() {
+            let slot = ctx.state.lookup_read_slot(db, key);
+            let kind = slot.map(|slot| ctx.state.dbs[db].entry(slot).kind());
             if !matches!(kind, None | Some(Kind::Zset | Kind::Set)) {
                 return Err(WRONG_TYPE);
             }
-            request.sources.push((key, kind.is_some()));
+            request.sources.push(slot);
+        }
+        if ctx.state.dbs[db].len() != before {
+            // Dead keys went on the way, and those found before them may have moved.
+            for (slot, key) in request.sources.iter_mut().zip(keys.iter()) {
+                *slot = slot.and_then(|_| ctx.state.dbs.find(db, key));
+            }
         }
         request.read_options(ctx, at + 1 + count, at > 1)?;
         Ok(request)
     }
 
-    fn read_options(&mut self, ctx: &Ctx<'a>, from: usize, stores: bool) -> Result<(), CmdError> {
+    fn read_options(&mut self, ctx: &Ctx<'_>, from: usize, stores: bool) -> Result<(), CmdError> {
         let (mut at, argc) = (from, ctx.argc());
         let scored = matches!(self.operation, Operation::Union | Operation::Inter);
         let counts = self.operation == Operation::InterCard;
@@ -143,16 +170,13 @@ impl<'a> Request<'a> {
 
     /// The sources as they lie in the keyspace.
     fn open<'s>(&self, state: &'s State, db: usize) -> Vec<Source<'s>> {
-        let members = |&(key, present): &(&[u8], bool)| {
-            let entry = state.dbs.get(db, key).filter(|_| present);
-            match entry.map(|entry| entry.value()) {
-                Some(ValueRef::Set(set)) => Members::Set(set),
-                Some(ValueRef::Zset(zset)) => Members::Zset(zset),
-                _ => Members::None,
-            }
+        let members = |slot: Slot| match state.dbs[db].entry(slot).value() {
+            ValueRef::Set(set) => Members::Set(set),
+            ValueRef::Zset(zset) => Members::Zset(zset),
+            _ => Members::None,
         };
-        let source = |(at, key)| Source {
-            members: members(key),
+        let source = |(at, slot): (usize, &Option<Slot>)| Source {
+            members: slot.map_or(Members::None, members),
             weight: self.weights.get(at).copied().unwrap_or(1.0),
         };
         self.sources.iter().enumerate().map(source).collect()
@@ -186,17 +210,9 @@ fn reply(ctx: &mut Ctx<'_>, operation: Operation) -> CmdResult {
     let request = Request::read(ctx, operation, 1)?;
     let mut members = request.combine(ctx.state, ctx.db);
     combine::sort(&mut members);
-    let pairs = request.with_scores && ctx.out.resp3;
-    let flat = request.with_scores && !ctx.out.resp3;
-    ctx.out.array(members.len() << u32::from(flat));
+    zset::reply_head(ctx.out, members.len(), request.with_scores);
     for Scored { member, score } in members {
-        if pairs {
-            ctx.out.array(2);
-        }
-        vals::reply(ctx.out, Some(member));
-        if request.with_scores {
-            ctx.out.double(score);
-        }
+        zset::reply_member(ctx.out, (member, score), request.with_scores);
     }
     Ok(Outcome::Done)
 }

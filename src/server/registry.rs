@@ -12,6 +12,8 @@ pub const FAMILIES: &[&Family] = &[
     &commands::hash::FAMILY,
     &commands::set::FAMILY,
     &commands::zset::FAMILY,
+    &commands::zset_ops::FAMILY,
+    &commands::geo::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
     &commands::client::FAMILY,

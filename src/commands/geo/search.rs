@@ -4,9 +4,10 @@
 //! shown or stored.
 
 use super::options::{self, Options, Order, Shape, With};
-use super::{read, reply_distance, reply_point};
+use super::{reply_distance, reply_point};
+use crate::commands::vals;
+use crate::commands::zset::{self, read};
 use crate::commands::zset_ops::combine::{self, Scored};
-use crate::commands::{vals, zset};
 use crate::ds::geohash::{Point, Search, score_bits};
 use crate::ds::listpack::Val;
 use crate::exec::command::{
@@ -49,19 +50,43 @@ const STORE_KEYS: &[KeySpec] = &[
     KeySpec::range(RO | ACCESS, 2, 2, 1),
 ];
 
-pub(super) const GEORADIUS: Command =
-    cmd("georadius", -6, WRITE | DENYOOM, NONE, RADIUS_KEYS, georadius)
-        .with_finder(|argv| Ok(keys(argv, 6)));
+pub(super) const GEORADIUS: Command = cmd(
+    "georadius",
+    -6,
+    WRITE | DENYOOM,
+    NONE,
+    RADIUS_KEYS,
+    georadius,
+)
+.with_finder(|argv| Ok(keys(argv, 6)));
 pub(super) const GEORADIUS_RO: Command =
     cmd("georadius_ro", -6, READONLY, NONE, KEY1_RO, georadius_ro);
-pub(super) const GEORADIUSBYMEMBER: Command =
-    cmd("georadiusbymember", -5, WRITE | DENYOOM, NONE, BY_MEMBER_KEYS, georadiusbymember)
-        .with_finder(|argv| Ok(keys(argv, 5)));
-pub(super) const GEORADIUSBYMEMBER_RO: Command =
-    cmd("georadiusbymember_ro", -5, READONLY, NONE, KEY1_RO, georadiusbymember_ro);
+pub(super) const GEORADIUSBYMEMBER: Command = cmd(
+    "georadiusbymember",
+    -5,
+    WRITE | DENYOOM,
+    NONE,
+    BY_MEMBER_KEYS,
+    georadiusbymember,
+)
+.with_finder(|argv| Ok(keys(argv, 5)));
+pub(super) const GEORADIUSBYMEMBER_RO: Command = cmd(
+    "georadiusbymember_ro",
+    -5,
+    READONLY,
+    NONE,
+    KEY1_RO,
+    georadiusbymember_ro,
+);
 pub(super) const GEOSEARCH: Command = cmd("geosearch", -7, READONLY, NONE, KEY1_RO, geosearch);
-pub(super) const GEOSEARCHSTORE: Command =
-    cmd("geosearchstore", -8, WRITE | DENYOOM, NONE, STORE_KEYS, geosearchstore);
+pub(super) const GEOSEARCHSTORE: Command = cmd(
+    "geosearchstore",
+    -8,
+    WRITE | DENYOOM,
+    NONE,
+    STORE_KEYS,
+    geosearchstore,
+);
 
 /// The keys of GEORADIUS: its source, and the last key named behind STORE or STOREDIST.
 fn keys(argv: Argv<'_>, from: usize) -> Vec<KeyAt> {
@@ -135,15 +160,15 @@ fn search(ctx: &mut Ctx<'_>, shape: Shape, source: usize) -> CmdResult {
         reply(ctx.out, &found, options.with, unit);
         return Ok(Outcome::Done);
     };
-    let scored = |found: &Found<'_>| Scored {
+    let count = found.len();
+    let scored = found.iter().map(|found| Scored {
         member: found.member,
         score: match options.store_distances {
             true => found.distance / unit,
             false => found.score,
         },
-    };
-    let count = found.len();
-    let result = combine::build(found.iter().map(scored).collect(), &limits);
+    });
+    let result = combine::build(scored.collect(), &limits);
     let event = match shape {
         Shape::SearchStore => Event::GEOSEARCHSTORE,
         _ => Event::GEORADIUSSTORE,
@@ -193,7 +218,8 @@ fn collect<'s>(search: &Search, zset: ZsetRef<'s>, limit: u64) -> Vec<Found<'s>>
 fn arrange(found: &mut Vec<Found<'_>>, options: &Options<'_>) {
     let count = usize::try_from(options.count).unwrap_or(usize::MAX);
     if options.order != Order::Found {
-        let mut order: Vec<(f64, u32)> = found.iter().map(|found| found.distance).zip(0..).collect();
+        let mut order: Vec<(f64, u32)> =
+            found.iter().map(|found| found.distance).zip(0..).collect();
         let by_distance = |a: &(f64, u32), b: &(f64, u32)| {
             let distances = match options.order {
                 Order::FarFirst => b.0.total_cmp(&a.0),

@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 
 use crate::base::hash::{HashKey, siphash13};
 use crate::ds::listpack::Val;
-use crate::types::set::SetRef;
 use crate::types::Collection;
+use crate::types::set::SetRef;
 use crate::types::zset::{Limits, Zset, ZsetRef};
 
 /// How the scores of one member become one.
@@ -165,7 +165,11 @@ pub fn inter_count(mut sources: Vec<Source<'_>>, limit: u64) -> u64 {
     first.members.each(|member, _| {
         let mut room = [0; 20];
         let text = member.text(&mut room);
-        count += u64::from(others.iter().all(|other| other.members.score(text).is_some()));
+        count += u64::from(
+            others
+                .iter()
+                .all(|other| other.members.score(text).is_some()),
+        );
         count != limit || limit == 0
     });
     count
