@@ -6,6 +6,7 @@ pub mod hll;
 pub mod intset;
 pub mod listpack;
 pub mod pair;
+pub mod quicklist;
 pub mod ranked;
 pub mod table;
 pub mod wheel;

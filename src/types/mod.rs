@@ -9,7 +9,9 @@
 //! anything. All others are a boxed [`Value`].
 
 pub mod hash;
+pub mod list;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod zset;
 
@@ -330,9 +332,11 @@ macro_rules! value_types {
 }
 
 value_types! {
+    List => list,
     Hash => hash,
     Set => set,
     Zset => zset,
+    Stream => stream,
 }
 
 // Every boxed value is this large whatever its type, so a type with a larger head boxes its inside.
