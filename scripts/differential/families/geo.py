@@ -1,9 +1,11 @@
-"""Places on the globe: every option, the poles, the antimeridian and what lies beyond the map."""
-import math
-from wire import decode
+"""Places on the globe: every option, the poles, the antimeridian and what lies beyond the map.
 
-import rules
+No two places are the same, but by chance: of several at one distance COUNT takes any in the real server, which sorts in
+an order of its own."""
+import math
+
 from grammar import NOT_FLOATS, NOT_INTS, from_list, key_of, value
+from wire import decode
 
 GEO = """
 6 GEOADD geokey (lon lat place) ... ...
@@ -38,7 +40,7 @@ SPOTS = [(13.4, 52.5), (-0.1, 0.1), (179.99, 36.0), (-179.99, -36.0), (45.0, 85.
 def spot(m):
     if not hasattr(m, "spot"):
         m.spot = m.rng.choice(SPOTS)
-        m.spread = m.rng.choice([0.00001, 0.01, 1, 30])
+        m.spread = m.rng.choice([0.001, 0.1, 1, 30])
     return m.spot
 
 
@@ -49,9 +51,9 @@ def axis(which, most):
             at = spot(m)[which] + m.rng.uniform(-1, 1) * m.spread
             if abs(at) > most:
                 at -= math.copysign(2 * most, at) if which == 0 else 2 * (at - math.copysign(most, at))
-            return b"%.*f" % (m.rng.choice([0, 3, 15]), at)
+            return b"%.*f" % (m.rng.choice([9, 15]), at)
         if r < 0.93:
-            return b"%.*f" % (m.rng.choice([0, 2, 17]), m.rng.uniform(-most, most))
+            return b"%.*f" % (m.rng.choice([7, 17]), m.rng.uniform(-most, most))
         return m.rng.choice([b"%.8f" % most, b"-%.8f" % most, b"0", b"-0", b"1e-300", b"%.9f" % (most + 1e-8), b"181", b"-86",
                              b"1e30", b"inf", b"-inf"] + NOT_FLOATS)
     return draw
@@ -70,11 +72,6 @@ def radius(m):
 def place(m):
     r = m.rng.random()
     return b"p%d" % m.rng.randrange(12) if r < 0.85 else b"%d" % m.rng.randrange(-3, 300) if r < 0.97 else value(m)
-
-
-def named_places(a, b, _free):
-    """Sorted and cut off: of places at one distance the real server takes any."""
-    return sorted(map(repr, decode(a)[1])) == sorted(map(repr, decode(b)[1]))
 
 
 POOLS = {

@@ -61,7 +61,7 @@ pub struct Scored<'a> {
 }
 
 impl<'a> Members<'a> {
-    pub fn len(self) -> usize {
+    fn len(self) -> usize {
         match self {
             Members::None => 0,
             Members::Set(set) => set.len(),
