@@ -429,9 +429,9 @@ macro_rules! value_types {
 value_types! {
     List => list,
     Hash => hash,
-    Stream => stream,
-    Zset => zset,
     Set => set,
+    Zset => zset,
+    Stream => stream,
 }
 
 // Every boxed value is this large whatever its type, so a type with a larger head boxes its inside.
