@@ -63,7 +63,8 @@ POOLS = {
     # 7.2 refuses the smallest number, whose opposite there is none of.
     "rank": number([b"1", b"-1", b"2", b"-2", b"3", b"9223372036854775807"], [g for g in GARBAGE if g != b"-9223372036854775808"]),
     "one": number([b"1"], GARBAGE), "two": number([b"2"], GARBAGE),
-    "moment": number([b"0.001", b"0.002", b"1e-3"], [b"-1", b"x", b"", b"nan", b"inf", b"1e400", b"-0.1"]),
+    # Not what is beyond 64 bits: 7.2 has a text of its own for it.
+    "moment": number([b"0.001", b"0.002", b"1e-3"], [b"-1", b"x", b"", b"nan", b"-0.1", b"-inf"]),
     "fill": number([b"-2", b"-1", b"1", b"2", b"5", b"128"], [b"-5", b"0", b"100"]),
     "depth": number([b"0", b"1", b"2"], [b"9"]),
 }
