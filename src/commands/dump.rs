@@ -112,7 +112,7 @@ fn restore(ctx: &mut Ctx<'_>) -> CmdResult {
         dump::open(ctx.arg(3), ctx.state.debug.skip_checksum).map_err(|_| BAD_FRAME)?;
     let how = ctx.state.loading(version);
     let value = dump::load(body, &how).map_err(|fault| {
-        log::warn!("RESTORE refused a payload: {fault}");
+        log::debug!("RESTORE refused a payload: {fault}");
         BAD_DATA
     })?;
 
