@@ -311,10 +311,11 @@ impl Entries {
 
 /// Counting what a group has read.
 impl Entries {
-    /// Is the highest deleted id at or behind `start`? Then the entries from there on are not all
-    /// that there ever were.
+    /// Is the highest deleted id at or behind `start`, and not before all entries? Then those from
+    /// there on are not all that there ever were.
     pub fn has_gaps_from(&self, start: StreamId) -> bool {
-        self.len > 0 && self.max_deleted_id != StreamId::ZERO && start <= self.max_deleted_id
+        let deleted = self.max_deleted_id;
+        self.len > 0 && deleted != StreamId::ZERO && self.first_id.max(start) <= deleted
     }
 
     /// How many entries there were up to this id since the stream began; none where nobody can
