@@ -245,7 +245,10 @@ fn clients(r: &mut Report<'_>) {
     r.field("tracking_clients", sums.tracking);
     r.field("clients_in_timeout_table", sums.timed);
     r.field("total_blocking_keys", r.state.blocked.keys_waited_for());
-    r.field("total_blocking_keys_on_nokey", 0);
+    r.field(
+        "total_blocking_keys_on_nokey",
+        r.state.blocked.absences_waited_for(),
+    );
 }
 
 /// How the memory is divided: INFO, MEMORY STATS and MEMORY DOCTOR read the same figures.
@@ -417,6 +420,7 @@ fn stats(r: &mut Report<'_>) {
     r.field("rejected_connections", s.connections_refused);
     r.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     r.field("expired_keys", s.expired);
+    r.field("expired_subkeys", s.expired_members);
     let stale = s.expired_stale_percent;
     r.field("expired_stale_perc", format_args!("{stale:.2}"));
     r.field("expired_time_cap_reached_count", s.expire_cap_reached);
@@ -593,10 +597,11 @@ fn keyspace(r: &mut Report<'_>) {
         if !db.is_empty() {
             let _ = write!(
                 r.out,
-                "db{i}:keys={},expires={},avg_ttl={}\r\n",
+                "db{i}:keys={},expires={},avg_ttl={},subexpiry={}\r\n",
                 db.len(),
                 db.expires(),
-                db.avg_ttl_ms(now_ms)
+                db.avg_ttl_ms(now_ms),
+                db.keys_with_expiring_members()
             );
         }
     }

@@ -2,10 +2,13 @@
 //! same tests hold for the real one: `REDVAULT_TEST_BINARY=/usr/bin/redis-server cargo test --test it`.
 //! They wait for conditions, never for time.
 
+mod bitmaps;
 mod config;
 mod connection;
 mod expire;
+mod geo;
 mod harness;
+mod hash_fields;
 mod hashes;
 mod keys;
 mod limits;
@@ -15,3 +18,4 @@ mod protocol;
 mod readme;
 mod strings;
 mod transactions;
+mod zset_ops;

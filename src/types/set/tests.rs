@@ -1,3 +1,5 @@
+//! Sets in every encoding against `BTreeSet`: conversions, single members, draws, and the algebra.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
