@@ -51,10 +51,7 @@ fn dump_key(ctx: &mut Ctx<'_>) -> CmdResult {
         ctx.out.null();
         return Ok(Outcome::Done);
     };
-    let payload = dump::dump(entry.value(), compress).ok_or_else(|| {
-        let kind = entry.kind().name();
-        CmdError::owned(format!("ERR values of type {kind} cannot be dumped"))
-    })?;
+    let payload = dump::dump(entry.value(), compress);
     ctx.out.bulk(&payload);
     Ok(Outcome::Done)
 }

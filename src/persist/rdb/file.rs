@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::read::{Options, Progress, Reader, Summary, Taken};
-use super::write::{Unsaved, write};
+use super::write::write;
 use crate::base::alloc;
 use crate::codec::Sink;
 use crate::state::State;
@@ -36,9 +36,8 @@ fn save_to(state: &State, path: &Path) -> io::Result<u64> {
     let mut file = File::create(path)?;
     let config = &state.config;
     let mut sink = Sink::to_writer(&mut file, config.rdbcompression, config.rdbchecksum);
-    let saved = write(state, &mut sink, alloc::used(), &[], &mut |_| {});
+    write(state, &mut sink, alloc::used(), &[], &mut |_| {});
     let bytes = sink.finish()?;
-    saved.map_err(|Unsaved(kind)| io::Error::other(format!("{kind} values cannot be saved")))?;
     file.sync_all()?;
     Ok(bytes)
 }

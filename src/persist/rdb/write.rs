@@ -30,10 +30,6 @@ impl Clocks {
     }
 }
 
-/// A key's type cannot be saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsaved(pub &'static str);
-
 /// Writes all databases. `used_memory` is told in the file, `aux` what else the caller knows (the
 /// replication's place). `progress` is called with the number of keys so far, now and then; it cannot stop
 /// the writing.
@@ -43,7 +39,7 @@ pub fn write(
     used_memory: usize,
     aux: &[(&str, &str)],
     progress: &mut dyn FnMut(u64),
-) -> Result<(), Unsaved> {
+) {
     let version = version_for(&state.dbs);
     sink.raw(format!("REDIS{version:04}").as_bytes());
     write_aux(sink, "redis-ver", REDIS_VERSION);
@@ -60,7 +56,7 @@ pub fn write(
     let mut keys = 0;
     for (number, db) in state.dbs.iter().enumerate() {
         if !db.is_empty() {
-            write_db(state, sink, number, db, clocks, &mut keys, progress)?;
+            write_db(state, sink, number, db, clocks, &mut keys, progress);
         }
     }
     sink.byte(EOF);
@@ -68,7 +64,6 @@ pub fn write(
     let checksum = sink.checksum();
     sink.u64_le(checksum);
     progress(keys);
-    Ok(())
 }
 
 /// The lowest version that holds the data.
@@ -94,7 +89,7 @@ fn write_db(
     clocks: Clocks,
     keys: &mut u64,
     progress: &mut dyn FnMut(u64),
-) -> Result<(), Unsaved> {
+) {
     const PROGRESS_EVERY: u64 = 1024;
     sink.byte(SELECT_DB);
     sink.len(number as u64);
@@ -102,7 +97,7 @@ fn write_db(
     sink.len(db.len() as u64);
     sink.len(db.expires() as u64);
     for entry in db.iter() {
-        write_key(state, sink, entry, clocks)?;
+        write_key(state, sink, entry, clocks);
         *keys += 1;
         if keys.is_multiple_of(PROGRESS_EVERY) {
             progress(*keys);
@@ -112,18 +107,11 @@ fn write_db(
             break;
         }
     }
-    Ok(())
 }
 
 #[inline]
-fn write_key(
-    state: &State,
-    sink: &mut Sink<'_>,
-    entry: EntryRef<'_>,
-    clocks: Clocks,
-) -> Result<(), Unsaved> {
+fn write_key(state: &State, sink: &mut Sink<'_>, entry: EntryRef<'_>, clocks: Clocks) {
     let value = entry.value();
-    let rdb_type = value.rdb_type().ok_or(Unsaved(entry.kind().name()))?;
     if let Some(at_ms) = entry.expire_at() {
         sink.byte(EXPIRE_MS);
         sink.u64_le(at_ms.cast_unsigned());
@@ -140,8 +128,7 @@ fn write_key(
             sink.byte(state.uses(entry).min(255) as u8);
         }
     }
-    sink.byte(rdb_type);
+    sink.byte(value.rdb_type());
     sink.string(entry.key());
     value.save(sink);
-    Ok(())
 }
