@@ -15,9 +15,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", redvault::state::config::fuzz_config),
     ("request", request::run),
     ("reply", reply::run),
+    ("codec", redvault::codec::fuzz_codec),
     ("lzf", redvault::base::lzf::fuzz_lzf),
+    ("restore", redvault::types::dump::fuzz_restore),
+    ("ziplist", redvault::ds::ziplist::fuzz_ziplist),
+    ("zipmap", redvault::ds::zipmap::fuzz_zipmap),
     ("listpack", redvault::ds::listpack::fuzz_listpack),
     ("hll", redvault::ds::hll::fuzz_hll),
+    ("stream", redvault::types::stream::fuzz_stream),
     ("intset", redvault::ds::intset::fuzz_intset),
 ];
 
