@@ -13,5 +13,6 @@ mod noise;
 mod operations;
 mod protocol;
 mod readme;
+mod sets;
 mod strings;
 mod transactions;
