@@ -29,6 +29,7 @@ pub mod set;
 pub mod shutdown;
 pub mod slowlog;
 pub mod status;
+pub mod stream;
 pub mod string;
 pub mod vals;
 pub mod zset;

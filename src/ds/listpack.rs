@@ -23,9 +23,9 @@ mod edit;
 
 pub use check::{Corrupt, fuzz_listpack};
 pub use edit::{
-    Element, Side, delete, delete_equal, delete_range, delete_run, header, insert, insert_int,
-    merge, new, push_back, push_back_int, push_back_val, push_front, push_front_int, replace,
-    replace_int,
+    Element, Side, Tail, delete, delete_equal, delete_range, delete_run, header, insert,
+    insert_int, merge, new, push_back, push_back_all, push_back_int, push_back_val, push_front,
+    push_front_int, replace, replace_int, replace_int_in_place,
 };
 
 use crate::base::num;

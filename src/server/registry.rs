@@ -11,6 +11,8 @@ pub const FAMILIES: &[&Family] = &[
     &commands::expire::FAMILY,
     &commands::list::FAMILY,
     &commands::hash::FAMILY,
+    &commands::stream::FAMILY,
+    &commands::stream::CONTAINERS,
     &commands::zset::FAMILY,
     &commands::set::FAMILY,
     &commands::connection::FAMILY,

@@ -5,7 +5,10 @@
 //! edit at a position that holds no element does nothing. Who lets a pack grow keeps it under
 //! [`BYTES_MAX`](super::BYTES_MAX).
 
-use super::{COUNT_UNKNOWN, EMPTY, END, HEADER, Pack, Val, after, back_len, stored_count};
+use super::{
+    COUNT_UNKNOWN, EMPTY, END, HEADER, Pack, Val, after, back_len, body_len, canonical_int,
+    stored_count,
+};
 
 /// On which side of a position an element goes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,64 @@ pub fn push_back_val(pack: &mut Vec<u8>, val: Val<'_>) -> usize {
     at
 }
 
+/// Adds the elements that `fill` gives at the end; the header learns of all of them at once. Room
+/// is made as the vector makes it: who wants it spared reserves before.
+pub fn push_back_all(pack: &mut Vec<u8>, fill: impl FnOnce(&mut Tail<'_>)) {
+    make_sound(pack);
+    pack.pop();
+    let mut tail = Tail { pack, added: 0 };
+    fill(&mut tail);
+    let added = tail.added;
+    pack.push(END);
+    set_count(pack, added);
+}
+
+/// The end of a pack, open for more elements; see [`push_back_all`].
+pub struct Tail<'a> {
+    pack: &'a mut Vec<u8>,
+    added: usize,
+}
+
+impl Tail<'_> {
+    /// Adds an element.
+    #[inline]
+    pub fn text(&mut self, text: &[u8]) {
+        match canonical_int(text) {
+            Some(int) => self.int(int),
+            None => self.val(Val::Str(text)),
+        }
+    }
+
+    /// Adds an integer.
+    #[inline]
+    pub fn int(&mut self, int: i64) {
+        if let small @ 0..=127 = int {
+            self.pack.extend_from_slice(&[small as u8, 1]);
+            self.added += 1;
+        } else {
+            self.val(Val::Int(int));
+        }
+    }
+
+    /// Adds an element in the form given.
+    #[inline]
+    pub fn val(&mut self, val: Val<'_>) {
+        let head = Head::of(val);
+        let text: &[u8] = if let Val::Str(text) = val { text } else { b"" };
+        let body = head.bytes().len() + text.len();
+        match head.bytes() {
+            [only] => self.pack.push(*only),
+            bytes => self.pack.extend_from_slice(bytes),
+        }
+        self.pack.extend_from_slice(text);
+        match body {
+            0..=127 => self.pack.push(body as u8),
+            _ => back_bytes(body).for_each(|byte| self.pack.push(byte)),
+        }
+        self.added += 1;
+    }
+}
+
 /// Adds an element at the front.
 pub fn push_front(pack: &mut Vec<u8>, text: &[u8]) {
     put(pack, HEADER, HEADER, Val::of(text), 1);
@@ -91,6 +152,17 @@ pub fn replace_int(pack: &mut Vec<u8>, at: usize, int: i64) {
     if let Some(end) = end_of(pack, at) {
         put(pack, at, end, Val::Int(int), 0);
     }
+}
+
+/// The same where the integer takes as many bytes as what is there; else nothing is done, and false
+/// returned.
+pub fn replace_int_in_place(pack: &mut [u8], at: usize, int: i64) -> bool {
+    let head = Head::of_int(int);
+    let fits = end_of(pack, at).is_some() && body_len(pack, at) == Some(head.bytes().len());
+    if fits {
+        pack[at..at + head.bytes().len()].copy_from_slice(head.bytes());
+    }
+    fits
 }
 
 /// Removes the element at `at`; what followed it is at `at` then.
@@ -456,6 +528,33 @@ mod tests {
         assert!(Pack::new(&pack).validate(true).is_ok());
         assert_eq!(delete_range(&mut pack, 0, 6), 6);
         assert_eq!(pack, EMPTY);
+    }
+
+    #[test]
+    fn many_at_once_are_the_same_as_one_by_one() {
+        let words: Vec<Vec<u8>> = (0..300usize)
+            .map(|n| match n % 4 {
+                0 => n.to_string().into_bytes(),
+                1 => vec![b'x'; n * n / 4],
+                2 => b"-7".to_vec(),
+                _ => Vec::new(),
+            })
+            .collect();
+        let (mut all, mut each) = (Vec::new(), new());
+        push_back_all(&mut all, |tail| {
+            words.iter().for_each(|word| tail.text(word))
+        });
+        words.iter().for_each(|word| _ = push_back(&mut each, word));
+        assert_eq!(all, each);
+        push_back_all(&mut all, |tail| tail.int(1000));
+        push_back_int(&mut each, 1000);
+        assert_eq!(all, each);
+
+        let at = Pack::new(&all).last().expect("not empty");
+        assert!(replace_int_in_place(&mut all, at, -1) && !replace_int_in_place(&mut all, at, 127));
+        assert_eq!(Pack::new(&all).get(-1), Some(Val::Int(-1)));
+        assert!(!replace_int_in_place(&mut all, 3, 1));
+        assert!(Pack::new(&all).validate(true).is_ok());
     }
 
     #[test]
