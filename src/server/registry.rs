@@ -15,6 +15,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::stream::CONTAINERS,
     &commands::zset::FAMILY,
     &commands::set::FAMILY,
+    &commands::sort::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
     &commands::client::FAMILY,

@@ -15,5 +15,6 @@ mod operations;
 mod protocol;
 mod readme;
 mod sets;
+mod sort;
 mod strings;
 mod transactions;
