@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::types::saved::Loading;
-use crate::types::{hash, set, zset};
+use crate::types::{hash, list, set, zset};
 
 impl State {
     /// For a payload or file of this RDB version.
@@ -16,6 +16,11 @@ impl State {
                 entries: config.hash_max_listpack_entries,
                 value: config.hash_max_listpack_value,
                 hash_key,
+            },
+            list: list::Limits {
+                fill: list::Fill::new(config.list_max_listpack_size),
+                depth: config.list_compress_depth,
+                huge: self.debug.quicklist_packed_threshold,
             },
             set: set::Limits {
                 ints: config.set_max_intset_entries,

@@ -67,10 +67,15 @@ pub fn load<'a>(body: &'a [u8], how: &Loading) -> Result<Loaded<'a>, Fault> {
 /// Fuzz target: any bytes can be loaded as a payload's body, and what is accepted is a value: it can be
 /// walked, copied, saved and loaded again, and is the same then.
 pub fn fuzz_restore(data: &[u8]) {
-    let how = Loading::for_tests();
-    let Ok(loaded) = load(data, &how) else { return };
-    let Loaded::Value(value) = loaded else { return };
-    check(&value, &how);
+    for version in [11, 80] {
+        let how = Loading {
+            version,
+            ..Loading::for_tests()
+        };
+        if let Ok(Loaded::Value(value)) = load(data, &how) {
+            check(&value, &how);
+        }
+    }
 }
 
 /// The properties of every value that was accepted.
@@ -146,10 +151,13 @@ mod tests {
 
     #[test]
     fn payloads_of_a_real_server_load_and_mutated_ones_do_no_harm() {
-        let how = Loading::for_tests();
         let mut rng = Rng::from_seed(1);
         for (name, payload) in samples() {
-            let (body, _) = open(&payload, false).expect(&name);
+            let (body, version) = open(&payload, false).expect(&name);
+            let how = Loading {
+                version,
+                ..Loading::for_tests()
+            };
             let value = match load(body, &how) {
                 Ok(Loaded::Value(value)) => value,
                 Ok(_) => continue,

@@ -25,7 +25,7 @@ use crate::ds::listpack::{HEADER, Pack};
 use crate::ds::ziplist;
 
 use super::string::StrRef;
-use super::{Kind, Value, hash, set, zset};
+use super::{Kind, Value, hash, list, set, zset};
 
 /// A type number that the type's `load` does not know: it is not in its `RDB_TYPES`.
 pub const UNKNOWN: &str = "a value of an unknown type";
@@ -42,6 +42,8 @@ pub struct Loading {
     pub hash_key: HashKey,
     /// The limits of hashes.
     pub hash: hash::Limits,
+    /// The limits of lists.
+    pub list: list::Limits,
     /// The limits of sets.
     pub set: set::Limits,
     /// The limits of sorted sets.
@@ -61,6 +63,11 @@ impl Loading {
                 entries: 512,
                 value: 64,
                 hash_key,
+            },
+            list: list::Limits {
+                fill: list::Fill::new(-2),
+                depth: 0,
+                huge: 1 << 30,
             },
             set: set::Limits {
                 ints: 512,
