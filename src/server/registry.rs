@@ -32,7 +32,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::config::FAMILY,
     &commands::info::FAMILY,
     &commands::slowlog::FAMILY,
-    &commands::debug::FAMILY,
+    &crate::persist::debug::FAMILY,
     &commands::latency::FAMILY,
     &commands::memory::FAMILY,
     &commands::shutdown::FAMILY,
