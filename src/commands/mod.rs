@@ -12,6 +12,7 @@ pub mod debug;
 pub mod docs;
 pub mod docs_syntax;
 pub mod draw;
+pub mod dump;
 pub mod expire;
 pub mod generic;
 pub mod geo;

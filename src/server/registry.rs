@@ -25,6 +25,8 @@ pub const FAMILIES: &[&Family] = &[
     &commands::generic::FAMILY,
     &commands::generic::object::FAMILY,
     &commands::database::FAMILY,
+    &commands::dump::FAMILY,
+    &commands::dump::ASKING_FAMILY,
     &commands::multi::FAMILY,
     &commands::status::FAMILY,
     &commands::config::FAMILY,
