@@ -33,6 +33,9 @@ const BATCH: usize = 64;
 /// Stands for a name that is no command's.
 const NO_ROW: u16 = u16::MAX;
 
+/// Room for this many arguments is kept from one batch to the next.
+const SPANS_KEPT: usize = 8192;
+
 /// A parsed request: where its spans are, where it ends.
 #[derive(Clone, Copy)]
 struct Parsed {
@@ -230,6 +233,10 @@ impl Server {
     ) -> Option<ProtocolError> {
         batch.spans.clear();
         batch.requests.clear();
+        // One request of very many arguments is no reason to keep the room for them.
+        if batch.spans.capacity() > SPANS_KEPT {
+            batch.spans = Vec::new();
+        }
         let client = self.state.clients.me(me);
         // Where requests are only queued nothing is to be fetched.
         let hint_db = client.multi.is_none().then_some(client.db as usize);

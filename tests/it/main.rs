@@ -18,6 +18,8 @@ mod noise;
 mod operations;
 mod protocol;
 mod readme;
+mod sets;
+mod sort;
 mod strings;
 mod transactions;
 mod zset_ops;
