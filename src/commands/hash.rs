@@ -1,4 +1,9 @@
-//! Hashes: HSET and its kin.
+//! Hashes: HSET and its kin. Deadlines of fields are in `expiry`, what sets or takes fields together with
+//! their deadlines in `combined`.
+
+mod access;
+mod combined;
+mod expiry;
 
 use std::ops::ControlFlow;
 
@@ -10,8 +15,8 @@ use crate::commands::scan::{self, ScanOptions};
 use crate::commands::vals;
 use crate::ds::listpack::Val;
 use crate::exec::command::{
-    CmdResult, Command, KEY1_RO, KEY1_RO_META, KEY1_RW_ACCESS, KEY1_RW_DELETE, KEY1_RW_INSERT,
-    KEY1_RW_UPDATE, Outcome, acl, cmd, flag,
+    CmdResult, Command, KEY1_RO, KEY1_RO_META, KEY1_RW_ACCESS, KEY1_RW_ACCESS_DELETE,
+    KEY1_RW_DELETE, KEY1_RW_INSERT, KEY1_RW_UPDATE, Outcome, acl, cmd, flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{
@@ -19,10 +24,10 @@ use crate::exec::error::{
 };
 use crate::exec::registry::Family;
 use crate::resp::reply::Writer;
-use crate::state::State;
 use crate::state::notify::Event;
 use crate::types::Collection;
-use crate::types::hash::{FieldValue, Hash, HashRef, Limits};
+use crate::types::hash::{FieldTtl, FieldValue, Hash, HashRef};
+use access::{Named, edit, limits, read, write};
 
 const VALUE_NOT_INTEGER: CmdError = CmdError::new("ERR hash value is not an integer");
 const VALUE_NOT_FLOAT: CmdError = CmdError::new("ERR hash value is not a float");
@@ -53,7 +58,22 @@ const COMMANDS: &[Command] = &[
     cmd("hincrbyfloat", 4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_ACCESS, hincrbyfloat).with_members(2, 0),
     cmd("hrandfield", -2, READONLY, NONE, KEY1_RO, hrandfield),
     cmd("hscan", -3, READONLY, NONE, KEY1_RO, hscan),
+    cmd("hexpire", -6, WRITE | DENYOOM | FAST, NONE, KEY1_RW_UPDATE, expiry::hexpire),
+    cmd("hpexpire", -6, WRITE | DENYOOM | FAST, NONE, KEY1_RW_UPDATE, expiry::hpexpire),
+    cmd("hexpireat", -6, WRITE | DENYOOM | FAST, NONE, KEY1_RW_UPDATE, expiry::hexpireat),
+    cmd("hpexpireat", -6, WRITE | DENYOOM | FAST, NONE, KEY1_RW_UPDATE, expiry::hpexpireat),
+    cmd("hpersist", -5, WRITE | FAST, NONE, KEY1_RW_UPDATE, expiry::hpersist).with_members(4, 1),
+    cmd("httl", -5, READONLY | FAST, NONE, KEY1_RO, expiry::httl).with_members(4, 1),
+    cmd("hpttl", -5, READONLY | FAST, NONE, KEY1_RO, expiry::hpttl).with_members(4, 1),
+    cmd("hexpiretime", -5, READONLY | FAST, NONE, KEY1_RO, expiry::hexpiretime).with_members(4, 1),
+    cmd("hpexpiretime", -5, READONLY | FAST, NONE, KEY1_RO, expiry::hpexpiretime).with_members(4, 1),
+    cmd("hgetdel", -5, WRITE | FAST, NONE, KEY1_RW_ACCESS_DELETE, combined::hgetdel).with_members(4, 1),
+    cmd("hgetex", -5, WRITE | FAST, NONE, KEY1_RW_ACCESS, combined::hgetex),
+    cmd("hsetex", -6, WRITE | DENYOOM | FAST, NONE, KEY1_RW_UPDATE, combined::hsetex),
 ];
+
+/// The fields of a request that names one.
+const ONE: Named = (2, usize::MAX);
 
 /// Hashes.
 pub static FAMILY: Family = Family {
@@ -61,35 +81,6 @@ pub static FAMILY: Family = Family {
     acl: acl::HASH,
     commands: COMMANDS,
 };
-
-/// The hash at `key` for reading.
-fn read<'s>(state: &'s mut State, db: usize, key: &[u8]) -> Result<Option<HashRef<'s>>, CmdError> {
-    match state.lookup_read(db, key) {
-        Some(entry) => Ok(Some(entry.get::<Hash>()?)),
-        None => Ok(None),
-    }
-}
-
-/// Edits the hash at the request's key, which is made if it is absent and the edit fills it.
-fn edit<R>(ctx: &mut Ctx<'_>, change: impl FnOnce(&mut Hash) -> R) -> Result<R, CmdError> {
-    let key = ctx.arg(1);
-    if let Some(slot) = ctx.write(key) {
-        return Ok(ctx.state.dbs[ctx.db].update::<Hash, R>(slot, change)?.1);
-    }
-    let (made, result) = ctx.state.dbs.create::<Hash, R>(ctx.db, key, change);
-    if made.is_some() {
-        ctx.state.notify(ctx.db, key, Event::NEW);
-    }
-    Ok(result)
-}
-
-fn limits(state: &State) -> Limits {
-    Limits {
-        entries: state.config.hash_max_listpack_entries,
-        value: state.config.hash_max_listpack_value,
-        hash_key: state.dbs.hash_key(),
-    }
-}
 
 /// Sets all pairs of the request; returns how many fields are new.
 fn set_pairs(ctx: &mut Ctx<'_>, name: &str) -> Result<usize, CmdError> {
@@ -99,7 +90,7 @@ fn set_pairs(ctx: &mut Ctx<'_>, name: &str) -> Result<usize, CmdError> {
     }
     let pairs = (argv.len() - 2) / 2;
     let limits = limits(ctx.state);
-    let created = edit(ctx, |hash| {
+    let created = edit(ctx, (2, 2), |hash| {
         hash.expect_fields(pairs, &limits);
         (0..pairs)
             .filter(|pair| hash.set(argv.get(2 * pair + 2), argv.get(2 * pair + 3), &limits))
@@ -122,7 +113,7 @@ fn hmset(ctx: &mut Ctx<'_>) -> CmdResult {
 fn hsetnx(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, field, value) = (ctx.arg(1), ctx.arg(2), ctx.arg(3));
     let limits = limits(ctx.state);
-    let created = edit(ctx, |hash| {
+    let created = edit(ctx, ONE, |hash| {
         !hash.view().exists(field) && hash.set(field, value, &limits)
     })?;
     if created {
@@ -133,14 +124,14 @@ fn hsetnx(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn hget(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, field) = (ctx.arg(1), ctx.arg(2));
-    let hash = read(ctx.state, ctx.db, key)?;
+    let hash = read(ctx.state, (ctx.db, ctx.mode), key)?;
     vals::reply(ctx.out, hash.and_then(|hash| hash.get(field)));
     Ok(Outcome::Done)
 }
 
 fn hmget(ctx: &mut Ctx<'_>) -> CmdResult {
     let fields = ctx.argv.from(2);
-    let hash = read(ctx.state, ctx.db, ctx.argv.get(1))?;
+    let hash = read(ctx.state, (ctx.db, ctx.mode), ctx.argv.get(1))?;
     ctx.out.array(fields.len());
     for field in fields.iter() {
         vals::reply(ctx.out, hash.and_then(|hash| hash.get(field)));
@@ -149,11 +140,11 @@ fn hmget(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn hgetall(ctx: &mut Ctx<'_>) -> CmdResult {
-    let Some(hash) = read(ctx.state, ctx.db, ctx.argv.get(1))? else {
+    let Some(hash) = read(ctx.state, (ctx.db, ctx.mode), ctx.argv.get(1))? else {
         ctx.out.map(0);
         return Ok(Outcome::Done);
     };
-    ctx.out.map(hash.len());
+    ctx.out.map(hash.live_len());
     for (field, value) in hash.iter() {
         vals::reply(ctx.out, Some(field));
         vals::reply(ctx.out, Some(value));
@@ -163,11 +154,11 @@ fn hgetall(ctx: &mut Ctx<'_>) -> CmdResult {
 
 /// One half of each pair, as an array.
 fn reply_halves(ctx: &mut Ctx<'_>, half: fn(FieldValue<'_>) -> Val<'_>) -> CmdResult {
-    let Some(hash) = read(ctx.state, ctx.db, ctx.argv.get(1))? else {
+    let Some(hash) = read(ctx.state, (ctx.db, ctx.mode), ctx.argv.get(1))? else {
         ctx.out.empty_array();
         return Ok(Outcome::Done);
     };
-    ctx.out.array(hash.len());
+    ctx.out.array(hash.live_len());
     for pair in hash.iter() {
         vals::reply(ctx.out, Some(half(pair)));
     }
@@ -183,26 +174,28 @@ fn hvals(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn hlen(ctx: &mut Ctx<'_>) -> CmdResult {
-    let len = read(ctx.state, ctx.db, ctx.argv.get(1))?.map_or(0, HashRef::len);
+    let len = read(ctx.state, (ctx.db, ctx.mode), ctx.argv.get(1))?.map_or(0, HashRef::len);
     ctx.int(len as i64)
 }
 
 fn hstrlen(ctx: &mut Ctx<'_>) -> CmdResult {
     let field = ctx.arg(2);
-    let value = read(ctx.state, ctx.db, ctx.argv.get(1))?.and_then(|hash| hash.get(field));
+    let value =
+        read(ctx.state, (ctx.db, ctx.mode), ctx.argv.get(1))?.and_then(|hash| hash.get(field));
     let len = value.map_or(0, Val::len);
     ctx.int(len as i64)
 }
 
 fn hexists(ctx: &mut Ctx<'_>) -> CmdResult {
     let field = ctx.arg(2);
-    let found = read(ctx.state, ctx.db, ctx.argv.get(1))?.is_some_and(|hash| hash.exists(field));
+    let found = read(ctx.state, (ctx.db, ctx.mode), ctx.argv.get(1))?
+        .is_some_and(|hash| hash.exists(field));
     ctx.int(i64::from(found))
 }
 
 fn hdel(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, fields) = (ctx.arg(1), ctx.argv.from(2));
-    let Some(slot) = ctx.write(key) else {
+    let Some(slot) = write(ctx, (2, 1))? else {
         return ctx.int(0);
     };
     let (left, deleted) = ctx.state.dbs[ctx.db].update::<Hash, usize>(slot, |hash| {
@@ -221,13 +214,15 @@ fn hincrby(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, field) = (ctx.arg(1), ctx.arg(2));
     let by = num::parse_i64(ctx.arg(3)).ok_or(NOT_INTEGER)?;
     let limits = limits(ctx.state);
-    let sum = edit(ctx, |hash| {
+    let sum = edit(ctx, ONE, |hash| {
         let old = match hash.view().get(field) {
             Some(value) => value.as_int().ok_or(VALUE_NOT_INTEGER)?,
             None => 0,
         };
         let sum = old.checked_add(by).ok_or(OVERFLOW)?;
-        hash.set(field, num::fmt_i64(sum, &mut [0; 20]), &limits);
+        let mut room = [0; 20];
+        let text = num::fmt_i64(sum, &mut room);
+        hash.set_with(field, text, FieldTtl::Keep, &limits);
         Ok::<i64, CmdError>(sum)
     })??;
     ctx.modified(key, Event::HINCRBY, 1);
@@ -241,7 +236,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>) -> CmdResult {
         return Err(NOT_FINITE);
     }
     let limits = limits(ctx.state);
-    let sum = edit(ctx, |hash| {
+    let (sum, deadline) = edit(ctx, ONE, |hash| {
         let old = match hash.view().get(field) {
             Some(Val::Int(int)) => F80::from_i64(int),
             Some(Val::Str(text)) => F80::parse(text).ok_or(VALUE_NOT_FLOAT)?,
@@ -253,11 +248,17 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>) -> CmdResult {
         }
         let mut text = Vec::with_capacity(40);
         sum.push_decimal(&mut text);
-        hash.set(field, &text, &limits);
-        Ok(text)
+        hash.set_with(field, &text, FieldTtl::Keep, &limits);
+        Ok((text, hash.view().deadline(field).flatten()))
     })??;
-    // The sum as text: whoever reads the log may add floats in another way.
+    // The sum as text: whoever reads the log may add floats in another way. HSET takes a deadline away.
     ctx.propagate_as(&[b"HSET", key, field, &sum]);
+    if let Some(at_ms) = deadline {
+        let mut room = [0; 20];
+        let at_ms = num::fmt_i64(at_ms, &mut room);
+        let argv: [&[u8]; 6] = [b"HPEXPIREAT", key, at_ms, b"FIELDS", b"1", field];
+        ctx.state.prop.also(&argv);
+    }
     ctx.modified(key, Event::HINCRBYFLOAT, 1);
     ctx.out.bulk(&sum);
     Ok(Outcome::Done)
@@ -266,8 +267,8 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>) -> CmdResult {
 fn hrandfield(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut rng = Rng::from_seed(ctx.state.rng.next_u64());
     if ctx.argc() == 2 {
-        let drawn =
-            read(ctx.state, ctx.db, ctx.argv.get(1))?.and_then(|hash| hash.random(&mut rng));
+        let drawn = read(ctx.state, (ctx.db, ctx.mode), ctx.argv.get(1))?
+            .and_then(|hash| hash.random(&mut rng));
         vals::reply(ctx.out, drawn.map(|(field, _)| field));
         return Ok(Outcome::Done);
     }
@@ -286,7 +287,7 @@ fn hrandfield(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     let wanted = usize::try_from(count.unsigned_abs()).map_err(|_| COUNT_TOO_LARGE)?;
 
-    let Some(hash) = read(ctx.state, ctx.db, ctx.argv.get(1))? else {
+    let Some(hash) = read(ctx.state, (ctx.db, ctx.mode), ctx.argv.get(1))? else {
         ctx.out.empty_array();
         return Ok(Outcome::Done);
     };
@@ -295,7 +296,7 @@ fn hrandfield(ctx: &mut Ctx<'_>) -> CmdResult {
         with_values,
     };
     if count >= 0 {
-        reply.start(wanted.min(hash.len()));
+        reply.start(wanted.min(hash.live_len()));
         draw::different(hash, wanted, &mut rng, |pair| reply.add(pair));
     } else {
         reply.start(wanted);
@@ -333,7 +334,7 @@ impl<'a> draw::Pool for HashRef<'a> {
     type Id = Val<'a>;
 
     fn size(self) -> usize {
-        self.len()
+        self.live_len()
     }
 
     fn elements(self) -> impl Iterator<Item = FieldValue<'a>> {
@@ -357,12 +358,12 @@ fn hscan(ctx: &mut Ctx<'_>) -> CmdResult {
     let cursor = scan::parse_cursor(ctx.arg(2))?;
     let argv = ctx.argv;
     // As in Redis an absent key is answered before the options are looked at.
-    let Some(hash) = read(ctx.state, ctx.db, argv.get(1))? else {
+    let Some(hash) = read(ctx.state, (ctx.db, ctx.mode), argv.get(1))? else {
         scan::reply_head(ctx.out, 0);
         ctx.out.empty_array();
         return Ok(Outcome::Done);
     };
-    let options = ScanOptions::parse(argv.from(3), false)?;
+    let options = ScanOptions::parse_with(argv.from(3), false, Some("novalues"))?;
     let mut found: Vec<FieldValue<'_>> = Vec::new();
     let next = scan::run(cursor, options.count, |cursor, seen| {
         hash.scan(cursor, |field, value| {
@@ -373,10 +374,16 @@ fn hscan(ctx: &mut Ctx<'_>) -> CmdResult {
         })
     });
     scan::reply_head(ctx.out, next);
-    ctx.out.array(2 * found.len());
+    let parts = if options.bare { 1 } else { 2 };
+    ctx.out.array(parts * found.len());
     for (field, value) in found {
         vals::reply(ctx.out, Some(field));
-        vals::reply(ctx.out, Some(value));
+        if !options.bare {
+            vals::reply(ctx.out, Some(value));
+        }
     }
     Ok(Outcome::Done)
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,10 +93,11 @@ fn pfadd(ctx: &mut Ctx<'_>) -> CmdResult {
     // Most elements were seen before: up to the first that was not, nothing is edited.
     let entry = ctx.state.dbs[db].entry(slot);
     let bytes = valid(entry)?;
-    let mut known = 0;
+    let (mut known, mut cursor) = (0, Cursor::default());
     while known < elements.len() {
         let (index, value) = hll::place(elements.get(known));
-        if !matches!(hll::would_raise(bytes, index, value), Ok(false)) {
+        cursor = Cursor::default();
+        if hll::would_raise(bytes, index, value, &mut cursor) != Ok(false) {
             break;
         }
         known += 1;
@@ -106,7 +107,8 @@ fn pfadd(ctx: &mut Ctx<'_>) -> CmdResult {
         outcome = ctx.state.dbs[db].edit_string(slot, |bytes| {
             for element in elements.from(known).iter() {
                 let (index, value) = hll::place(element);
-                let changed = hll::raise(bytes, index, value, sparse_max, &mut Cursor::default())?;
+                let changed = hll::raise(bytes, index, value, sparse_max, &mut cursor)?;
+                cursor = Cursor::default();
                 updated += usize::from(changed);
             }
             Ok(())

@@ -417,6 +417,7 @@ fn stats(r: &mut Report<'_>) {
     r.field("rejected_connections", s.connections_refused);
     r.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     r.field("expired_keys", s.expired);
+    r.field("expired_subkeys", s.expired_members);
     let stale = s.expired_stale_percent;
     r.field("expired_stale_perc", format_args!("{stale:.2}"));
     r.field("expired_time_cap_reached_count", s.expire_cap_reached);
@@ -593,10 +594,11 @@ fn keyspace(r: &mut Report<'_>) {
         if !db.is_empty() {
             let _ = write!(
                 r.out,
-                "db{i}:keys={},expires={},avg_ttl={}\r\n",
+                "db{i}:keys={},expires={},avg_ttl={},subexpiry={}\r\n",
                 db.len(),
                 db.expires(),
-                db.avg_ttl_ms(now_ms)
+                db.avg_ttl_ms(now_ms),
+                db.keys_with_expiring_members()
             );
         }
     }

@@ -22,19 +22,36 @@ pub struct ScanOptions<'a> {
     pub count: usize,
     /// TYPE, as it was given.
     pub kind: Option<&'a [u8]>,
+    /// Names only (HSCAN's NOVALUES, ZSCAN's NOSCORES).
+    pub bare: bool,
 }
 
 impl<'a> ScanOptions<'a> {
     /// Reads the options, which are all of `argv`.
     pub fn parse(argv: Argv<'a>, takes_type: bool) -> Result<ScanOptions<'a>, CmdError> {
+        Self::parse_with(argv, takes_type, None)
+    }
+
+    /// The same for a command that may show names only, if this word asks for it.
+    pub fn parse_with(
+        argv: Argv<'a>,
+        takes_type: bool,
+        bare: Option<&str>,
+    ) -> Result<ScanOptions<'a>, CmdError> {
         let mut options = ScanOptions {
             pattern: None,
             count: COUNT_DEFAULT,
             kind: None,
+            bare: false,
         };
         let mut at = 0;
         while at < argv.len() {
             let name = argv.get(at);
+            if bare.is_some_and(|word| name.eq_ignore_ascii_case(word.as_bytes())) {
+                options.bare = true;
+                at += 1;
+                continue;
+            }
             if at + 1 == argv.len() {
                 return Err(SYNTAX);
             }

@@ -11,8 +11,9 @@ mod range;
 
 use crate::base::num::fmt_i64;
 use crate::exec::command::{
-    CmdResult, Command, Find, KEY1_OW, KEY1_RO, KEY1_RO_META, KEY1_RW_ACCESS, KEY1_RW_INSERT,
-    KEY1_RW_UPDATE, KEYS_RO, KeyAt, KeySpec, Outcome, acl, cmd, flag, key_flag,
+    CmdResult, Command, Find, KEY1_OW, KEY1_RO, KEY1_RO_META, KEY1_RW_ACCESS,
+    KEY1_RW_ACCESS_DELETE, KEY1_RW_INSERT, KEY1_RW_UPDATE, KEYS_RO, KeyAt, KeySpec, Outcome, acl,
+    cmd, flag, key_flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::error::CmdError;
@@ -35,7 +36,6 @@ const SET_KEYS: &[KeySpec] = &[KeySpec::range(
     1,
 )];
 const SETNX_KEYS: &[KeySpec] = &[KeySpec::range(k::OW | k::INSERT, 1, 1, 1)];
-const GETDEL_KEYS: &[KeySpec] = &[KeySpec::range(k::RW | k::ACCESS | k::DELETE, 1, 1, 1)];
 const DELEX_KEYS: &[KeySpec] = &[KeySpec::range(
     k::RW | k::DELETE | k::VARIABLE_FLAGS,
     1,
@@ -66,7 +66,7 @@ const COMMANDS: &[Command] = &[
     cmd("setex", 4, GROWS, NONE, KEY1_OW, setex),
     cmd("psetex", 4, GROWS, NONE, KEY1_OW, psetex),
     cmd("getset", 3, GROWS_FAST, NONE, KEY1_RW_ACCESS, getset),
-    cmd("getdel", 2, WRITE | FAST, NONE, GETDEL_KEYS, getdel),
+    cmd("getdel", 2, WRITE | FAST, NONE, KEY1_RW_ACCESS_DELETE, getdel),
     cmd("getex", -2, WRITE | FAST, NONE, KEY1_RW_ACCESS, getex),
     cmd("mget", -2, READ_FAST, NONE, KEYS_RO, many::mget),
     cmd("mset", -3, GROWS, NONE, MSET_KEYS, many::mset),

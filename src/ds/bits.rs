@@ -45,29 +45,31 @@ pub fn count(bytes: &[u8]) -> u64 {
     let mut total = 0;
     for round in rounds {
         let (words, _) = round.as_chunks::<8>();
-        let at = |i: usize| -> Wide { std::array::from_fn(|k| word(&words[i * 4 + k])) };
-        // Two words give a carry of twos, two of those one of fours, and so on.
-        let pair = |ones: &mut Wide, i: usize| {
-            let (sum, carry) = add(*ones, at(i), at(i + 1));
-            *ones = sum;
-            carry
+        let at = |i: usize| -> Wide {
+            let mut wide = [0; 4];
+            for (k, lane) in wide.iter_mut().enumerate() {
+                *lane = word(&words[i * 4 + k]);
+            }
+            wide
         };
-        let four = |ones: &mut Wide, twos: &mut Wide, i: usize| {
-            let (a, b) = (pair(ones, i), pair(ones, i + 2));
-            let (sum, carry) = add(*twos, a, b);
-            *twos = sum;
-            carry
-        };
-        let eight = |ones: &mut Wide, twos: &mut Wide, fours: &mut Wide, i: usize| {
-            let (a, b) = (four(ones, twos, i), four(ones, twos, i + 4));
-            let (sum, carry) = add(*fours, a, b);
-            *fours = sum;
-            carry
-        };
-        let a = eight(&mut ones, &mut twos, &mut fours, 0);
-        let b = eight(&mut ones, &mut twos, &mut fours, 8);
-        let (sum, carry) = add(eights, a, b);
-        eights = sum;
+        // Two words give a carry of twos, two of those one of fours, and so on. Written out: through
+        // functions that call each other, the compiler did not find the vectors.
+        let (sum, two_a) = add(ones, at(0), at(1));
+        let (sum, two_b) = add(sum, at(2), at(3));
+        let (two, four_a) = add(twos, two_a, two_b);
+        let (sum, two_a) = add(sum, at(4), at(5));
+        let (sum, two_b) = add(sum, at(6), at(7));
+        let (two, four_b) = add(two, two_a, two_b);
+        let (four, eight_a) = add(fours, four_a, four_b);
+        let (sum, two_a) = add(sum, at(8), at(9));
+        let (sum, two_b) = add(sum, at(10), at(11));
+        let (two, four_a) = add(two, two_a, two_b);
+        let (sum, two_a) = add(sum, at(12), at(13));
+        let (sum, two_b) = add(sum, at(14), at(15));
+        let (two, four_b) = add(two, two_a, two_b);
+        let (four, eight_b) = add(four, four_a, four_b);
+        let (eight, carry) = add(eights, eight_a, eight_b);
+        (ones, twos, fours, eights) = (sum, two, four, eight);
         total += ones_in(carry);
     }
     total *= 16;

@@ -135,12 +135,17 @@ pub fn estimate_of(registers: &Registers) -> u64 {
     estimate::estimate(&registers.histogram())
 }
 
-/// Would a register rise to that value?
-pub fn would_raise(bytes: &[u8], index: usize, value: u8) -> Result<bool, Corrupt> {
+/// Would a register rise to that value? The cursor then is where [`raise`] finds it again.
+pub fn would_raise(
+    bytes: &[u8],
+    index: usize,
+    value: u8,
+    cursor: &mut Cursor,
+) -> Result<bool, Corrupt> {
     if is_dense(bytes) {
         return Ok(dense_get(&bytes[HEADER..], index) < value);
     }
-    sparse::get(bytes, index).map(|old| old < value)
+    sparse::get(bytes, index, cursor).map(|old| old < value)
 }
 
 /// Raises a register to that value; did it change? A sparse one over `sparse_max` bytes becomes dense.
@@ -243,7 +248,7 @@ pub fn fuzz_hll(data: &[u8]) {
     if let Some(text) = decode(&bytes) {
         assert_eq!(text.is_ok(), sound);
     }
-    let before = would_raise(&bytes, index, value);
+    let before = would_raise(&bytes, index, value, &mut Cursor::default());
     let mut raised = bytes.clone();
     let max = usize::from(head[0]) * 16;
     let changed = raise(&mut raised, index, value, max, &mut Cursor::default());

@@ -274,6 +274,20 @@ impl<'a> PairRef<'a> {
 }
 
 impl PairMut<'_> {
+    /// Moves the time in ms at which the pair is due, which it must have.
+    pub fn set_expire_at(&mut self, ms: i64) {
+        // SAFETY: the pair is live and this is the only use of it.
+        let shape = unsafe { Shape::read(self.at) };
+        assert!(shape.flags & HAS_EXPIRY != 0, "there is room for a time");
+        // SAFETY: the flag says that there are 8 bytes behind the header.
+        unsafe {
+            self.at
+                .add(shape.header_len())
+                .cast::<i64>()
+                .write_unaligned(ms);
+        }
+    }
+
     /// See [`Pair::set_in_place`].
     pub fn set_in_place(&mut self, value: &[u8]) -> bool {
         // SAFETY: the pair is live and this is the only use of it.
@@ -381,6 +395,16 @@ mod tests {
         let view = pair.view();
         assert_eq!((view.key(), view.value()), (&b"field"[..], &b"1234567"[..]));
         assert_eq!(view.expire_at(), Some(77));
+        PairMut {
+            at: pair.at,
+            life: PhantomData,
+        }
+        .set_expire_at(-5);
+        let view = pair.view();
+        assert_eq!(
+            (view.expire_at(), view.value()),
+            (Some(-5), &b"1234567"[..])
+        );
         assert!(pair.set_in_place(b"") || pair.set_in_place(b"1"));
 
         let mut wide = Pair::new(&[b'k'; 300], b"1", None);

@@ -235,6 +235,9 @@ pub const KEY1_RW_UPDATE: &[KeySpec] = &[KeySpec::range(k::RW | k::UPDATE, 1, 1,
 pub const KEY1_RW_INSERT: &[KeySpec] = &[KeySpec::range(k::RW | k::INSERT, 1, 1, 1)];
 /// One key, elements removed.
 pub const KEY1_RW_DELETE: &[KeySpec] = &[KeySpec::range(k::RW | k::DELETE, 1, 1, 1)];
+/// One key, elements read and removed.
+pub const KEY1_RW_ACCESS_DELETE: &[KeySpec] =
+    &[KeySpec::range(k::RW | k::ACCESS | k::DELETE, 1, 1, 1)];
 /// One key, overwritten.
 pub const KEY1_OW: &[KeySpec] = &[KeySpec::range(k::OW | k::UPDATE, 1, 1, 1)];
 /// All arguments are keys, read.

@@ -15,6 +15,7 @@ use super::expire::Expired;
 pub use super::hints::BATCH_MAX;
 use super::hints::{Hints, MemberHint};
 use super::layout::NewValue;
+use super::members::Gone;
 
 /// Databases looked at in one call of a cycle, so that thousands of empty ones cost no turn.
 const CYCLE_DATABASES_MAX: usize = 4096;
@@ -93,7 +94,9 @@ impl Databases {
 
     /// Does any key have a deadline?
     pub fn has_deadlines(&self) -> bool {
-        self.list.iter().any(|db| db.expires() > 0)
+        self.list
+            .iter()
+            .any(|db| db.expires() > 0 || db.keys_with_expiring_members() > 0)
     }
 
     /// Bytes of all tables and of all expiry indexes.
@@ -314,6 +317,18 @@ impl Databases {
     ) -> Expired {
         self.each_expiring(max, |at, db, left| {
             db.expire_cycle(now_ms, left, |entry| gone(at, entry))
+        })
+    }
+
+    /// The same for members of keys (fields of hashes). See [`Db::expire_members`].
+    pub fn expire_members(
+        &mut self,
+        now_ms: i64,
+        max: usize,
+        mut gone: impl FnMut(usize, Gone<'_>),
+    ) -> Expired {
+        self.each_expiring(max, |at, db, left| {
+            db.expire_members(now_ms, left, |what| gone(at, what))
         })
     }
 

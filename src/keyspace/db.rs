@@ -12,6 +12,7 @@ use crate::types::{Stored, WrongType};
 use super::entry::{Entry, EntryRef, Left};
 use super::expire::Index;
 use super::layout::{NewValue, Ttl};
+use super::members::MemberIndex;
 
 /// The hash of all names clients choose: keyed, so that nobody can aim at a bucket.
 #[derive(Clone, Copy)]
@@ -35,6 +36,8 @@ pub struct Db {
     pub(super) entries: Entries,
     /// Absent until a key gets a deadline.
     pub(super) index: Option<Box<Index>>,
+    /// Absent until a member of a key gets a deadline.
+    pub(super) members: Option<Box<MemberIndex>>,
     /// Keys with a deadline.
     expires: usize,
     /// The sum of their deadlines, exact: the average TTL follows from it without sampling.
@@ -50,6 +53,7 @@ impl Db {
         Db {
             entries: Table::new(hasher),
             index: None,
+            members: None,
             expires: 0,
             deadlines: 0,
             room: Vec::new(),
@@ -123,7 +127,8 @@ impl Db {
     /// Bytes of the table and of the expiry index.
     pub fn overhead_bytes(&self) -> (usize, usize) {
         let index = self.index.as_ref().map_or(0, |index| index.bytes());
-        (self.entries.mem_bytes(), index)
+        let members = self.members.as_ref().map_or(0, |index| index.bytes());
+        (self.entries.mem_bytes(), index + members)
     }
 
     /// The table's shape, for DEBUG HTSTATS. Walks all buckets.
@@ -156,6 +161,10 @@ impl Db {
             // What it says is true of the index it comes from, not of ours.
             None => entry.forget_bound(),
         }
+        let members = entry.view().next_member_deadline();
+        if members.is_some() {
+            self.members_moved(hash, None, members);
+        }
         self.entries.insert_new(hash, entry)
     }
 
@@ -164,6 +173,10 @@ impl Db {
     pub fn remove(&mut self, slot: Slot) -> Entry {
         let entry = self.entries.take(slot);
         self.count_deadline(entry.view().expire_at(), None);
+        let members = entry.view().next_member_deadline();
+        if members.is_some() {
+            self.members_moved(0, members, None);
+        }
         entry
     }
 
@@ -190,12 +203,22 @@ impl Db {
     }
 
     fn set_moving(&mut self, slot: Slot, value: NewValue<'_>, ttl: Ttl) -> bool {
-        let mut unregistered = false;
+        let (mut unregistered, mut members) = (false, (None, None));
         self.entries.update(slot, |mut entry| {
+            members.0 = entry.view().next_member_deadline();
             unregistered = entry.set(value, ttl);
+            members.1 = entry.view().next_member_deadline();
             entry
         });
+        if members.0 != members.1 {
+            self.members_moved_at(slot, members.0, members.1);
+        }
         unregistered
+    }
+
+    #[cold]
+    fn members_moved_at(&mut self, slot: Slot, before: Option<i64>, after: Option<i64>) {
+        self.members_moved(self.hash(self.entry(slot).key()), before, after);
     }
 
     /// Sets or takes away the deadline.
@@ -301,11 +324,21 @@ impl Db {
         edit: impl FnOnce(&mut T) -> R,
     ) -> Result<(Option<Slot>, R), WrongType> {
         let mut result = Err(WrongType);
+        let mut members = (None, None);
         let room = &mut self.room;
         self.entries.update(slot, |mut entry| {
+            if T::MEMBERS_EXPIRE {
+                members.0 = entry.view().next_member_deadline();
+            }
             result = entry.update(room, edit);
+            if T::MEMBERS_EXPIRE {
+                members.1 = entry.view().next_member_deadline();
+            }
             entry
         });
+        if members.0 != members.1 {
+            self.members_moved_at(slot, members.0, members.1);
+        }
         self.trim_room();
         let (left, result) = result?;
         if left == Left::Nothing {
@@ -370,7 +403,7 @@ impl Db {
     pub fn detach(&mut self) -> Detached {
         let fresh = Table::new(self.entries.hasher());
         let entries = std::mem::replace(&mut self.entries, fresh);
-        let index = self.index.take();
+        let index = (self.index.take(), self.members.take());
         (self.expires, self.deadlines, self.room) = (0, 0, Vec::new());
         Detached {
             entries,
@@ -382,7 +415,7 @@ impl Db {
 /// What a flushed database held. It can go to another thread; dropping it frees all at once.
 pub struct Detached {
     entries: Entries,
-    _index: Option<Box<Index>>,
+    _index: (Option<Box<Index>>, Option<Box<MemberIndex>>),
 }
 
 impl Detached {

@@ -596,6 +596,22 @@ impl EntryMut<'_> {
         }
     }
 
+    /// Removes members whose deadline has passed; whether there may be more, and whether any is left.
+    pub(super) fn expire_members(
+        &mut self,
+        now_ms: i64,
+        max: usize,
+        gone: &mut dyn FnMut(&[u8]),
+    ) -> (bool, bool) {
+        match self.entry.boxed_mut() {
+            Some(value) => {
+                let more = value.expire_members(now_ms, max, gone);
+                (more, !value.is_empty())
+            }
+            None => (false, true),
+        }
+    }
+
     /// Overwrites a number by one that fits its room; false when nothing was done.
     #[inline]
     pub(super) fn set_int_in_place(&mut self, n: i64) -> bool {
@@ -735,6 +751,12 @@ impl<'a> EntryRef<'a> {
     pub(super) fn large(self) -> Option<ValueRef<'a>> {
         let value = self.boxed()?;
         value.as_pack().is_none().then(|| value.view())
+    }
+
+    /// A time before which no member is due; `None` while no member has a deadline.
+    #[inline]
+    pub(super) fn next_member_deadline(self) -> Option<i64> {
+        self.boxed()?.next_deadline()
     }
 
     /// A deep copy of the value, as COPY stores it.

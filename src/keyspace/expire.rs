@@ -175,7 +175,7 @@ fn earliest_deadline(entries: &mut Entries, hash: u64) -> Option<i64> {
     earliest
 }
 
-fn prefetch_all(entries: &Entries, hashes: &[u64]) {
+pub(super) fn prefetch_all(entries: &Entries, hashes: &[u64]) {
     hashes
         .iter()
         .for_each(|&hash| entries.prefetch_bucket(hash));

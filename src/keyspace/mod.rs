@@ -9,9 +9,11 @@ pub mod entry;
 pub mod expire;
 mod hints;
 mod layout;
+mod members;
 mod scan;
 
 pub use databases::Databases;
 pub use db::{Db, Detached};
 pub use entry::{Entry, EntryRef};
 pub use layout::{CLOCK_MASK, INLINE_MAX, NewValue, Ttl};
+pub use members::Gone;

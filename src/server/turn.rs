@@ -166,7 +166,7 @@ impl Server {
         let mut phase_us = 0;
         if self.state.debug.active_expire && started_us >= self.next_expire_us {
             self.next_expire_us = started_us + EXPIRE_EVERY_US;
-            self.expiring = self.state.dbs.iter().any(|db| db.expires() > 0);
+            self.expiring = self.state.dbs.has_deadlines();
             let before = ticks();
             self.expire_due();
             phase_us = self.state.stats.ticks_to_us(ticks() - before);

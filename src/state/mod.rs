@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod gate;
 pub mod latency;
+pub mod members;
 pub mod notify;
 pub mod outbox;
 pub mod prop;

@@ -88,7 +88,7 @@ impl State {
         self.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES | gate::LOADING) == 0
     }
 
-    /// Removes up to `max` keys whose deadline has passed; true when more may be due.
+    /// Removes up to `max` keys, and as many fields, whose deadline has passed; true when more may be due.
     pub fn expire_some(&mut self, max: usize) -> bool {
         if !self.may_expire() {
             return false;
@@ -102,7 +102,9 @@ impl State {
             self.discard(entry, self.config.lazyfree_lazy_expire);
         }
         self.due = gone;
+        // Each has a budget of its own, so that neither waits for the end of the other.
+        let more = self.expire_some_members(max) || done.more;
         self.prop.apart = !self.prop.unit.is_empty();
-        done.more
+        more
     }
 }

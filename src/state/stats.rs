@@ -121,6 +121,8 @@ pub struct Stats {
     pub hits: u64,
     pub misses: u64,
     pub expired: u64,
+    /// Members (fields of hashes) that expired.
+    pub expired_members: u64,
     pub expired_stale_percent: f64,
     pub expire_cap_reached: u64,
     pub expire_cycle_us: u64,
@@ -199,6 +201,7 @@ impl Stats {
             hits: 0,
             misses: 0,
             expired: 0,
+            expired_members: 0,
             expired_stale_percent: 0.0,
             expire_cap_reached: 0,
             expire_cycle_us: 0,

@@ -4,15 +4,25 @@
 //! keyspace keeps inside the entry where it can. A hash that outgrows the limits becomes a table
 //! with one allocation for each field, and stays one: as in Redis there is no way back.
 //!
+//! A field may have a deadline (HEXPIRE). The first one makes a table of a listpack, where it costs eight
+//! bytes in the field's allocation and about as many in the index (`deadlines`) that finds what is due; a
+//! hash without deadlines pays nothing for them.
+//!
 //! This file knows encodings and conversions. What commands reply is the command's affair, and
 //! which limits are in force is the configuration's: they come in as [`Limits`].
+
+mod deadlines;
+mod fields;
+
+pub use fields::{FieldTtl, Fields};
 
 use super::{Collection, Fetch, Kind, PackTag, Part, TableStats};
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
 use crate::ds::listpack::{self, Pack, Pairs, Val};
-use crate::ds::pair::Pair;
-use crate::ds::table::{IterPrefetched, Table};
+use crate::ds::pair::{Pair, PairRef};
+use crate::ds::table::IterPrefetched;
+use fields::is_dead;
 
 /// When a hash is too large for a listpack, and with what a table hashes its fields.
 #[derive(Clone, Copy, Debug)]
@@ -40,29 +50,38 @@ pub enum Hash {
     Table(Box<Fields>),
 }
 
-/// The fields of a large hash.
-pub struct Fields {
-    table: Table<Pair, HashKey>,
-    /// Sum of the fields' allocations.
-    item_bytes: usize,
-}
-
 /// Reads a hash.
 #[derive(Clone, Copy)]
 pub enum HashRef<'a> {
     /// Packed bytes, in the entry or boxed.
     Pack(Pack<'a>),
     /// A large one.
-    Table(&'a Fields),
+    Table(TableRef<'a>),
 }
 
 /// A field and its value.
 pub type FieldValue<'a> = (Val<'a>, Val<'a>);
 
 impl Hash {
-    /// Sets a field; true if it is new.
+    /// Sets a field, which loses its deadline; true if it is new.
+    #[inline]
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        if let Hash::Pack(pack) = self {
+        self.set_with(field, value, FieldTtl::Clear, limits)
+    }
+
+    /// Sets a field and settles its deadline; true if it is new. The first deadline makes a table.
+    #[inline]
+    pub fn set_with(&mut self, field: &[u8], value: &[u8], ttl: FieldTtl, limits: &Limits) -> bool {
+        match self {
+            Hash::Table(fields) => fields.set(field, value, ttl),
+            Hash::Pack(_) => self.set_packed(field, value, ttl, limits),
+        }
+    }
+
+    fn set_packed(&mut self, field: &[u8], value: &[u8], ttl: FieldTtl, limits: &Limits) -> bool {
+        if let Hash::Pack(pack) = self
+            && !matches!(ttl, FieldTtl::At(_))
+        {
             let more = field.len() + value.len() + 2 * listpack::OVERHEAD_MAX;
             let fits = limits.allow_text(field) && limits.allow_text(value);
             if fits && pack.len() + more <= listpack::BYTES_MAX {
@@ -73,7 +92,21 @@ impl Hash {
                 return created;
             }
         }
-        self.make_table(limits.hash_key, 0).set(field, value)
+        self.make_table(limits.hash_key, 0).set(field, value, ttl)
+    }
+
+    /// Gives a field a deadline, or takes it away; false without such a field.
+    pub fn set_deadline(&mut self, field: &[u8], at_ms: Option<i64>, limits: &Limits) -> bool {
+        match (&mut *self, at_ms) {
+            (Hash::Table(fields), _) => fields.set_deadline(field, at_ms),
+            (Hash::Pack(pack), None) => Pack::new(pack).find_field(field).is_some(),
+            (Hash::Pack(pack), Some(_)) => {
+                Pack::new(pack).find_field(field).is_some()
+                    && self
+                        .make_table(limits.hash_key, 0)
+                        .set_deadline(field, at_ms)
+            }
+        }
     }
 
     /// Says that up to `count` new fields are about to be set: a hash that is sure to become a
@@ -95,6 +128,16 @@ impl Hash {
         }
     }
 
+    /// Removes a field if its deadline has passed; whether it did.
+    pub fn delete_dead(&mut self, field: &[u8], now_ms: i64) -> bool {
+        match self {
+            Hash::Pack(_) => false,
+            Hash::Table(fields) => {
+                fields.get(field).is_some_and(|pair| is_dead(pair, now_ms)) && fields.delete(field)
+            }
+        }
+    }
+
     /// The table, into which a listpack is turned; it is made large enough for `more` fields.
     fn make_table(&mut self, hash_key: HashKey, more: usize) -> &mut Fields {
         if let Hash::Pack(pack) = self {
@@ -103,7 +146,8 @@ impl Hash {
             fields.table.reserve(pack.len() / 2 + more);
             let (mut field_room, mut value_room) = ([0; 20], [0; 20]);
             for (field, value) in pack.pairs() {
-                fields.set(field.text(&mut field_room), value.text(&mut value_room));
+                let (field, value) = (field.text(&mut field_room), value.text(&mut value_room));
+                fields.set(field, value, FieldTtl::Clear);
             }
             *self = Hash::Table(fields);
         }
@@ -130,79 +174,41 @@ fn set_packed(pack: &mut Vec<u8>, field: &[u8], value: &[u8]) -> bool {
     }
 }
 
-impl Fields {
-    fn new(hash_key: HashKey) -> Fields {
-        Fields {
-            table: Table::new(hash_key),
-            item_bytes: 0,
-        }
-    }
-
-    fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
-        let hash = self.table.hash(field);
-        let Some(slot) = self.table.find(hash, field) else {
-            let pair = Pair::new(field, value, None);
-            self.item_bytes += pair.view().mem_bytes();
-            self.table.insert_new(hash, pair);
-            return true;
-        };
-        if !self.table.get_mut(slot).set_in_place(value) {
-            let pair = Pair::new(field, value, self.table.get(slot).expire_at());
-            self.item_bytes += pair.view().mem_bytes();
-            let old = self.table.replace(slot, pair);
-            self.item_bytes -= old.view().mem_bytes();
-        }
-        false
-    }
-
-    fn delete(&mut self, field: &[u8]) -> bool {
-        match self.table.remove(self.table.hash(field), field) {
-            Some(old) => {
-                self.item_bytes -= old.view().mem_bytes();
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn get(&self, field: &[u8]) -> Option<&[u8]> {
-        let slot = self.table.find(self.table.hash(field), field)?;
-        Some(self.table.get(slot).value())
-    }
-
-    fn heap_bytes(&self) -> usize {
-        size_of::<Fields>() + self.table.mem_bytes() + self.item_bytes
-    }
-}
-
-impl Clone for Fields {
-    fn clone(&self) -> Fields {
-        let mut copy = Fields::new(self.table.hasher());
-        copy.table.reserve(self.table.len());
-        for pair in self.table.iter_prefetched() {
-            let hash = self.table.hash(pair.key());
-            copy.table
-                .insert_new(hash, Pair::new(pair.key(), pair.value(), pair.expire_at()));
-        }
-        copy.item_bytes = self.item_bytes;
-        copy
-    }
-}
-
 impl<'a> HashRef<'a> {
-    /// How many fields.
+    /// The same hash as clients see it at that time (unix ms): fields whose deadline has passed are hidden
+    /// from everything but `len`.
+    #[inline]
+    pub fn at(self, now_ms: i64) -> HashRef<'a> {
+        match self {
+            HashRef::Table(table) if table.fields.has_deadlines() => HashRef::Table(TableRef {
+                fields: table.fields,
+                now_ms,
+            }),
+            _ => self,
+        }
+    }
+
+    /// How many fields, hidden ones included.
     pub fn len(self) -> usize {
         match self {
             HashRef::Pack(pack) => pack.len() / 2,
-            HashRef::Table(fields) => fields.table.len(),
+            HashRef::Table(table) => table.fields.table.len(),
         }
     }
 
-    /// Whether there is no field.
+    /// How many fields are not hidden: a walk over all of them if any field may be.
+    pub fn live_len(self) -> usize {
+        match self {
+            HashRef::Table(table) if table.may_hide() => self.iter().count(),
+            _ => self.len(),
+        }
+    }
+
+    /// Whether there is no field, not even a hidden one.
     pub fn is_empty(self) -> bool {
         match self {
             HashRef::Pack(pack) => pack.is_empty(),
-            HashRef::Table(fields) => fields.table.is_empty(),
+            HashRef::Table(table) => table.fields.table.is_empty(),
         }
     }
 
@@ -211,7 +217,7 @@ impl<'a> HashRef<'a> {
     pub fn get(self, field: &[u8]) -> Option<Val<'a>> {
         match self {
             HashRef::Pack(pack) => pack.value_of(field),
-            HashRef::Table(fields) => fields.get(field).map(Val::Str),
+            HashRef::Table(table) => table.get(field).map(|pair| Val::Str(pair.value())),
         }
     }
 
@@ -219,7 +225,24 @@ impl<'a> HashRef<'a> {
     pub fn exists(self, field: &[u8]) -> bool {
         match self {
             HashRef::Pack(pack) => pack.find_field(field).is_some(),
-            HashRef::Table(fields) => fields.get(field).is_some(),
+            HashRef::Table(table) => table.get(field).is_some(),
+        }
+    }
+
+    /// The deadline of a field (unix ms), which it may not have; `None` without such a field.
+    pub fn deadline(self, field: &[u8]) -> Option<Option<i64>> {
+        match self {
+            HashRef::Pack(pack) => pack.find_field(field).map(|_| None),
+            HashRef::Table(table) => table.get(field).map(|pair| pair.expire_at()),
+        }
+    }
+
+    /// Does any field have a deadline?
+    #[inline]
+    pub fn has_deadlines(self) -> bool {
+        match self {
+            HashRef::Pack(_) => false,
+            HashRef::Table(table) => table.fields.has_deadlines(),
         }
     }
 
@@ -227,8 +250,29 @@ impl<'a> HashRef<'a> {
     pub fn iter(self) -> Iter<'a> {
         match self {
             HashRef::Pack(pack) => Iter::Pack(pack.pairs()),
-            HashRef::Table(fields) => Iter::Table(fields.table.iter_prefetched()),
+            HashRef::Table(table) => Iter::Table(table, table.fields.iter()),
         }
+    }
+
+    /// All fields with their values and deadlines, for saving.
+    pub fn iter_with_deadlines(self) -> impl Iterator<Item = (FieldValue<'a>, Option<i64>)> {
+        let (pack, table) = match self {
+            HashRef::Pack(pack) => (Some(pack.pairs().map(|pair| (pair, None))), None),
+            HashRef::Table(table) => (None, Some(table)),
+        };
+        let pairs = table.map(|table| {
+            table
+                .fields
+                .iter()
+                .filter(move |pair| !table.hides(*pair))
+                .map(|pair| {
+                    let field = (Val::Str(pair.key()), Val::Str(pair.value()));
+                    (field, pair.expire_at())
+                })
+        });
+        pack.into_iter()
+            .flatten()
+            .chain(pairs.into_iter().flatten())
     }
 
     /// One step of a scan from `cursor` on; the next cursor is 0 at the end. A packed hash is
@@ -239,8 +283,10 @@ impl<'a> HashRef<'a> {
                 pack.pairs().for_each(|(field, value)| show(field, value));
                 0
             }
-            HashRef::Table(fields) => fields.table.scan(cursor, |pair| {
-                show(Val::Str(pair.key()), Val::Str(pair.value()))
+            HashRef::Table(table) => table.fields.table.scan(cursor, |pair| {
+                if !table.hides(pair) {
+                    show(Val::Str(pair.key()), Val::Str(pair.value()));
+                }
             }),
         }
     }
@@ -253,11 +299,51 @@ impl<'a> HashRef<'a> {
                 let at = pack.seek(index.cast_signed() * 2)?;
                 pack.val(at).zip(pack.next(at).and_then(|at| pack.val(at)))
             }
-            HashRef::Table(fields) => {
-                let pair = fields.table.get(fields.table.random(rng)?);
+            HashRef::Table(table) => {
+                let pair = table.random(rng)?;
                 Some((Val::Str(pair.key()), Val::Str(pair.value())))
             }
         }
+    }
+}
+
+/// Reads a large hash.
+#[derive(Clone, Copy)]
+pub struct TableRef<'a> {
+    fields: &'a Fields,
+    /// Fields with a deadline before it are hidden.
+    now_ms: i64,
+}
+
+impl<'a> TableRef<'a> {
+    /// Draws of a random field that may meet a hidden one before all others are collected.
+    const DRAWS_MAX: usize = 32;
+
+    #[inline]
+    fn hides(self, pair: PairRef<'_>) -> bool {
+        self.now_ms != i64::MIN && is_dead(pair, self.now_ms)
+    }
+
+    fn may_hide(self) -> bool {
+        self.now_ms != i64::MIN && self.fields.has_deadlines()
+    }
+
+    #[inline]
+    fn get(self, field: &[u8]) -> Option<PairRef<'a>> {
+        self.fields.get(field).filter(|pair| !self.hides(*pair))
+    }
+
+    fn random(self, rng: &mut Rng) -> Option<PairRef<'a>> {
+        let table = &self.fields.table;
+        for _ in 0..Self::DRAWS_MAX {
+            let pair = table.get(table.random(rng)?);
+            if !self.hides(pair) {
+                return Some(pair);
+            }
+        }
+        let live = || self.fields.iter().filter(|pair| !self.hides(*pair));
+        let count = live().count() as u64;
+        (count > 0).then(|| live().nth(rng.below(count) as usize))?
     }
 }
 
@@ -267,7 +353,7 @@ pub enum Iter<'a> {
     /// Of a packed hash.
     Pack(Pairs<'a>),
     /// Of a large one.
-    Table(IterPrefetched<'a, Pair>),
+    Table(TableRef<'a>, IterPrefetched<'a, Pair>),
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -277,10 +363,12 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<FieldValue<'a>> {
         match self {
             Iter::Pack(pairs) => pairs.next(),
-            Iter::Table(items) => {
+            Iter::Table(table, items) => loop {
                 let pair = items.next()?;
-                Some((Val::Str(pair.key()), Val::Str(pair.value())))
-            }
+                if !table.hides(pair) {
+                    return Some((Val::Str(pair.key()), Val::Str(pair.value())));
+                }
+            },
         }
     }
 }
@@ -315,7 +403,10 @@ impl Collection for Hash {
     fn view(&self) -> HashRef<'_> {
         match self {
             Hash::Pack(pack) => HashRef::Pack(Pack::new(pack)),
-            Hash::Table(fields) => HashRef::Table(fields),
+            Hash::Table(fields) => HashRef::Table(TableRef {
+                fields,
+                now_ms: i64::MIN,
+            }),
         }
     }
 
@@ -338,6 +429,23 @@ impl Collection for Hash {
         match self {
             Hash::Pack(_) => 1,
             Hash::Table(fields) => fields.table.len(),
+        }
+    }
+
+    const MEMBERS_EXPIRE: bool = true;
+
+    #[inline]
+    fn next_deadline(&self) -> Option<i64> {
+        match self {
+            Hash::Pack(_) => None,
+            Hash::Table(fields) => fields.next_deadline(),
+        }
+    }
+
+    fn expire_members(&mut self, now_ms: i64, max: usize, gone: &mut dyn FnMut(&[u8])) -> bool {
+        match self {
+            Hash::Pack(_) => false,
+            Hash::Table(fields) => fields.expire(now_ms, max, gone),
         }
     }
 
@@ -364,14 +472,14 @@ impl Collection for Hash {
     fn prefetch(view: Self::Ref<'_>, hash: u64, step: Fetch) -> bool {
         match view {
             HashRef::Pack(_) => false,
-            HashRef::Table(fields) => fields.table.prefetch(hash, step),
+            HashRef::Table(table) => table.fields.table.prefetch(hash, step),
         }
     }
 
     fn table_stats(view: Self::Ref<'_>) -> Option<TableStats> {
         match view {
             HashRef::Pack(_) => None,
-            HashRef::Table(fields) => Some(fields.table.stats()),
+            HashRef::Table(table) => Some(table.fields.stats()),
         }
     }
 }

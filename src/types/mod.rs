@@ -139,6 +139,22 @@ pub trait Collection: Clone + Send + 'static {
         None
     }
 
+    /// May members have deadlines of their own?
+    const MEMBERS_EXPIRE: bool = false;
+
+    /// A time (unix ms) before which `expire_members` has nothing to do; `None` while no member has a
+    /// deadline.
+    #[inline]
+    fn next_deadline(&self) -> Option<i64> {
+        None
+    }
+
+    /// Removes up to about `max` members whose deadline has passed, in a time bounded by `max`, and shows
+    /// their names. Returns whether there may be more.
+    fn expire_members(&mut self, _now_ms: i64, _max: usize, _gone: &mut dyn FnMut(&[u8])) -> bool {
+        false
+    }
+
     /// Asks the memory for what a look at the member of this hash will need, so that the members of a
     /// batch cost one overlapped cache miss instead of three in a row for each. One step is taken for the
     /// whole batch before the next one; false when the next is of no use. The hash is that of the
@@ -223,6 +239,28 @@ macro_rules! value_types {
                 match self {
                     Value::Str(_) => None,
                     $(Value::$name(v) => v.as_pack(),)*
+                }
+            }
+
+            /// See [`Collection::next_deadline`].
+            #[inline]
+            pub fn next_deadline(&self) -> Option<i64> {
+                match self {
+                    Value::Str(_) => None,
+                    $(Value::$name(v) => v.next_deadline(),)*
+                }
+            }
+
+            /// See [`Collection::expire_members`].
+            pub fn expire_members(
+                &mut self,
+                now_ms: i64,
+                max: usize,
+                gone: &mut dyn FnMut(&[u8]),
+            ) -> bool {
+                match self {
+                    Value::Str(_) => false,
+                    $(Value::$name(v) => v.expire_members(now_ms, max, gone),)*
                 }
             }
 

@@ -29,6 +29,7 @@ pub(super) struct Run {
 
 impl Run {
     /// The run at `at`, if it is a whole one.
+    #[inline]
     fn at(bytes: &[u8], at: usize) -> Option<Run> {
         let first = *bytes.get(at)?;
         let (value, len, width) = match first >> 6 {
@@ -59,11 +60,11 @@ pub(super) fn runs(bytes: &[u8]) -> impl Iterator<Item = Result<Run, Corrupt>> {
 }
 
 /// A register's value.
-pub(super) fn get(bytes: &[u8], index: usize) -> Result<u8, Corrupt> {
-    Ok(find(bytes, index, &mut Cursor::default())?.run.value)
+pub(super) fn get(bytes: &[u8], index: usize, cursor: &mut Cursor) -> Result<u8, Corrupt> {
+    Ok(find(bytes, index, cursor)?.run.value)
 }
 
-/// Where the last edit was: the next one with a higher index need not begin at the first run.
+/// Where a register was found: for the same one, or one with a higher index, the search goes on from there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
     /// A run's offset behind the header, and its first register.
@@ -77,20 +78,27 @@ struct Found {
     /// Its first register.
     first: usize,
     run: Run,
-    /// The run before it, if there is one.
-    before: Option<usize>,
+    /// The run before it, or itself.
+    before: usize,
 }
 
 fn find(bytes: &[u8], index: usize, cursor: &mut Cursor) -> Result<Found, Corrupt> {
-    let (mut at, mut first, mut before) = (HEADER + cursor.offset, cursor.first, None);
+    let start = HEADER + cursor.offset;
+    let (mut at, mut first, mut before) = (start, cursor.first, start);
+    // The first register of the run before.
+    let mut before_first = first;
     loop {
         let run = Run::at(bytes, at).ok_or(Corrupt)?;
         if index < first + run.len {
-            if before.is_none() && at != HEADER {
+            if at == start && at != HEADER {
                 // The run before it is wanted, too.
                 *cursor = Cursor::default();
                 return find(bytes, index, cursor);
             }
+            *cursor = Cursor {
+                offset: before - HEADER,
+                first: before_first,
+            };
             return Ok(Found {
                 at,
                 first,
@@ -98,11 +106,7 @@ fn find(bytes: &[u8], index: usize, cursor: &mut Cursor) -> Result<Found, Corrup
                 before,
             });
         }
-        *cursor = Cursor {
-            offset: at - HEADER,
-            first,
-        };
-        before = Some(at);
+        (before, before_first) = (at, first);
         at += run.width;
         first += run.len;
     }
@@ -154,7 +158,7 @@ pub(super) fn raise(
         }
         bytes.splice(at..at + run.width, pieces.iter().copied());
     }
-    join(bytes, before.unwrap_or(HEADER));
+    join(bytes, before);
     Ok(Raised::Done(true))
 }
 

@@ -47,7 +47,8 @@ fn runs_and_single_registers_agree() {
                 1 + rng.below(values) as u8,
             );
             let rises = model.values()[index] < value;
-            assert_eq!(would_raise(&bytes, index, value), Ok(rises));
+            let mut cursor = Cursor::default();
+            assert_eq!(would_raise(&bytes, index, value, &mut cursor), Ok(rises));
             let changed = raise(&mut bytes, index, value, sparse_max, &mut Cursor::default());
             assert_eq!(changed, Ok(rises));
             model.raise(index, value);

@@ -17,6 +17,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("reply", reply::run),
     ("lzf", redvault::base::lzf::fuzz_lzf),
     ("listpack", redvault::ds::listpack::fuzz_listpack),
+    ("hll", redvault::ds::hll::fuzz_hll),
     ("intset", redvault::ds::intset::fuzz_intset),
 ];
 
