@@ -359,3 +359,39 @@ fn rank(ctx: &mut Ctx<'_>, name: &str, counted: fn(usize, usize) -> usize) -> Cm
     }
     Ok(Outcome::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FAMILY;
+    use crate::exec::testing::Bench;
+
+    /// Replicas and files get what happened, not what was asked for.
+    #[test]
+    fn the_log_gets_what_was_done() {
+        let mut bench = Bench::new(&[&FAMILY]);
+        assert_eq!(
+            bench.logs("ZADD z 1 a 2 b 3 c 4 d"),
+            ["SELECT 0", "ZADD z 1 a 2 b 3 c 4 d"]
+        );
+        assert_eq!(bench.logs("ZADD z INCR 1 a"), ["ZADD z INCR 1 a"]);
+        assert_eq!(bench.logs("BZPOPMIN none z 0"), ["ZPOPMIN z"]);
+        assert_eq!(bench.logs("ZMPOP 2 none z MAX COUNT 2"), ["ZPOPMAX z 2"]);
+        assert_eq!(bench.logs("BZMPOP 0 1 z MIN COUNT 7"), ["ZPOPMIN z 1"]);
+        for nothing in [
+            "ZADD z XX 1 a",
+            "ZREM z a",
+            "ZPOPMIN z",
+            "ZMPOP 1 z MIN",
+            "ZREMRANGEBYRANK z 0 9",
+        ] {
+            assert!(bench.logs(nothing).is_empty(), "{nothing}");
+        }
+        assert_eq!(bench.logs("ZRANGESTORE d z 0 -1"), [""; 0]);
+        assert_eq!(bench.logs("ZADD z 1 a"), ["ZADD z 1 a"]);
+        assert_eq!(bench.logs("ZRANGESTORE d z 0 -1"), ["ZRANGESTORE d z 0 -1"]);
+        assert_eq!(
+            bench.logs("ZRANGESTORE d none 0 -1"),
+            ["ZRANGESTORE d none 0 -1"]
+        );
+    }
+}

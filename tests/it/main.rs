@@ -16,3 +16,4 @@ mod protocol;
 mod readme;
 mod strings;
 mod transactions;
+mod zsets;

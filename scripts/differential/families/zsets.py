@@ -83,10 +83,11 @@ def rank(m):
     return m.rng.choice(INTS if r < 0.97 else NOT_INTS)
 
 
+# Ranges of names only where all scores are equal (lkey): elsewhere they are undefined.
 POOLS = {
-    "zkey": key_of(b"z"), "lkey": key_of(b"l"), "score": score, "scoreend": score_end, "nameend": name_end, "member": member,
+    "zkey": key_of(b"z"), "lkey": lambda m: b"l%d" % m.rng.randrange(m.keys), "score": score, "scoreend": score_end, "nameend": name_end, "member": member,
     "manymember": lambda m: b"m%d" % m.rng.randrange(400), "rank": rank,
-    "badtime": from_list(b"-1", b"x", b"", b"nan", b"-0.5", b" 1", b"99999999999999999999"),
+    "badtime": from_list(b"-1", b"x", b"", b"nan", b"-0.5", b" 1"),
 }
 FAMILIES = {"zsets": (ZSETS, 1, 60)}
 
