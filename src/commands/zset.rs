@@ -79,6 +79,9 @@ const ONE_INCREMENT: CmdError =
     CmdError::new("ERR INCR option supports a single increment-element pair");
 const SUM_IS_NAN: CmdError = CmdError::new("ERR resulting score is not a number (NaN)");
 
+/// Members of a long ZADD between the prefetch and the work.
+const PAIRS_AHEAD: usize = 6;
+
 /// The sorted set at `key` for reading.
 pub(super) fn read<'s>(
     state: &'s mut State,
@@ -241,12 +244,20 @@ fn add(ctx: &mut Ctx<'_>, mut rules: Rules) -> CmdResult {
             zset.expect_members(pairs, &limits);
         }
         for pair in 0..pairs {
+            let later = pair + PAIRS_AHEAD;
+            if later < pairs
+                && let Some(score) = num::parse_f64(rest.get(2 * later))
+            {
+                zset.prefetch(rest.get(2 * later + 1), score);
+            }
             let given = match pair {
                 0 => first,
                 _ => num::parse_f64(rest.get(2 * pair)).unwrap_or(first),
             };
             let member = rest.get(2 * pair + 1);
-            zset.set(member, &limits, |old| added.decide(rules, given, old));
+            zset.set(member, given, &limits, |old| {
+                added.decide(rules, given, old)
+            });
         }
     };
     if let Some(slot) = ctx.write(key) {

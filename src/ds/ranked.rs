@@ -66,10 +66,28 @@ impl Ranked {
         Some(score_of(self.table.get(slot)))
     }
 
+    /// Asks the memory for what a member with this score will need.
+    pub fn prefetch(&self, member: &[u8], score: f64) {
+        self.table.prefetch_bucket(self.table.hash(member));
+        self.tree.prefetch(order_of(score));
+    }
+
     /// Gives a member the score that `decide` makes of its present one; `None` leaves all as it is.
+    /// The score will mostly be `likely`: the memory is asked for its leaf before the member is
+    /// looked up, and for the members of the same score while the lookup waits.
     #[inline]
-    pub fn set(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) {
+    pub fn set(
+        &mut self,
+        member: &[u8],
+        likely: f64,
+        decide: impl FnOnce(Option<f64>) -> Option<f64>,
+    ) {
         let hash = self.table.hash(member);
+        let key = order_of(likely);
+        self.table.prefetch_bucket(hash);
+        let leaf = self.tree.prefetch(key);
+        self.table.prefetch_item(hash);
+        leaf.prefetch_ties(key);
         match self.table.find(hash, member) {
             Some(slot) => {
                 let old = score_of(self.table.get(slot));
@@ -117,6 +135,7 @@ impl Ranked {
 
     /// Takes the members at these ranks out.
     pub fn remove_ranks(&mut self, ranks: Range<usize>) {
+        let (first, single) = (ranks.start == 0, ranks.len() == 1);
         let mut batch = Vec::with_capacity(BATCH.min(ranks.len()));
         let Ranked {
             table,
@@ -131,6 +150,29 @@ impl Ranked {
             }
         });
         take_out(table, item_bytes, &mut batch);
+        if single {
+            self.prefetch_end(first);
+        }
+    }
+
+    /// Who takes one from an end will take the next one, too: asks the memory for its place in the
+    /// table, and for the items behind it.
+    fn prefetch_end(&self, first: bool) {
+        let end = if first { 0 } else { self.len().wrapping_sub(1) };
+        if let Some((leaf, at)) = self.tree.leaf_at(end) {
+            let words = leaf.words();
+            let behind = if first {
+                words.get(1..4)
+            } else {
+                at.checked_sub(3).and_then(|low| words.get(low..at))
+            };
+            behind
+                .into_iter()
+                .flatten()
+                .for_each(|word| leaf::mark_of(*word).prefetch());
+            self.table
+                .prefetch_bucket(self.table.hash(leaf.item(at).key()));
+        }
     }
 
     /// How many members are ordered before this one, and its score.

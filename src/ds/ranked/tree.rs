@@ -147,6 +147,24 @@ impl Tree {
         }
     }
 
+    /// Asks the memory for the leaf where a score is, or would be; returns it.
+    #[inline]
+    pub(super) fn prefetch(&self, key: u64) -> &Leaf {
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Leaf(leaf) => {
+                    leaf.prefetch();
+                    return leaf;
+                }
+                Node::Inner(inner) => {
+                    let at = inner.keys[1..].partition_point(|own| *own <= key);
+                    node = &inner.kids[at].node;
+                }
+            }
+        }
+    }
+
     /// How many members are before the target.
     pub(super) fn rank(&self, target: &Target<'_>) -> usize {
         self.descend(|inner| inner.way_to(target), |leaf| leaf.position(target))
@@ -179,7 +197,10 @@ impl Tree {
         let (mut node, mut before) = (&self.root, 0);
         loop {
             match node {
-                Node::Leaf(leaf) => return before + position(leaf),
+                Node::Leaf(leaf) => {
+                    leaf.prefetch();
+                    return before + position(leaf);
+                }
                 Node::Inner(inner) => {
                     let at = way(inner);
                     before += inner.counts[..at].iter().sum::<usize>();
@@ -300,6 +321,9 @@ impl Inner {
     fn way_to(&self, target: &Target<'_>) -> usize {
         let keys = &self.keys[1..];
         let mut low = keys.partition_point(|own| *own < target.key);
+        if keys.get(low) != Some(&target.key) {
+            return low;
+        }
         let mut high = low + keys[low..].partition_point(|own| *own == target.key);
         while low < high {
             let middle = low.midpoint(high);
