@@ -4,6 +4,7 @@
 //! holds the code to it). `main.rs` is the command line and nothing more.
 
 pub mod base;
+pub mod codec;
 pub mod commands;
 pub mod ds;
 pub mod exec;

@@ -3,6 +3,7 @@
 pub mod alloc;
 pub mod bytes;
 pub mod clock;
+pub mod crc64;
 pub mod f80;
 pub mod glob;
 pub mod hash;

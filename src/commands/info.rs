@@ -245,7 +245,10 @@ fn clients(r: &mut Report<'_>) {
     r.field("tracking_clients", sums.tracking);
     r.field("clients_in_timeout_table", sums.timed);
     r.field("total_blocking_keys", r.state.blocked.keys_waited_for());
-    r.field("total_blocking_keys_on_nokey", 0);
+    r.field(
+        "total_blocking_keys_on_nokey",
+        r.state.blocked.absences_waited_for(),
+    );
 }
 
 /// How the memory is divided: INFO, MEMORY STATS and MEMORY DOCTOR read the same figures.

@@ -34,14 +34,14 @@ const BMPOP: &[KeySpec] = &[KeySpec::numkeys(k::RW | k::ACCESS | k::DELETE, 2)];
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("zadd", -4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_UPDATE, zadd),
-    cmd("zincrby", 4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_ACCESS, zincrby),
-    cmd("zrem", -3, WRITE | FAST, NONE, KEY1_RW_DELETE, zrem),
+    cmd("zadd", -4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_UPDATE, zadd).with_members(3, 2),
+    cmd("zincrby", 4, WRITE | DENYOOM | FAST, NONE, KEY1_RW_ACCESS, zincrby).with_members(3, 0),
+    cmd("zrem", -3, WRITE | FAST, NONE, KEY1_RW_DELETE, zrem).with_members(2, 1),
     cmd("zcard", 2, READONLY | FAST, NONE, KEY1_RO_META, zcard),
-    cmd("zscore", 3, READONLY | FAST, NONE, KEY1_RO, zscore),
-    cmd("zmscore", -3, READONLY | FAST, NONE, KEY1_RO, zmscore),
-    cmd("zrank", -3, READONLY | FAST, NONE, KEY1_RO, zrank),
-    cmd("zrevrank", -3, READONLY | FAST, NONE, KEY1_RO, zrevrank),
+    cmd("zscore", 3, READONLY | FAST, NONE, KEY1_RO, zscore).with_members(2, 0),
+    cmd("zmscore", -3, READONLY | FAST, NONE, KEY1_RO, zmscore).with_members(2, 1),
+    cmd("zrank", -3, READONLY | FAST, NONE, KEY1_RO, zrank).with_members(2, 0),
+    cmd("zrevrank", -3, READONLY | FAST, NONE, KEY1_RO, zrevrank).with_members(2, 0),
     cmd("zcount", 4, READONLY | FAST, NONE, KEY1_RO, range::zcount),
     cmd("zlexcount", 4, READONLY | FAST, NONE, KEY1_RO, range::zlexcount),
     cmd("zrange", -4, READONLY, NONE, KEY1_RO, range::zrange),

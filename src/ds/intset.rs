@@ -165,6 +165,13 @@ impl<'a> IntSet<'a> {
         Iter { rest: self }
     }
 
+    /// Appends the set's bytes.
+    pub fn append_to(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.width as u32).to_le_bytes());
+        out.extend_from_slice(&(self.len() as u32).to_le_bytes());
+        out.extend_from_slice(self.body);
+    }
+
     /// Judges bytes from outside: their frame, and if `deep` the order of the elements.
     pub fn validate(bytes: &[u8], deep: bool) -> Result<(), Corrupt> {
         let (Some(width), Some(len)) = (word(bytes, 0), word(bytes, 4)) else {

@@ -10,3 +10,5 @@ pub mod quicklist;
 pub mod ranked;
 pub mod table;
 pub mod wheel;
+pub mod ziplist;
+pub mod zipmap;

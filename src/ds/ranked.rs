@@ -22,7 +22,7 @@ pub use self::walk::Iter;
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
 use crate::ds::pair::Pair;
-use crate::ds::table::{Slot, Table, TableStats};
+use crate::ds::table::{Fetch, Slot, Table, TableStats};
 
 /// Members removed together: their buckets are asked for before the first one is looked at.
 const BATCH: usize = 16;
@@ -66,8 +66,23 @@ impl Ranked {
         Some(score_of(self.table.get(slot)))
     }
 
-    /// Asks the memory for what a member with this score will need.
-    pub fn prefetch(&self, member: &[u8], score: f64) {
+    /// One of the passes over a batch of members: asks the memory for what a look at the member of
+    /// this hash will need. Returns whether the next pass is of use.
+    #[inline]
+    pub fn prefetch(&self, hash: u64, step: Fetch) -> bool {
+        self.table.prefetch(hash, step);
+        if step == Fetch::Chain
+            && let Some(slot) = self.table.find_where(hash, |_| true)
+        {
+            // A member that moves or goes leaves this leaf.
+            let score = score_of(self.table.get(slot));
+            self.tree.prefetch(order_of(score));
+        }
+        step != Fetch::Chain
+    }
+
+    /// Asks the memory for what a member that gets this score will need.
+    pub fn prefetch_new(&self, member: &[u8], score: f64) {
         self.table.prefetch_bucket(self.table.hash(member));
         self.tree.prefetch(order_of(score));
     }
@@ -86,9 +101,9 @@ impl Ranked {
         let key = order_of(likely);
         self.table.prefetch_bucket(hash);
         let leaf = self.tree.prefetch(key);
-        self.table.prefetch_item(hash);
+        let found = self.table.find(hash, member);
         leaf.prefetch_ties(key);
-        match self.table.find(hash, member) {
+        match found {
             Some(slot) => {
                 let old = score_of(self.table.get(slot));
                 if let Some(new) = decide(Some(old))

@@ -2,13 +2,14 @@
 //!
 //! When a unit ends, what it changed is propagated as a whole and clients that wait for keys it
 //! made ready are served, each by running its own request again through `call`.
-use super::admit::feed_monitors;
+use super::admit::{Verdict, admit, feed_monitors};
 use super::call::call;
 use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
 use super::error::CmdError;
 use super::registry::{Registry, Row};
-use crate::base::num::{parse_f64, parse_i64};
+use crate::base::f80::F80;
+use crate::base::num::parse_i64;
 use crate::resp::reply::Writer;
 use crate::resp::request::OwnedArgv;
 use crate::state::State;
@@ -74,22 +75,15 @@ pub fn finish(state: &mut State, table: &Registry) {
 /// Serves those who wait for a key, oldest first, as long as the key is of use to them. What they
 /// do may make this key ready again, or others: those are served after it.
 fn serve(state: &mut State, table: &Registry, name: &KeyName) {
-    let mut at = 0;
-    while let Some(who) = state.blocked.waiter(name, at) {
-        let (db, key) = (name.0 as usize, &*name.1);
-        let kind = state.dbs.get(db, key).map(|entry| entry.kind());
-        if kind.is_none() && !state.blocked.absence_wanted(name) {
+    let mut ticket = 0;
+    loop {
+        let there = state.dbs.get(name.0 as usize, &name.1);
+        let kind = there.map(|entry| entry.kind());
+        let Some((next, who)) = state.blocked.next_waiter(name, ticket, kind) else {
             return;
-        }
-        let parked = state.clients.get(who).and_then(|c| c.parked.as_ref());
-        let wakes = parked.is_some_and(|p| p.wants_absence || kind == Some(p.kind));
-        if wakes {
-            retry(state, table, who);
-        }
-        // Who was served has left the queue.
-        if state.blocked.waiter(name, at) == Some(who) {
-            at += 1;
-        }
+        };
+        ticket = next;
+        retry(state, table, who);
     }
 }
 
@@ -102,6 +96,10 @@ fn emit(state: &mut State) {
     }
 }
 
+/// Restrictions that were looked at when the request came, and that do not concern it again.
+const SETTLED: u32 =
+    gate::MONITORED | gate::NO_TOUCH | gate::PAUSED_ALL | gate::PAUSED_WRITES | gate::IN_MULTI;
+
 /// Runs a blocked client's request again.
 fn retry(state: &mut State, table: &Registry, who: ClientId) {
     let Some(client) = state.clients.get_mut(who) else {
@@ -110,7 +108,7 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
     let Some(parked) = client.parked.take() else {
         return;
     };
-    let (resp3, db) = (client.resp3, parked.db as usize);
+    let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
     let row = table.row(parked.row);
     let mut reply = Writer::new(resp3);
     let mut ctx = Ctx {
@@ -123,7 +121,10 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
         mode: Mode::Client,
         id: row.id,
     };
-    if call(&mut ctx, row) == Outcome::Block {
+    // What holds now may refuse what was admitted then; to wait is not asked again.
+    let gate = (client_gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
+    let refused = gate != 0 && admit(&mut ctx, row, gate) == Verdict::Refused;
+    if !refused && call(&mut ctx, row) == Outcome::Block {
         if let Some(client) = state.clients.get_mut(who) {
             client.parked = Some(parked);
         }
@@ -136,7 +137,7 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
 
 /// Unblocks a client with this reply.
 fn release(state: &mut State, who: ClientId, parked: &Parked, reply: &Writer) {
-    state.blocked.unpark(who, parked);
+    state.blocked.unpark(parked);
     if let Some(client) = state.clients.get_mut(who) {
         client.flags = client.flags & !client_flag::BLOCKED | client_flag::RESUME;
     }
@@ -174,11 +175,13 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
     true
 }
 
-/// Unblocks every client whose deadline has passed.
-pub fn time_out(state: &mut State) {
-    for who in state.blocked.timed_out(state.clock.mono_us / 1000) {
-        unblock(state, who, None);
+/// Unblocks up to `max` clients whose deadline has passed; true when there may be more.
+pub fn time_out(state: &mut State, max: usize) -> bool {
+    let overdue = state.blocked.timed_out(state.clock.mono_us / 1000, max);
+    for who in &overdue {
+        unblock(state, *who, None);
     }
+    overdue.len() == max
 }
 
 const TIMEOUT_RANGE: CmdError = CmdError::new("ERR timeout is out of range");
@@ -200,12 +203,16 @@ impl Ctx<'_> {
     /// The moment at which a timeout in seconds (a float) ends, for [`Wait`]; 0 waits for ever.
     pub fn deadline_s(&self, timeout: &[u8]) -> Result<u64, CmdError> {
         const NOT_FLOAT: CmdError = CmdError::new("ERR timeout is not a float or out of range");
-        let seconds = parse_f64(timeout).ok_or(NOT_FLOAT)?;
-        let ms = (seconds * 1000.0).ceil();
-        if ms > i64::MAX as f64 {
-            return Err(TIMEOUT_RANGE);
+        // Nearly every timeout is a whole number.
+        if let Some(ms) = parse_i64(timeout).and_then(|seconds| seconds.checked_mul(1000)) {
+            return self.deadline(ms);
         }
-        self.deadline(ms as i64)
+        let seconds = F80::parse(timeout).ok_or(NOT_FLOAT)?;
+        match seconds.to_thousandths_ceil() {
+            Some(ms) => self.deadline(ms),
+            None if seconds.is_negative() => self.deadline(-1),
+            None => Err(TIMEOUT_RANGE),
+        }
     }
 
     /// The same for milliseconds (an integer).
@@ -220,7 +227,8 @@ impl Ctx<'_> {
         const LONGEST_MS: u64 = 1 << 43;
         match u64::try_from(ms) {
             Ok(0) => Ok(0),
-            Ok(ms) => Ok(self.state.clock.mono_us / 1000 + ms.min(LONGEST_MS)),
+            // Never too early: the millisecond that has begun does not count.
+            Ok(ms) => Ok(self.state.clock.mono_us.div_ceil(1000) + ms.min(LONGEST_MS)),
             Err(_) => Err(CmdError::new("ERR timeout is negative")),
         }
     }
@@ -236,7 +244,7 @@ impl Ctx<'_> {
             return Outcome::Block;
         }
         client.flags |= client_flag::BLOCKED;
-        let parked = Box::new(Parked {
+        let mut parked = Box::new(Parked {
             row,
             argv: self.argv.to_owned(),
             keys: wait.keys.iter().map(|k| Box::from(*k)).collect(),
@@ -246,8 +254,9 @@ impl Ctx<'_> {
             kind: wait.kind,
             wants_absence: wait.wants_absence,
             silent: client.reply_mode != ReplyMode::On,
+            ticket: 0,
         });
-        self.state.blocked.park(me, &parked);
+        self.state.blocked.park(me, &mut parked);
         self.state.clients.me(me).parked = Some(parked);
         Outcome::Block
     }
@@ -504,7 +513,7 @@ mod tests {
         assert_eq!(bench.state.blocked.next_deadline_ms(), Some(now_ms + 10));
         bench.state.end_session(b);
         bench.state.clock.advance_ms(10);
-        time_out(&mut bench.state);
+        assert!(!time_out(&mut bench.state, 64));
         assert_eq!(bench.delivered(), [(a, "*-1 ".to_string())]);
         assert_eq!(bench.state.blocked.next_deadline_ms(), None);
         assert!(!bench.state.blocked.waits());

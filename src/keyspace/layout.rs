@@ -5,6 +5,7 @@
 
 use crate::base::alloc::size_class;
 use crate::base::num::parse_i64;
+use crate::types::saved::Loaded;
 use crate::types::{Kind, PackTag, Value};
 
 /// Longest string or packed collection inside an entry.
@@ -275,6 +276,16 @@ impl<'a> NewValue<'a> {
         match parse_i64(bytes) {
             Some(n) => NewValue::Int(n),
             None => NewValue::Bytes(bytes),
+        }
+    }
+}
+
+impl<'a> From<Loaded<'a>> for NewValue<'a> {
+    fn from(loaded: Loaded<'a>) -> Self {
+        match loaded {
+            Loaded::Int(n) => NewValue::Int(n),
+            Loaded::Bytes(bytes) => NewValue::Bytes(bytes),
+            Loaded::Value(value) => NewValue::Owned(value),
         }
     }
 }

@@ -46,6 +46,8 @@ const CPU_MARK_US: u64 = 200;
 const ACCEPTS_MAX: usize = 64;
 /// Time for accepting in a turn, microseconds.
 const ACCEPT_US: u64 = 200;
+/// Time for telling blocked clients that their time is up in a turn, microseconds.
+const TIMEOUTS_US: u64 = 200;
 /// Time for closing connections in a turn, microseconds.
 const CLOSE_US: u64 = 200;
 /// Pause after accepting failed for want of descriptors.
@@ -129,7 +131,7 @@ impl Server {
             until = until.min(self.accept_after_us);
         }
         if let Some(ms) = self.state.blocked.next_deadline_ms() {
-            until = until.min(ms * 1000 + 999);
+            until = until.min(ms * 1000);
         }
         if self.state.debug.active_expire && self.expiring {
             until = until.min(self.next_expire_us);
@@ -306,7 +308,9 @@ impl Server {
         if let Some(at) = self.state.blocked.next_deadline_ms()
             && at <= self.state.clock.mono_us / 1000
         {
-            unit::time_out(&mut self.state);
+            // Thousands at once are told over many turns.
+            let end = ticks() + self.state.stats.us_to_ticks(TIMEOUTS_US);
+            while unit::time_out(&mut self.state, 64) && ticks() < end {}
         }
     }
 

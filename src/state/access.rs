@@ -70,6 +70,20 @@ impl State {
         self.lru_clock.wrapping_sub(entry.clock()) & CLOCK_MASK
     }
 
+    /// The access clock of a key that comes with what another server knew of it: seconds since its last
+    /// use, or its use counter. What the policy in force does not ask for is dropped.
+    pub fn restored_clock(&self, idle_s: Option<i64>, uses: Option<u8>) -> u32 {
+        match (self.lfu, idle_s, uses) {
+            (true, _, Some(uses)) => self.minutes() << 8 | u32::from(uses),
+            (false, Some(idle_s), _) => {
+                // The clock wraps round; nothing is older than half of its range.
+                let idle_s = idle_s.clamp(0, i64::from(CLOCK_MASK / 2)) as u32;
+                self.lru_clock.wrapping_sub(idle_s) & CLOCK_MASK
+            }
+            _ => self.dbs.new_clock,
+        }
+    }
+
     fn minutes(&self) -> u32 {
         (self.clock.unix_ms / 60_000) as u32 & 0xffff
     }

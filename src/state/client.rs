@@ -88,6 +88,8 @@ pub struct Parked {
     pub wants_absence: bool,
     /// CLIENT REPLY OFF or SKIP held when it was parked: it gets no reply.
     pub silent: bool,
+    /// Its place in the queues, given by `BlockedClients::park`.
+    pub ticket: super::watch::Ticket,
 }
 
 /// What a blocked client is told when its time is up.

@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod gate;
 pub mod latency;
+pub mod loading;
 pub mod members;
 pub mod notify;
 pub mod outbox;
@@ -323,7 +324,7 @@ impl State {
             self.closing.push(who);
             // Nobody is served any more who is as good as gone: an element would be lost.
             if let Some(parked) = client.parked.take() {
-                self.blocked.unpark(who, &parked);
+                self.blocked.unpark(&parked);
             }
         }
     }

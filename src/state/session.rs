@@ -75,7 +75,7 @@ impl State {
         self.unwatch_all(who);
         if let Some(client) = self.clients.get_mut(who) {
             if let Some(parked) = client.parked.take() {
-                self.blocked.unpark(who, &parked);
+                self.blocked.unpark(&parked);
             }
             self.stop_monitor(who);
             self.unsubscribe_all(who);

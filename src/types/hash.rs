@@ -13,12 +13,15 @@
 
 mod deadlines;
 mod fields;
+mod saved;
 
 pub use fields::{FieldTtl, Fields};
 
+use super::saved::Loading;
 use super::{Collection, Fetch, Kind, PackTag, Part, TableStats};
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
+use crate::codec::{Fault, Sink, Source};
 use crate::ds::listpack::{self, Pack, Pairs, Val};
 use crate::ds::pair::{Pair, PairRef};
 use crate::ds::table::IterPrefetched;
@@ -481,6 +484,20 @@ impl Collection for Hash {
             HashRef::Pack(_) => None,
             HashRef::Table(table) => Some(table.fields.stats()),
         }
+    }
+
+    const RDB_TYPES: &'static [u8] = saved::RDB_TYPES;
+
+    fn rdb_type(view: Self::Ref<'_>) -> u8 {
+        saved::rdb_type(view)
+    }
+
+    fn save(view: Self::Ref<'_>, sink: &mut Sink<'_>) {
+        saved::save(view, sink);
+    }
+
+    fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault> {
+        saved::load(rdb_type, source, how)
     }
 }
 

@@ -7,7 +7,11 @@
 //! This file knows encodings and conversions. What commands reply is the command's affair, and
 //! which limits are in force is the configuration's: they come in as [`Limits`].
 
+mod saved;
+
+use super::saved::Loading;
 use super::{Collection, Kind, PackTag, Part};
+use crate::codec::{Fault, Sink, Source, rdb};
 use crate::ds::listpack::{self, HEADER, Pack, Side, Val};
 pub use crate::ds::quicklist::{End, Fill, Quicklist, Saved};
 
@@ -335,6 +339,20 @@ impl Collection for List {
             show(Part::Item(val.text(&mut [0; 20])));
         });
         true
+    }
+
+    const RDB_TYPES: &'static [u8] = saved::RDB_TYPES;
+
+    fn rdb_type(_view: Self::Ref<'_>) -> u8 {
+        rdb::LIST_QUICKLIST_2
+    }
+
+    fn save(view: Self::Ref<'_>, sink: &mut Sink<'_>) {
+        saved::save(view, sink);
+    }
+
+    fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault> {
+        saved::load(rdb_type, source, how)
     }
 }
 

@@ -8,8 +8,10 @@
 //! keyspace entry, so a key costs one allocation; [`ValueRef`] is how such bytes are read without building
 //! anything. All others are a boxed [`Value`].
 
+pub mod dump;
 pub mod hash;
 pub mod list;
+pub mod saved;
 pub mod set;
 pub mod stream;
 pub mod string;
@@ -17,7 +19,9 @@ pub mod zset;
 
 pub use crate::ds::table::{Fetch, TableStats};
 
+use self::saved::{Loaded, Loading};
 use self::string::{BigStr, StrRef};
+use crate::codec::{Fault, Sink, Source, rdb};
 
 /// The types a client can see, in the order of the bits that the entry stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,6 +167,23 @@ pub trait Collection: Clone + Send + 'static {
     fn prefetch(_view: Self::Ref<'_>, _hash: u64, _step: Fetch) -> bool {
         false
     }
+
+    /// The numbers ([`rdb`]) of all layouts of files and payloads that load as this type. None from a
+    /// type that cannot be saved yet. [`saved`] says what the following functions are to hold to.
+    const RDB_TYPES: &'static [u8] = &[];
+
+    /// The layout that [`save`](Collection::save) writes: the lowest that holds the value.
+    fn rdb_type(_view: Self::Ref<'_>) -> u8 {
+        rdb::MODULE_PRE_GA
+    }
+
+    /// Writes the value in that layout.
+    fn save(_view: Self::Ref<'_>, _sink: &mut Sink<'_>) {}
+
+    /// Reads a value in one of the layouts of [`RDB_TYPES`](Collection::RDB_TYPES). It may be empty.
+    fn load(_rdb_type: u8, source: &mut Source<'_>, _how: &Loading) -> Result<Self, Fault> {
+        Err(source.bad(saved::UNKNOWN))
+    }
 }
 
 /// What a value consists of.
@@ -232,6 +253,22 @@ macro_rules! value_types {
                     return Some(Value::$name(Collection::from_pack(tag, pack)));
                 })*
                 None
+            }
+
+            /// Reads a value in the layout of that number.
+            pub fn load<'a>(
+                rdb_type: u8,
+                source: &mut Source<'a>,
+                how: &Loading,
+            ) -> Result<Loaded<'a>, Fault> {
+                if rdb_type == rdb::STRING {
+                    return saved::load_string(source);
+                }
+                $(if <$module::$name as Collection>::RDB_TYPES.contains(&rdb_type) {
+                    let value = <$module::$name as Collection>::load(rdb_type, source, how)?;
+                    return Ok(Loaded::Value(Value::$name(value)));
+                })*
+                Err(source.bad(saved::UNKNOWN))
             }
 
             /// The packed bytes, for collections in a packed encoding.
@@ -320,6 +357,26 @@ macro_rules! value_types {
                 }
             }
 
+            /// The number of the layout that [`save`](ValueRef::save) writes; `None` while the type
+            /// cannot be saved.
+            pub fn rdb_type(self) -> Option<u8> {
+                match self {
+                    ValueRef::Str(_) => Some(rdb::STRING),
+                    $(ValueRef::$name(v) => {
+                        let number = <$module::$name as Collection>::rdb_type(v);
+                        <$module::$name as Collection>::RDB_TYPES.contains(&number).then_some(number)
+                    })*
+                }
+            }
+
+            /// Writes the value in that layout.
+            pub fn save(self, sink: &mut Sink<'_>) {
+                match self {
+                    ValueRef::Str(s) => saved::save_string(s, sink),
+                    $(ValueRef::$name(v) => <$module::$name as Collection>::save(v, sink),)*
+                }
+            }
+
             /// The shape of the table behind the value, if there is one.
             pub fn table_stats(self) -> Option<TableStats> {
                 match self {
@@ -372,9 +429,9 @@ macro_rules! value_types {
 value_types! {
     List => list,
     Hash => hash,
-    Stream => stream,
-    Zset => zset,
     Set => set,
+    Zset => zset,
+    Stream => stream,
 }
 
 // Every boxed value is this large whatever its type, so a type with a larger head boxes its inside.

@@ -12,14 +12,17 @@
 pub mod algebra;
 mod members;
 mod pop;
+mod saved;
 
 pub use members::{Member, Members};
 pub use pop::Popped;
 
+use super::saved::Loading;
 use super::{Collection, Fetch, Kind, PackTag, Part, TableStats};
 use crate::base::hash::HashKey;
 use crate::base::num;
 use crate::base::rng::Rng;
+use crate::codec::{Fault, Sink, Source};
 use crate::ds::intset::{self, IntSet};
 use crate::ds::listpack::{self, Pack, Val};
 use crate::ds::pair::Pair;
@@ -462,6 +465,20 @@ impl Collection for Set {
             SetRef::Table(members) => Some(members.stats()),
             _ => None,
         }
+    }
+
+    const RDB_TYPES: &'static [u8] = saved::RDB_TYPES;
+
+    fn rdb_type(view: Self::Ref<'_>) -> u8 {
+        saved::rdb_type(view)
+    }
+
+    fn save(view: Self::Ref<'_>, sink: &mut Sink<'_>) {
+        saved::save(view, sink);
+    }
+
+    fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault> {
+        saved::load(rdb_type, source, how)
     }
 }
 

@@ -11,13 +11,16 @@
 
 mod packed;
 mod range;
+mod saved;
 
 use std::ops::Range;
 
 pub use self::range::{LexEnd, LexRange, ScoreRange};
-use super::{Collection, Kind, PackTag, Part, TableStats};
+use super::saved::Loading;
+use super::{Collection, Fetch, Kind, PackTag, Part, TableStats};
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
+use crate::codec::{Fault, Sink, Source};
 use crate::ds::listpack::{self, Pack, Val};
 use crate::ds::ranked::{self, Ranked};
 
@@ -124,7 +127,7 @@ impl Zset {
     #[inline]
     pub fn prefetch(&self, member: &[u8], score: f64) {
         if let Zset::Ranked(ranked) = self {
-            ranked.prefetch(member, score);
+            ranked.prefetch_new(member, score);
         }
     }
 
@@ -386,11 +389,33 @@ impl Collection for Zset {
         true
     }
 
+    #[inline]
+    fn prefetch(view: Self::Ref<'_>, hash: u64, step: Fetch) -> bool {
+        match view {
+            ZsetRef::Pack(_) => false,
+            ZsetRef::Ranked(ranked) => ranked.prefetch(hash, step),
+        }
+    }
+
     fn table_stats(view: Self::Ref<'_>) -> Option<TableStats> {
         match view {
             ZsetRef::Pack(_) => None,
             ZsetRef::Ranked(ranked) => Some(ranked.table_stats()),
         }
+    }
+
+    const RDB_TYPES: &'static [u8] = saved::RDB_TYPES;
+
+    fn rdb_type(view: Self::Ref<'_>) -> u8 {
+        saved::rdb_type(view)
+    }
+
+    fn save(view: Self::Ref<'_>, sink: &mut Sink<'_>) {
+        saved::save(view, sink);
+    }
+
+    fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault> {
+        saved::load(rdb_type, source, how)
     }
 }
 

@@ -1,5 +1,6 @@
 """Lists: what is taken, moved, searched and waited for. Waiting is short here: the real server's clients wait one at a time
 in this runner; who is served first, by whom and with what is in tests/it/blocking.rs."""
+import rules
 from grammar import GARBAGE, INTS, NOT_INTS, key_of, value
 
 SAME = [b"a", b"b", b"c", b"1", b"2", b"-1", b"", b"1000000", b"9" * 30]
@@ -22,11 +23,10 @@ LISTS = """
 2 RPOPLPUSH lkey lkey
 3 LMPOP one lkey (LEFT|RIGHT|element) [COUNT few]
 2 LMPOP two lkey lkey (LEFT|RIGHT) [COUNT few]
-2 (BLPOP|BRPOP) lkey ... moment
-2 BLMOVE lkey lkey (LEFT|RIGHT) (LEFT|RIGHT) moment
+1 (BLPOP|BRPOP) lkey lkey lkey ... moment
+1 BLMOVE lkey lkey (LEFT|RIGHT) (LEFT|RIGHT) moment
 1 BRPOPLPUSH lkey lkey moment
-2 BLMPOP moment one lkey (LEFT|RIGHT) [COUNT few]
-2 BLMPOP moment two lkey lkey (LEFT|RIGHT|RIGHT) [COUNT few]
+1 BLMPOP moment two lkey lkey (LEFT|RIGHT|RIGHT) [COUNT few]
 1 (DEL|TYPE|UNLINK) lkey
 1 (RENAME|COPY) lkey lkey
 1 SET lkey value
@@ -63,8 +63,11 @@ POOLS = {
     # 7.2 refuses the smallest number, whose opposite there is none of.
     "rank": number([b"1", b"-1", b"2", b"-2", b"3", b"9223372036854775807"], [g for g in GARBAGE if g != b"-9223372036854775808"]),
     "one": number([b"1"], GARBAGE), "two": number([b"2"], GARBAGE),
-    "moment": number([b"0.001", b"0.002", b"1e-3"], [b"-1", b"x", b"", b"nan", b"inf", b"1e400", b"-0.1"]),
+    "moment": number([b"0.001", b"0.002", b"1e-3"], [b"-1", b"x", b"", b"nan", b"-0.1", b"-inf"]),
     "fill": number([b"-2", b"-1", b"1", b"2", b"5", b"128"], [b"-5", b"0", b"100"]),
     "depth": number([b"0", b"1", b"2"], [b"9"]),
 }
 VALUE_OF = {b"list": (lambda key: [b"LRANGE", key, b"0", b"-1"], lambda value: value)}
+# 7.2 has a text of its own for what is beyond 64 bits.
+rules.TEXTS += [(name, b"timeout is negative", b"timeout is out of range")
+                for name in (b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"EXEC")]
