@@ -30,8 +30,8 @@ ZSETS = """
 1= BZMPOP ('0.01|badtime) ('1 zkey|'2 zkey zkey|rank zkey) (MIN|MAX) [COUNT rank]
 2 ZRANDMEMBER zkey [draws [WITHSCORES]]
 2 ZSCAN zkey cursor [MATCH pattern] [COUNT count]
-4 ZADD lkey '0 member
-3 ZADD lkey ('0 member) ... ...
+4= ZADD lkey '0 member
+3= ZADD lkey ('0 member) ... ...
 3 ZLEXCOUNT lkey nameend nameend
 3 ZRANGE lkey nameend nameend BYLEX [REV] [LIMIT rank rank]
 3 (ZRANGEBYLEX|ZREVRANGEBYLEX) lkey nameend nameend [LIMIT rank rank]
