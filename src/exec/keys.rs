@@ -25,7 +25,7 @@ pub fn find(cmd: &Command, argv: Argv<'_>) -> Result<Vec<KeyAt>, Malformed> {
     let exact = !cmd.keys.is_empty() && cmd.keys.iter().all(|spec| spec.flags & vague == 0);
     let by_specs = || by_specs(cmd.keys, argv);
     match cmd.finder {
-        None => by_specs(),
+        None => by_specs().or_else(|_| counted(cmd.keys, argv)),
         Some(finder) if exact => by_specs().or_else(|_| finder(argv).map_err(|_| Malformed)),
         Some(finder) => finder(argv).map_err(|_| Malformed),
     }
@@ -46,6 +46,44 @@ fn by_specs(specs: &[KeySpec], argv: Argv<'_>) -> Result<Vec<KeyAt>, Malformed> 
         }));
     }
     Ok(found)
+}
+
+/// The keys of a request whose number of keys is none, read as C's `atoi` reads it: Redis shows them, and the
+/// command then refuses the number. The key that stands for itself comes last, and nothing is said of any use.
+fn counted(specs: &[KeySpec], argv: Argv<'_>) -> Result<Vec<KeyAt>, Malformed> {
+    let count_at = specs.iter().find_map(|spec| match (spec.begin, spec.find) {
+        (Begin::Index(at), Find::KeyNum { .. }) => Some(at),
+        _ => None,
+    });
+    let count_at = count_at.filter(|at| *at < argv.len()).ok_or(Malformed)?;
+    let count = usize::try_from(atoi(argv.get(count_at))).map_err(|_| Malformed)?;
+    if count < 1 || count > argv.len() - count_at - 1 {
+        return Err(Malformed);
+    }
+    let others = specs
+        .iter()
+        .filter_map(|spec| match (spec.begin, spec.find) {
+            (Begin::Index(at), Find::Range { .. }) => Some(at),
+            _ => None,
+        });
+    let keys = (count_at + 1..=count_at + count).chain(others);
+    Ok(keys.map(|at| KeyAt { at, flags: 0 }).collect())
+}
+
+/// A number as C's `atoi` reads it: the digits at the start, in 32 bits.
+fn atoi(text: &[u8]) -> i32 {
+    let text = text.trim_ascii_start();
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let digits = digits.iter().take_while(|b| b.is_ascii_digit());
+    let sum = digits.fold(0i128, |sum, b| {
+        (sum * 10 + i128::from(b - b'0')).min(1 << 70)
+    });
+    let long = (if negative { -sum } else { sum }).clamp(i64::MIN.into(), i64::MAX.into());
+    long as i32
 }
 
 /// First and last key of a spec, and the step between two.
@@ -72,8 +110,8 @@ fn bounds(spec: &KeySpec, argv: Argv<'_>) -> Option<(usize, usize, usize)> {
         } => {
             let at = first as usize + at;
             let count = (at < argv.len()).then(|| parse_i64(argv.get(at)))??;
-            // More keys than arguments end beyond them; the multiplication must not overflow.
-            let count = count.clamp(0, argc);
+            // Of 32 bits, as in Redis. More keys than arguments end beyond them.
+            let count = i64::from(count as i32).clamp(0, argc);
             let first = first + offset as i64;
             (first, first + (count - 1) * step as i64, step as i64)
         }
@@ -151,6 +189,10 @@ mod tests {
         assert_eq!(keys_of(&store, "zu d 3 a b"), None);
         assert_eq!(keys_of(&store, "zu d 0 a b"), None);
         assert_eq!(keys_of(&store, "zu d 9223372036854775807 a"), None);
+        assert_eq!(keys_of(&store, "zu d +2x a b"), Some(vec![3, 4, 1]));
+        assert_eq!(keys_of(&store, "zu d 4294967297 a b"), Some(vec![1, 3]));
+        assert_eq!(keys_of(&store, "zu d 4294967297x a b"), Some(vec![3, 1]));
+        assert_eq!(keys_of(&store, "zu d x a b"), None);
         assert_eq!(keys_of(&store, "zu d -9223372036854775808 a"), None);
         let streams = row(-4, STREAMS);
         assert_eq!(

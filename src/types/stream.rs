@@ -14,17 +14,21 @@ mod node;
 mod nodes;
 mod radix;
 mod range;
+mod saved;
 
 pub use group::{Consumer, ConsumerId, Delivery, Group};
 pub use id::{Partial, StreamId, TEXT_MAX};
 pub use node::{BYTES_MAX, Limits};
 pub use range::Range;
+pub use saved::fuzz_stream;
 
 use std::collections::BTreeMap;
 
 use self::node::{Counts, Reader};
 use self::nodes::{Nodes, Place};
+use super::saved::Loading;
 use super::{Collection, Kind, PackTag, Part};
+use crate::codec::{Fault, Sink, Source};
 use crate::ds::listpack::Pack;
 use crate::resp::argv::Argv;
 
@@ -294,12 +298,12 @@ impl Entries {
         true
     }
 
-    /// All nodes are there. False where the last id is below an entry's.
-    pub fn settle(&mut self, last_id: StreamId) -> bool {
+    /// All nodes are there. No entry has an id above the last one: should a file say so, it is the
+    /// entry that is right.
+    pub fn settle(&mut self, last_id: StreamId) {
         self.nodes.fit();
         self.find_first();
-        self.last_id = last_id;
-        self.last_entry().is_none_or(|last| last <= last_id)
+        self.last_id = self.last_entry().map_or(last_id, |last| last.max(last_id));
     }
 
     /// All nodes, as files carry them.
@@ -311,10 +315,11 @@ impl Entries {
 
 /// Counting what a group has read.
 impl Entries {
-    /// Is the highest deleted id at or behind `start`? Then the entries from there on are not all
-    /// that there ever were.
+    /// Is the highest deleted id at or behind `start`, and not before all entries? Then those from
+    /// there on are not all that there ever were.
     pub fn has_gaps_from(&self, start: StreamId) -> bool {
-        self.len > 0 && self.max_deleted_id != StreamId::ZERO && start <= self.max_deleted_id
+        let deleted = self.max_deleted_id;
+        self.len > 0 && deleted != StreamId::ZERO && self.first_id.max(start) <= deleted
     }
 
     /// How many entries there were up to this id since the stream began; none where nobody can
@@ -457,7 +462,8 @@ impl Collection for Stream {
 
     fn free_effort(&self) -> usize {
         let groups = self.groups.values().map(Group::free_effort);
-        1 + self.nodes.allocations() + groups.sum::<usize>()
+        // By nodes, as Redis has it: several of them lie in one allocation.
+        1 + self.nodes.len() + groups.sum::<usize>()
     }
 
     fn encoding(&self) -> &'static str {
@@ -481,6 +487,20 @@ impl Collection for Stream {
             }
         }
         true
+    }
+
+    const RDB_TYPES: &'static [u8] = saved::RDB_TYPES;
+
+    fn rdb_type(_view: Self::Ref<'_>) -> u8 {
+        saved::RDB_TYPE
+    }
+
+    fn save(view: Self::Ref<'_>, sink: &mut Sink<'_>) {
+        saved::save(view, sink);
+    }
+
+    fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault> {
+        saved::load(rdb_type, source, how)
     }
 }
 

@@ -21,7 +21,7 @@ ZSETOPS = """
 3 ZINTERCARD ('1 unkey|'2 unkey unkey|'3 unkey unkey unkey) [LIMIT limit]
 1 (ZUNION|ZINTER|ZDIFF|ZINTERCARD) numkeys unkey ... [WEIGHTS weight ...] [WITHSCORES] [LIMIT limit]
 1 (ZUNIONSTORE|ZINTERSTORE|ZDIFFSTORE) unkey numkeys unkey ... [WEIGHTS weight ...] [AGGREGATE MIN]
-1 (OBJECT ENCODING unkey|DEL unkey|SET unkey value|EXPIRE unkey sec|TTL unkey|TYPE unkey|ZREM unkey kin)
+1 (DEL unkey|SET unkey value|EXPIRE unkey sec|TTL unkey|TYPE unkey|ZREM unkey kin)
 2 ZRANGE unkey '0 '-1 WITHSCORES
 1 COMMAND GETKEYS (ZUNION|ZUNIONSTORE unkey|ZINTERCARD) numkeys unkey unkey
 """

@@ -1,6 +1,6 @@
 //! XADD and XTRIM.
 
-use super::{INVALID_ID, parse_edge};
+use super::{INVALID_ID, parse_id};
 use crate::base::num;
 use crate::exec::command::{CmdResult, Outcome};
 use crate::exec::ctx::{Ctx, Mode};
@@ -74,7 +74,7 @@ impl Options {
                 at = number_at;
             } else if more > 0 && word.eq_ignore_ascii_case(b"minid") {
                 let (id_at, approx) = options.begin_trim(argv, at)?;
-                let id = parse_edge(argv.get(id_at), 0)?;
+                let id = parse_id(argv.get(id_at))?;
                 options.set_trim(Trim::MinId(id), id_at, approx);
                 at = id_at;
             } else if more > 0 && word.eq_ignore_ascii_case(b"limit") {

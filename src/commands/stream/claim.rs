@@ -416,7 +416,7 @@ impl Sweep {
             let word = argv.get(at);
             if word.eq_ignore_ascii_case(b"count") && at + 1 < argv.len() {
                 at += 1;
-                let count = num::parse_i64(argv.get(at)).ok_or(NOT_INTEGER)?;
+                let count = num::parse_i64(argv.get(at)).ok_or(COUNT_RANGE)?;
                 if !(1..=COUNT_MAX).contains(&count) {
                     return Err(COUNT_RANGE);
                 }

@@ -22,6 +22,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("zipmap", redvault::ds::zipmap::fuzz_zipmap),
     ("listpack", redvault::ds::listpack::fuzz_listpack),
     ("hll", redvault::ds::hll::fuzz_hll),
+    ("stream", redvault::types::stream::fuzz_stream),
     ("intset", redvault::ds::intset::fuzz_intset),
 ];
 

@@ -1,0 +1,268 @@
+//! Streams in RDB files and dumps: the nodes as they are, the counters, then the groups.
+//!
+//! ```text
+//! nodes: count, (id 16 bytes BE as a string, listpack as a string) ...
+//! length, last id [first id, highest deleted id, entries added: not in type 15]
+//! groups: count, (name, last id [entries read: not in type 15], pending, consumers) ...
+//! pending: count, (id 16 bytes, time u64 LE, deliveries) ...
+//! consumers: count, (name, seen u64 LE [active u64 LE: only in type 21], own ids: count, 16 bytes ...) ...
+//! ```
+//! Type 19 is written, which Redis 7.0 reads: when a consumer last got something is not in it, and
+//! taken to be when it was last seen, as Redis does.
+
+use super::{Delivery, Entries, Group, Stream, StreamId};
+use crate::codec::{Fault, Sink, Source, rdb};
+use crate::types::Collection;
+use crate::types::saved::Loading;
+
+pub(super) const RDB_TYPES: &[u8] = &[rdb::STREAM, rdb::STREAM_2, rdb::STREAM_3];
+
+/// What type is written, whatever the stream.
+pub(super) const RDB_TYPE: u8 = rdb::STREAM_2;
+
+const BAD_NODE: &str = "a stream has a node that is none";
+const NO_NODES: &str = "a stream has entries, but no nodes";
+const GROUP_TWICE: &str = "a stream has a group twice";
+const CONSUMER_TWICE: &str = "a group has a consumer twice";
+const PENDING_ORDER: &str = "pending entries are out of order";
+const NOT_PENDING: &str = "a consumer has an entry that is not pending, or another's";
+const NOBODYS: &str = "a pending entry is with no consumer";
+
+pub(super) fn save(stream: &Entries, sink: &mut Sink<'_>) {
+    sink.len(stream.nodes().count() as u64);
+    for (id, node) in stream.nodes() {
+        sink.string(&id.to_bytes());
+        sink.string(node);
+    }
+    sink.len(stream.len());
+    for id in [stream.last_id, stream.first_id(), stream.max_deleted_id] {
+        save_id(id, sink);
+    }
+    sink.len(stream.entries_added);
+    sink.len(stream.groups().len() as u64);
+    for (name, group) in stream.groups() {
+        sink.string(name);
+        save_group(group, sink);
+    }
+}
+
+/// An id as two numbers.
+fn save_id(id: StreamId, sink: &mut Sink<'_>) {
+    sink.len(id.ms);
+    sink.len(id.seq);
+}
+
+fn save_group(group: &Group, sink: &mut Sink<'_>) {
+    save_id(group.last_id, sink);
+    sink.len(group.entries_read().unwrap_or(-1).cast_unsigned());
+    sink.len(group.pending().len() as u64);
+    for (id, delivery) in group.pending() {
+        sink.raw(&id.to_bytes());
+        sink.raw(&delivery.time_ms.to_le_bytes());
+        sink.len(delivery.count);
+    }
+    sink.len(group.consumers().len() as u64);
+    for consumer in group.consumers() {
+        sink.string(consumer.name());
+        sink.raw(&consumer.seen_ms.to_le_bytes());
+        sink.len(consumer.pending().len() as u64);
+        for id in consumer.pending() {
+            sink.raw(&id.to_bytes());
+        }
+    }
+}
+
+pub(super) fn load(rdb_type: u8, source: &mut Source<'_>, _how: &Loading) -> Result<Stream, Fault> {
+    let mut stream = Stream::new();
+    // A node's id is a string of 16 bytes.
+    let count = source.count(18)?;
+    for _ in 0..count {
+        let (id, node) = (source.string()?, source.string()?);
+        let (mut one, mut two) = ([0; 20], [0; 20]);
+        let id = id.bytes(&mut one).try_into().map(StreamId::from_bytes);
+        let added = id.is_ok_and(|id| stream.add_node(id, node.bytes(&mut two)));
+        if !added {
+            return Err(source.bad(BAD_NODE));
+        }
+    }
+    // How many entries there are the nodes say.
+    if source.len()? > 0 && count == 0 {
+        return Err(source.bad(NO_NODES));
+    }
+    stream.settle(load_id(source)?);
+    if rdb_type == rdb::STREAM {
+        stream.entries_added = stream.len();
+    } else {
+        let _first_id = load_id(source)?;
+        stream.max_deleted_id = load_id(source)?;
+        stream.entries_added = source.len()?;
+    }
+    // The least group: an empty name, two halves of an id, nothing pending, no consumers.
+    for _ in 0..source.count(5)? {
+        let name = source.string()?.into_vec();
+        let group = load_group(rdb_type, source, &stream)?;
+        if !stream.create_group(&name, group) {
+            return Err(source.bad(GROUP_TWICE));
+        }
+    }
+    Ok(stream)
+}
+
+fn load_id(source: &mut Source<'_>) -> Result<StreamId, Fault> {
+    Ok(StreamId::new(source.len()?, source.len()?))
+}
+
+/// An id as its bytes.
+fn load_raw_id(source: &mut Source<'_>) -> Result<StreamId, Fault> {
+    let bytes = source.take(16)?.try_into();
+    bytes
+        .map(StreamId::from_bytes)
+        .map_err(|_| source.bad(BAD_NODE))
+}
+
+fn load_ms(source: &mut Source<'_>) -> Result<i64, Fault> {
+    source.u64_le().map(u64::cast_signed)
+}
+
+fn load_group(rdb_type: u8, source: &mut Source<'_>, stream: &Entries) -> Result<Group, Fault> {
+    let last_id = load_id(source)?;
+    let entries_read = if rdb_type == rdb::STREAM {
+        stream.distance_from_first(last_id).unwrap_or(-1)
+    } else {
+        source.len()?.cast_signed()
+    };
+    let mut group = Group::new(last_id, entries_read);
+    let pending = load_pending(source)?;
+    // The least consumer: an empty name, a time, no entries.
+    for _ in 0..source.count(10)? {
+        let name = source.string()?.into_vec();
+        let seen_ms = load_ms(source)?;
+        let active_ms = if rdb_type == rdb::STREAM_3 {
+            load_ms(source)?
+        } else {
+            seen_ms
+        };
+        if group.find_consumer(&name).is_some() {
+            return Err(source.bad(CONSUMER_TWICE));
+        }
+        let id = group.create_consumer(&name, seen_ms);
+        group.consumer_mut(id).active_ms = (active_ms != -1).then_some(active_ms);
+        for _ in 0..source.count(16)? {
+            let entry = load_raw_id(source)?;
+            let found = pending.binary_search_by_key(&entry, |(entry, ..)| *entry);
+            let (Ok(at), None) = (found, group.delivery(entry)) else {
+                return Err(source.bad(NOT_PENDING));
+            };
+            let (_, time_ms, count) = pending[at];
+            group.deliver(
+                entry,
+                Delivery {
+                    time_ms,
+                    count,
+                    consumer: id,
+                },
+            );
+        }
+    }
+    if group.pending().len() != pending.len() {
+        return Err(source.bad(NOBODYS));
+    }
+    Ok(group)
+}
+
+/// What is pending in a group: ids with time and number of their deliveries.
+fn load_pending(source: &mut Source<'_>) -> Result<Vec<(StreamId, i64, u64)>, Fault> {
+    let count = source.count(25)?;
+    let mut pending: Vec<(StreamId, i64, u64)> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let id = load_raw_id(source)?;
+        let (time_ms, deliveries) = (load_ms(source)?, source.len()?);
+        if pending.last().is_some_and(|(last, ..)| *last >= id) {
+            return Err(source.bad(PENDING_ORDER));
+        }
+        pending.push((id, time_ms, deliveries));
+    }
+    Ok(pending)
+}
+
+/// Fuzz target: a stream that was accepted stands every operation, and its counts stay true.
+///
+/// The first byte chooses the type, the second what is done, the rest is the payload.
+pub fn fuzz_stream(data: &[u8]) {
+    let [rdb_type, deed, payload @ ..] = data else {
+        return;
+    };
+    let rdb_type = RDB_TYPES[usize::from(*rdb_type) % RDB_TYPES.len()];
+    let mut source = Source::new(payload);
+    let Ok(mut stream) = load(rdb_type, &mut source, &Loading::for_tests()) else {
+        return;
+    };
+    let count = |stream: &Entries, backwards| {
+        let (mut n, mut all) = (0, stream.range(StreamId::ZERO, StreamId::MAX, backwards));
+        while all.next().is_some() {
+            n += 1;
+            while all.pair().is_some() {}
+        }
+        n
+    };
+    let sound = |stream: &Entries| {
+        assert_eq!(count(stream, false), stream.len());
+        assert_eq!(count(stream, true), stream.len());
+        for (_, group) in stream.groups() {
+            let own = group.consumers().map(|consumer| consumer.pending().len());
+            assert_eq!(own.sum::<usize>(), group.pending().len());
+            stream.lag(group);
+        }
+        assert!(stream.node_counts().1 > 0);
+    };
+    sound(&stream);
+    let half = stream.len() / 2;
+    let middle = StreamId::new(stream.first_id().ms / 2 + stream.last_id.ms / 2, 0);
+    match deed % 4 {
+        0 => _ = stream.trim(super::Trim::MaxLen(half), deed & 4 != 0, 0),
+        1 => _ = stream.trim(super::Trim::MinId(middle), deed & 4 != 0, 0),
+        2 => {
+            let (mut ids, mut all) = (Vec::new(), stream.range(StreamId::ZERO, middle, true));
+            while let Some(entry) = all.next() {
+                ids.push(entry.id);
+            }
+            assert_eq!(stream.delete(&ids), ids.len());
+        }
+        _ => {
+            let argv: crate::resp::request::OwnedArgv =
+                [&b"field"[..], b"value"].into_iter().collect();
+            let limits = super::Limits {
+                bytes: 4096,
+                entries: 100,
+            };
+            if let Some(id) = stream.next_id(0) {
+                let before = stream.len();
+                assert!(stream.append(id, argv.argv(), &limits).is_ok());
+                assert_eq!((stream.len(), stream.last_entry()), (before + 1, Some(id)));
+            }
+        }
+    }
+    sound(&stream);
+    let names: Vec<Vec<u8>> = stream.groups().map(|(name, _)| name.to_vec()).collect();
+    for name in names {
+        let Some(mut group) = stream.take_group(&name) else {
+            continue;
+        };
+        let ids: Vec<StreamId> = group.pending().keys().copied().collect();
+        assert!(ids.iter().step_by(2).all(|id| group.forget(*id)));
+        let first = group.consumers().next();
+        let first = first.and_then(|first| group.find_consumer(first.name()));
+        if let Some(first) = first {
+            group.delete_consumer(first);
+        }
+        stream.put_group(&name, group);
+    }
+    sound(&stream);
+    // A trimmed stream can be saved and loaded, too.
+    let mut sink = Sink::to_memory(true);
+    save(&stream, &mut sink);
+    let bytes = sink.into_vec();
+    let again = load(RDB_TYPE, &mut Source::new(&bytes), &Loading::for_tests());
+    let again = again.expect("what was saved can be loaded");
+    assert_eq!((again.len(), again.last_id), (stream.len(), stream.last_id));
+}
