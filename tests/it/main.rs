@@ -23,3 +23,4 @@ mod sort;
 mod strings;
 mod transactions;
 mod zset_ops;
+mod zsets;
