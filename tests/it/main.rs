@@ -5,6 +5,7 @@
 mod bitmaps;
 mod config;
 mod connection;
+mod dump;
 mod expire;
 mod geo;
 mod harness;
