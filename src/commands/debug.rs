@@ -3,6 +3,7 @@
 //! Its subcommands are no rows of their own, as in Redis: COMMAND and ACL know DEBUG as one.
 mod crash;
 pub mod digest;
+mod inside;
 mod show;
 
 use crate::base::alloc;
@@ -45,6 +46,7 @@ const SUBS: &[Sub] = &[
     ("htstats", 1, 1, show::table),
     ("htstats-key", 1, 1, show::table_of_key),
     ("leak", 1, 1, leak),
+    ("listpack", 1, 1, inside::listpack),
     ("log", 1, 1, log_message),
     ("mallctl", 1, 2, mallctl),
     ("mallctl-str", 1, 2, mallctl_str),
@@ -54,6 +56,7 @@ const SUBS: &[Sub] = &[
     ("pause-cron", 1, 1, pause_cron),
     ("populate", 1, 3, populate),
     ("protocol", 1, 1, show::protocol),
+    ("quicklist", 1, 2, inside::quicklist),
     ("quicklist-packed-threshold", 1, 1, packed_threshold),
     ("replybuffer", 2, 2, reply_buffer),
     ("sdslen", 1, 1, show::string_sizes),
@@ -62,6 +65,9 @@ const SUBS: &[Sub] = &[
     ("set-disable-deny-scripts", 1, 1, set_deny_scripts),
     ("set-skip-checksum-validation", 1, 1, set_skip_checksum),
     ("sleep", 1, 1, sleep),
+    ("stringmatch-len", 2, 2, inside::matches),
+    ("stringmatch-test", 0, 0, inside::match_at_random),
+    ("structsize", 0, 0, inside::sizes),
 ];
 
 /// Runs DEBUG, which also knows the subcommands `more`.

@@ -220,3 +220,6 @@ fn reply_point(out: &mut Writer, point: Point) {
 fn reply_distance(out: &mut Writer, distance: f64) {
     out.bulk(format!("{distance:.4}").as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::geo::FAMILY,
     &commands::stream::FAMILY,
     &commands::stream::CONTAINERS,
+    &commands::sort::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
     &commands::client::FAMILY,

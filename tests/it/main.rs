@@ -3,6 +3,7 @@
 //! They wait for conditions, never for time.
 
 mod bitmaps;
+mod blocking;
 mod config;
 mod connection;
 mod dump;
@@ -13,10 +14,13 @@ mod hash_fields;
 mod hashes;
 mod keys;
 mod limits;
+mod lists;
 mod noise;
 mod operations;
 mod protocol;
 mod readme;
+mod sets;
+mod sort;
 mod strings;
 mod transactions;
 mod zset_ops;

@@ -1,7 +1,5 @@
 //! Members in no order: ZRANDMEMBER and ZSCAN.
 
-use std::ops::ControlFlow;
-
 use super::{read, reply_head, reply_member};
 use crate::base::num::parse_i64;
 use crate::base::rng::Rng;
@@ -78,7 +76,7 @@ pub(super) fn zrandmember(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     let show = |scored| {
         reply_member(out, scored, with_scores);
-        ControlFlow::Continue(())
+        vals::go_on(out)
     };
     if count >= 0 {
         draw::different(zset, wanted, &mut rng, show);
