@@ -6,6 +6,7 @@ mod bitmaps;
 mod blocking;
 mod config;
 mod connection;
+mod dump;
 mod expire;
 mod geo;
 mod harness;
