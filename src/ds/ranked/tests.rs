@@ -180,8 +180,10 @@ fn a_leaf_may_change_for_ever() {
     let mut ranked = Ranked::new(HashKey { k0: 3, k1: 4 }, 0);
     let rounds = if cfg!(miri) { 100 } else { 70_000 };
     for round in 0..rounds {
-        ranked.set(b"one", |_| Some(f64::from(round)));
-        ranked.set(b"other", |_| Some(f64::from(rounds - round)));
+        for (member, score) in [(&b"one"[..], round), (b"other", rounds - round)] {
+            let score = f64::from(score);
+            ranked.set(member, score, |_| Some(score));
+        }
     }
     tree::check(&ranked.tree);
     assert_eq!(ranked.rank(b"one"), Some((1, f64::from(rounds - 1))));
