@@ -16,6 +16,7 @@ mod noise;
 mod operations;
 mod protocol;
 mod readme;
+mod streams;
 mod strings;
 mod transactions;
 mod zset_ops;
