@@ -39,6 +39,8 @@ fn replies_in_both_protocols() {
         ("XPENDING s g", "[:1, \"1-1\", \"1-1\", [[\"c\", \"1\"]]]"),
         ("XAUTOCLAIM s g d 0 - COUNT 1", "[\"0-0\", [], [\"1-1\"]]"),
         ("XPENDING s g", "[:0, nil, nil, nil]"),
+        // 7.0 has not made it by XAUTOCLAIM, which gave it nothing.
+        ("XGROUP CREATECONSUMER s g d", ""),
         ("XPENDING s g - + 5 nobody", "[]"),
         ("XRANGE s - + COUNT 0", "nil"),
         ("XRANGE none - +", "[]"),
@@ -106,12 +108,14 @@ fn all_who_wait_for_a_stream_get_the_entry() {
     c.ask("XADD s 1-1 f old");
     park(&server, &mut a, "XREAD BLOCK 0 STREAMS none s 0 $");
     park(&server, &mut b, "XREAD COUNT 1 BLOCK 0 STREAMS s 1-1");
-    // An entry that comes and goes in one transaction wakes nobody.
-    c.ask("MULTI");
-    c.ask("XADD s 2-1 f gone");
-    c.ask("XDEL s 2-1");
-    assert_eq!(c.ask("EXEC"), "[\"2-1\", :1]");
-    assert_eq!(blocked(&server), 2);
+    if !is_oracle() {
+        // An entry that comes and goes in one transaction wakes nobody; 7.0 answers without entries.
+        c.ask("MULTI");
+        c.ask("XADD s 2-1 f gone");
+        c.ask("XDEL s 2-1");
+        assert_eq!(c.ask("EXEC"), "[\"2-1\", :1]");
+        assert_eq!(blocked(&server), 2);
+    }
     c.ask("XADD s 3-1 f new");
     let entry = "[[\"s\", [[\"3-1\", [\"f\", \"new\"]]]]]";
     assert_eq!(a.reply(), entry);
