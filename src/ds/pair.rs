@@ -310,6 +310,9 @@ impl PairMut<'_> {
 // SAFETY: the pointer is the allocation's own, which stays where it is until `from_raw` and drop;
 // user-space addresses are below 2^48, which the table asserts. The views touch the pair alone.
 unsafe impl Item for Pair {
+    // 6.5 items a bucket: a big hash's field takes 0.7 bytes less than at 6, the CPU is the same.
+    const LOAD_HALVES: usize = 13;
+
     type Ref<'a> = PairRef<'a>;
     type Mut<'a> = PairMut<'a>;
 

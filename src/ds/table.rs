@@ -51,6 +51,11 @@ pub unsafe trait Item: Sized {
     where
         Self: 'a;
 
+    /// Half items a bucket holds on average before one more bucket is added: 6 items, of the seven
+    /// that fit, is 14.2 bytes a key with the overflow buckets. At 5.5 it was 14.7 bytes, and the
+    /// same CPU within the noise: the third prefetch pass pays for the longer chains.
+    const LOAD_HALVES: usize = 12;
+
     /// Gives the allocation up to the table.
     fn into_raw(self) -> NonNull<u8>;
 
@@ -321,10 +326,7 @@ impl<T: Item, H: Hasher64> Table<T, H> {
 
 /// Size: load factor and steps.
 impl<T: Item, H: Hasher64> Table<T, H> {
-    /// Half items a bucket holds on average before one more bucket is added: 6 items, of the seven
-    /// that fit, is 14.2 bytes a key with the overflow buckets. At 5.5 it was 14.7 bytes, and the
-    /// same CPU within the noise: the third prefetch pass pays for the longer chains.
-    const GROW_HALVES: usize = 12;
+    const GROW_HALVES: usize = T::LOAD_HALVES;
     /// Half items a bucket below which one bucket is taken away. The gap to the above keeps a
     /// table that swings by a third from working at its size.
     const SHRINK_HALVES: usize = 7;

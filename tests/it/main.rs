@@ -3,6 +3,7 @@
 //! They wait for conditions, never for time.
 
 mod bitmaps;
+mod blocking;
 mod config;
 mod connection;
 mod expire;
@@ -12,11 +13,15 @@ mod hash_fields;
 mod hashes;
 mod keys;
 mod limits;
+mod lists;
 mod noise;
 mod operations;
 mod protocol;
 mod readme;
+mod sets;
+mod sort;
 mod streams;
 mod strings;
 mod transactions;
 mod zset_ops;
+mod zsets;

@@ -264,11 +264,6 @@ impl Nodes {
         self.blocks.iter().map(of_block).sum::<usize>() + self.last.capacity()
     }
 
-    /// How many allocations.
-    pub fn allocations(&self) -> usize {
-        2 * self.blocks.len() + 2
-    }
-
     /// Gives back the room that the last node keeps to grow (a loaded stream).
     pub fn fit(&mut self) {
         self.last.shrink_to_fit();
@@ -478,6 +473,7 @@ mod tests {
                 .extend_from_slice(&[1; 1_227]);
         }
         let each = nodes.heap_bytes() as f64 / 5_000.0;
-        assert!(each < 1_270.0, "{each} bytes a node");
+        // Up to a block is reserved and not used yet.
+        assert!(each < 1_227.0 + 24.0 + 60.0, "{each} bytes a node");
     }
 }
