@@ -9,6 +9,7 @@ pub mod commands;
 pub mod ds;
 pub mod exec;
 pub mod keyspace;
+pub mod persist;
 pub mod resp;
 pub mod server;
 pub mod state;

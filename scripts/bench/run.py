@@ -22,14 +22,15 @@ import os
 import shutil
 import sys
 
+import operations
 import persistence
 import scenarios
 import targets
 from server import LOAD_CPU
 
 SCENARIOS = {f.__name__: f for f in (scenarios.throughput, scenarios.memory, scenarios.connections, scenarios.growth,
-                                     scenarios.expiry, persistence.persistence)}
-DEFAULT = "throughput,memory,connections,growth,expiry"
+                                     scenarios.expiry, operations.operations, persistence.persistence)}
+DEFAULT = "throughput,memory,operations,connections,growth,expiry"
 
 
 def cells(values):
@@ -40,7 +41,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("servers", nargs="+", metavar="NAME=BINARY")
     ap.add_argument("--scenario", default=DEFAULT, help="comma-separated: " + ", ".join(SCENARIOS))
-    ap.add_argument("--only", default="", help="throughput, memory: only what contains this in its name")
+    ap.add_argument("--only", default="", help="throughput, memory, operations: only what contains this in its name")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--targets", action="store_true", help="show the figures to reach")
     ap.add_argument("--json", metavar="OUT", help="write the rows there too")

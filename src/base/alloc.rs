@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use tikv_jemalloc_sys as je;
 
-#[global_allocator]
+#[cfg_attr(not(miri), global_allocator)]
+#[cfg_attr(miri, allow(dead_code))]
 static GLOBAL: CountingJemalloc = CountingJemalloc;
 
 /// jemalloc's quantum: every block is at least so aligned.

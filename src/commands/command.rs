@@ -67,11 +67,14 @@ fn describe(out: &mut Writer, table: &Registry, row: &Row) {
     out.int(i64::from(row.cmd.last_key));
     out.int(i64::from(row.cmd.key_step));
     names(out, row.acl, acl::NAMES, "@");
-    let tips = docs::find(&own_name(table, row)).map_or(&[][..], |doc| &doc.tips);
+    let doc = docs::find(&own_name(table, row));
+    let tips = doc.map_or(&[][..], |doc| &doc.tips);
     out.set(tips.len());
     tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));
     out.set(row.cmd.keys.len());
-    row.cmd.keys.iter().for_each(|spec| key_spec(out, spec));
+    for (number, spec) in row.cmd.keys.iter().enumerate() {
+        key_spec(out, spec, doc.and_then(|doc| doc.note(number)));
+    }
     let subs = table.subs(row);
     match subs.len() {
         0 => out.set(0),
@@ -89,8 +92,12 @@ fn own_name(table: &Registry, row: &Row) -> String {
     }
 }
 
-fn key_spec(out: &mut Writer, spec: &KeySpec) {
-    out.map(3);
+fn key_spec(out: &mut Writer, spec: &KeySpec, note: Option<&str>) {
+    out.map(3 + usize::from(note.is_some()));
+    if let Some(note) = note {
+        out.bulk(b"notes");
+        out.bulk(note.as_bytes());
+    }
     out.bulk(b"flags");
     names(out, spec.flags, key_flag::NAMES, "");
     out.bulk(b"begin_search");

@@ -2,15 +2,15 @@
 //!
 //! Its subcommands are no rows of their own, as in Redis: COMMAND and ACL know DEBUG as one.
 mod crash;
-mod digest;
+pub mod digest;
+mod inside;
 mod show;
 
 use crate::base::alloc;
 use crate::base::num::{parse_f64, parse_i64};
-use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
+use crate::exec::command::{CmdResult, Command, Handler, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, NOT_INTEGER, NOT_POSITIVE, subcommand_syntax};
-use crate::exec::registry::Family;
 use crate::keyspace::NewValue;
 use crate::state::config::file::errno_text;
 use crate::state::config::setting::parse_memory;
@@ -18,23 +18,22 @@ use crate::state::config::{ProtectedAction, rewrite};
 use flag::{ADMIN, LOADING, NOSCRIPT, PROTECTED, STALE};
 use std::time::Duration;
 
-/// DEBUG.
-pub static FAMILY: Family = Family {
-    group: "server",
-    acl: acl::NONE,
-    commands: &[cmd(
+/// DEBUG's row; what runs it is a floor that has more subcommands.
+pub const fn row(handler: Handler) -> Command {
+    cmd(
         "debug",
         -2,
         ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED,
         acl::NONE,
         NO_KEYS,
-        debug,
-    )],
-};
+        handler,
+    )
+}
 
 /// A subcommand: name, least and most arguments behind it, what runs.
-type Sub = (&'static str, usize, usize, fn(&mut Ctx<'_>) -> CmdResult);
-const ANY: usize = usize::MAX;
+pub type Sub = (&'static str, usize, usize, fn(&mut Ctx<'_>) -> CmdResult);
+/// Any number of arguments.
+pub const ANY: usize = usize::MAX;
 
 const SUBS: &[Sub] = &[
     ("assert", 0, 0, crash::assertion),
@@ -47,6 +46,7 @@ const SUBS: &[Sub] = &[
     ("htstats", 1, 1, show::table),
     ("htstats-key", 1, 1, show::table_of_key),
     ("leak", 1, 1, leak),
+    ("listpack", 1, 1, inside::listpack),
     ("log", 1, 1, log_message),
     ("mallctl", 1, 2, mallctl),
     ("mallctl-str", 1, 2, mallctl_str),
@@ -56,6 +56,7 @@ const SUBS: &[Sub] = &[
     ("pause-cron", 1, 1, pause_cron),
     ("populate", 1, 3, populate),
     ("protocol", 1, 1, show::protocol),
+    ("quicklist", 1, 2, inside::quicklist),
     ("quicklist-packed-threshold", 1, 1, packed_threshold),
     ("replybuffer", 2, 2, reply_buffer),
     ("sdslen", 1, 1, show::string_sizes),
@@ -64,9 +65,13 @@ const SUBS: &[Sub] = &[
     ("set-disable-deny-scripts", 1, 1, set_deny_scripts),
     ("set-skip-checksum-validation", 1, 1, set_skip_checksum),
     ("sleep", 1, 1, sleep),
+    ("stringmatch-len", 2, 2, inside::matches),
+    ("stringmatch-test", 0, 0, inside::match_at_random),
+    ("structsize", 0, 0, inside::sizes),
 ];
 
-fn debug(ctx: &mut Ctx<'_>) -> CmdResult {
+/// Runs DEBUG, which also knows the subcommands `more`.
+pub fn debug_with(ctx: &mut Ctx<'_>, more: &[Sub]) -> CmdResult {
     let allowed = match ctx.state.config.enable_debug_command {
         ProtectedAction::Yes => true,
         ProtectedAction::Local => ctx.client().peer.is_local(),
@@ -80,7 +85,7 @@ fn debug(ctx: &mut Ctx<'_>) -> CmdResult {
         ));
     }
     let (name, args) = (ctx.arg(1), ctx.argc() - 2);
-    let found = SUBS.iter().find(|(known, least, most, _)| {
+    let found = SUBS.iter().chain(more).find(|(known, least, most, _)| {
         name.eq_ignore_ascii_case(known.as_bytes()) && (*least..=*most).contains(&args)
     });
     match found {

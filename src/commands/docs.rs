@@ -1,7 +1,8 @@
 //! What COMMAND DOCS tells about each command, and COMMAND INFO's tips: a cold table beside the rows.
 //!
 //! A text file for each group holds, for each command: a line with name, version and cost, its
-//! summary, then its arguments (`:`), tips (`~`) and whether it is outdated (`!`). Arguments are
+//! summary, then its arguments (`:`), tips (`~`), notes on its key specs by their number (`=`) and
+//! whether it is outdated (`!`). Arguments are
 //! written as one line of syntax (`docs_syntax`) and taken apart only when somebody asks.
 use super::docs_syntax::{Arg, Kind, parse};
 use crate::resp::reply::Writer;
@@ -39,6 +40,8 @@ pub struct Doc {
     syntax: String,
     /// COMMAND INFO's tips.
     pub tips: Vec<&'static str>,
+    /// Notes on key specs: the spec's number, a space, the note.
+    notes: Vec<&'static str>,
     /// `syscmd`, or `deprecated` with the version and what to use instead.
     status: Option<&'static str>,
 }
@@ -66,6 +69,7 @@ static DOCS: LazyLock<HashMap<&'static str, Doc>> = LazyLock::new(|| {
                         doc.syntax.push_str(syntax);
                     }
                     Some(("~ ", tips)) => doc.tips.extend(tips.split(' ')),
+                    Some(("= ", note)) => doc.notes.push(note),
                     Some(("! ", status)) => doc.status = Some(status),
                     _ => doc.summary = line,
                 }
@@ -82,6 +86,14 @@ pub fn find(name: &str) -> Option<&'static Doc> {
 }
 
 impl Doc {
+    /// The note on a key spec.
+    pub fn note(&self, spec: usize) -> Option<&'static str> {
+        self.notes.iter().find_map(|line| {
+            let (number, note) = line.split_once(' ')?;
+            (number.parse() == Ok(spec)).then_some(note)
+        })
+    }
+
     /// Writes the map of COMMAND DOCS; `subs` writes what stands under `subcommands`, if any.
     pub fn write(&self, out: &mut Writer, subs: Option<&mut dyn FnMut(&mut Writer)>) {
         let args = parse(&self.syntax).unwrap_or_default();

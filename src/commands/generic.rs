@@ -103,6 +103,9 @@ fn keys(ctx: &mut Ctx<'_>) -> CmdResult {
         if (pattern == b"*" || glob::matches(pattern, key, false)) && !entry.is_expired(now_ms) {
             ctx.out.bulk(key);
             found += 1;
+            if ctx.out.is_lost() {
+                break;
+            }
         }
     }
     ctx.out.close_array(hole, found);

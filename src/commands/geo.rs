@@ -117,7 +117,7 @@ fn geoadd(ctx: &mut Ctx<'_>) -> CmdResult {
         }
         for (hash, member) in &added {
             let score = *hash as f64;
-            zset.set(member, &limits, |old| match old {
+            zset.set(member, score, &limits, |old| match old {
                 None if rules.xx => None,
                 None => {
                     new += 1;
@@ -220,3 +220,6 @@ fn reply_point(out: &mut Writer, point: Point) {
 fn reply_distance(out: &mut Writer, distance: f64) {
     out.bulk(format!("{distance:.4}").as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -325,7 +325,7 @@ impl RandomReply<'_> {
         if self.with_values {
             vals::reply(self.out, Some(value));
         }
-        ControlFlow::Continue(())
+        vals::go_on(self.out)
     }
 }
 

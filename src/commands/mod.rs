@@ -30,6 +30,7 @@ pub mod scan;
 pub mod set;
 pub mod shutdown;
 pub mod slowlog;
+pub mod sort;
 pub mod status;
 pub mod stream;
 pub mod string;

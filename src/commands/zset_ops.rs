@@ -244,3 +244,6 @@ fn store(ctx: &mut Ctx<'_>, operation: Operation, event: Event) -> CmdResult {
     ctx.store(ctx.arg(1), result, event, 1);
     ctx.int(count as i64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,6 +103,22 @@ impl Db {
         self.find_hashed(self.hash(key), key)
     }
 
+    /// Asks the memory for the entries of these keys, which are looked up next.
+    pub fn prefetch(&self, hashes: &[u64]) {
+        let mut chained = false;
+        hashes
+            .iter()
+            .for_each(|hash| self.entries.prefetch_bucket(*hash));
+        for hash in hashes {
+            chained |= self.entries.prefetch_item(*hash);
+        }
+        if chained {
+            hashes
+                .iter()
+                .for_each(|hash| self.entries.prefetch_chain(*hash));
+        }
+    }
+
     /// The entry at a slot.
     #[inline]
     pub fn entry(&self, slot: Slot) -> EntryRef<'_> {

@@ -21,6 +21,10 @@ pub struct Writer {
     pub buf: Vec<u8>,
     /// The client speaks RESP3.
     pub resp3: bool,
+    /// The most bytes that may wait; a reply that grows beyond them is lost. 0: no limit.
+    pub limit: usize,
+    /// A reply was lost: nothing that waits means anything, and the client is to be closed.
+    lost: bool,
     /// Holes that are open, so that a wrong order of closing is seen in tests.
     holes: u32,
     sent: usize,
@@ -85,19 +89,19 @@ impl Writer {
     /// `+OK`
     #[inline]
     pub fn ok(&mut self) {
-        self.buf.extend_from_slice(b"+OK\r\n");
+        self.put(b"+OK\r\n");
     }
 
     /// `+PONG`
     #[inline]
     pub fn pong(&mut self) {
-        self.buf.extend_from_slice(b"+PONG\r\n");
+        self.put(b"+PONG\r\n");
     }
 
     /// `+QUEUED`
     #[inline]
     pub fn queued(&mut self) {
-        self.buf.extend_from_slice(b"+QUEUED\r\n");
+        self.put(b"+QUEUED\r\n");
     }
 
     /// `+<text>`. Line ends in the text become spaces.
@@ -134,8 +138,7 @@ impl Writer {
     #[inline]
     pub fn int(&mut self, value: i64) {
         if (0..10).contains(&value) {
-            self.buf
-                .extend_from_slice(&[b':', b'0' + value as u8, b'\r', b'\n']);
+            self.put(&[b':', b'0' + value as u8, b'\r', b'\n']);
         } else {
             self.header(b':', value);
         }
@@ -144,10 +147,10 @@ impl Writer {
     /// `$<len>`, the bytes
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.buf.reserve(bytes.len() + HEADER_MAX);
+        self.room(bytes.len() + HEADER_MAX);
         self.bulk_len(bytes.len());
-        self.buf.extend_from_slice(bytes);
-        self.buf.extend_from_slice(b"\r\n");
+        self.put(bytes);
+        self.put(b"\r\n");
     }
 
     /// The value's digits as a bulk: `$2`, `42`
@@ -163,7 +166,7 @@ impl Writer {
         }
         self.bulk_len(bytes.len());
         self.push_ref(bytes);
-        self.buf.extend_from_slice(b"\r\n");
+        self.put(b"\r\n");
     }
 
     /// `$-1` or `_`
@@ -182,13 +185,15 @@ impl Writer {
 
     /// A bulk of the digits, or `,<digits>`: the fewest digits that read back as the same number.
     pub fn double(&mut self, value: f64) {
+        // Enough for the digits, so that nothing moves between here and the end.
+        self.room(DOUBLE_MAX);
         if self.resp3 {
-            self.buf.push(b',');
+            self.put(b",");
             fmt_f64(value, &mut self.buf);
         } else {
             // The length is known last; nearly always it has one digit, as guessed here.
             let at = self.buf.len();
-            self.buf.extend_from_slice(b"$0\r\n");
+            self.put(b"$0\r\n");
             fmt_f64(value, &mut self.buf);
             let len = (self.buf.len() - at - 4) as u8;
             self.buf[at + 1] = b'0' + len % 10;
@@ -196,7 +201,7 @@ impl Writer {
                 self.buf.insert(at + 1, b'0' + len / 10);
             }
         }
-        self.buf.extend_from_slice(b"\r\n");
+        self.put(b"\r\n");
     }
 
     /// As `double`, for a number that its command has printed already (long doubles).
@@ -211,7 +216,7 @@ impl Writer {
     /// `:1` and `:0`, or `#t` and `#f`
     #[inline]
     pub fn bool(&mut self, value: bool) {
-        self.buf.extend_from_slice(match (self.resp3, value) {
+        self.put(match (self.resp3, value) {
             (false, false) => b":0\r\n",
             (false, true) => b":1\r\n",
             (true, false) => b"#f\r\n",
@@ -231,9 +236,9 @@ impl Writer {
             .zip(ext.bytes())
             .for_each(|(to, from)| *to = from);
         self.header(b'=', (bytes.len() + kind.len()) as i64);
-        self.buf.extend_from_slice(&kind);
-        self.buf.extend_from_slice(bytes);
-        self.buf.extend_from_slice(b"\r\n");
+        self.put(&kind);
+        self.put(bytes);
+        self.put(b"\r\n");
     }
 
     /// A bulk of the digits, or `(<digits>`. Line ends become spaces in both.
@@ -249,7 +254,7 @@ impl Writer {
     /// Bytes that are encoded already.
     #[inline]
     pub fn raw(&mut self, encoded: &[u8]) {
-        self.buf.extend_from_slice(encoded);
+        self.put(encoded);
     }
 
     /// As `raw`; many bytes are referred to, few are copied.
@@ -267,7 +272,7 @@ impl Writer {
     /// `*0`
     #[inline]
     pub fn empty_array(&mut self) {
-        self.buf.extend_from_slice(b"*0\r\n");
+        self.put(b"*0\r\n");
     }
 
     /// `*<n>`
@@ -351,6 +356,13 @@ impl Writer {
             "holes are closed from the inside out"
         );
         self.holes -= 1;
+        if self.lost {
+            return;
+        }
+        self.room(HEADER_MAX);
+        if hole.at > self.buf.len() {
+            return;
+        }
         let end = self.buf.len();
         self.header(mark, n);
         let header = self.buf.len() - end;
@@ -358,6 +370,55 @@ impl Writer {
         for moved in &mut self.refs[hole.refs..] {
             moved.at += header;
         }
+    }
+}
+
+/// The limit. It is looked at only where the buffer has to grow, so a reply costs the same with it.
+impl Writer {
+    /// Appends bytes.
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.room(bytes.len());
+        self.buf.extend_from_slice(bytes);
+    }
+
+    /// Makes room for bytes that are about to be appended.
+    #[inline]
+    fn room(&mut self, bytes: usize) {
+        if bytes > self.buf.capacity() - self.buf.len() {
+            self.grow(bytes);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        if self.limit == 0 {
+            return self.buf.reserve(bytes);
+        }
+        if self.len() + bytes > self.limit {
+            self.lose();
+        }
+        let needed = self.buf.len() + bytes;
+        // Not beyond the limit, so that reaching it is noticed here.
+        let most = self.limit.max(needed);
+        let wanted = needed.max(self.buf.capacity() * 2).min(most);
+        self.buf.reserve_exact(wanted - self.buf.len());
+    }
+
+    /// Gives up what waits. Whatever is written from here on is as short-lived: memory stays bounded
+    /// while a command that cannot be broken off runs to its end.
+    #[cold]
+    fn lose(&mut self) {
+        self.lost = true;
+        self.buf.clear();
+        self.refs.clear();
+        (self.sent, self.ref_bytes) = (0, 0);
+    }
+
+    /// Was a reply lost, or does more wait than may? A handler may then stop; the client is closed.
+    #[inline]
+    pub fn is_lost(&self) -> bool {
+        self.lost || self.limit > 0 && self.len() > self.limit
     }
 }
 
@@ -376,15 +437,18 @@ impl Writer {
 
     /// Takes back everything behind the mark, open holes too.
     pub fn truncate(&mut self, mark: Mark) {
+        self.holes = mark.holes;
+        if self.lost {
+            return;
+        }
         self.buf.truncate(mark.buf);
         self.refs.truncate(mark.refs);
         self.ref_bytes = mark.ref_bytes;
-        self.holes = mark.holes;
     }
 
     /// Bytes written behind the mark.
     pub fn len_since(&self, mark: Mark) -> usize {
-        self.buf.len() - mark.buf + self.ref_bytes - mark.ref_bytes
+        (self.buf.len() + self.ref_bytes).saturating_sub(mark.buf + mark.ref_bytes)
     }
 
     /// Bytes that wait to be sent.
@@ -469,8 +533,12 @@ impl Writer {
 
     /// Appends what another writer holds between two of its marks.
     pub fn append_range(&mut self, other: &Writer, from: Mark, to: Mark) {
+        if other.lost {
+            return self.lose();
+        }
+        self.room(to.buf - from.buf);
         let base = self.buf.len();
-        self.buf.extend_from_slice(&other.buf[from.buf..to.buf]);
+        self.put(&other.buf[from.buf..to.buf]);
         for r in &other.refs[from.refs..to.refs] {
             self.ref_bytes += r.bytes.len();
             self.refs.push(Ref {
@@ -490,7 +558,12 @@ impl Writer {
     pub fn release(&mut self) -> Vec<u8> {
         let mut buf = std::mem::take(&mut self.buf);
         buf.clear();
-        *self = Writer::new(self.resp3);
+        *self = Writer {
+            resp3: self.resp3,
+            limit: self.limit,
+            lost: self.lost,
+            ..Writer::default()
+        };
         if buf.capacity() > KEEP_MAX {
             Vec::new()
         } else {
@@ -513,6 +586,8 @@ impl Writer {
     }
 }
 
+/// The longest double with all that stands around it.
+const DOUBLE_MAX: usize = 48;
 /// A mark, the digits of an i64 and two line ends.
 const HEADER_MAX: usize = 1 + 20 + 2 + 2;
 
@@ -521,20 +596,16 @@ impl Writer {
     #[inline]
     fn header(&mut self, mark: u8, n: i64) {
         match n {
-            0..10 => self
-                .buf
-                .extend_from_slice(&[mark, b'0' + n as u8, b'\r', b'\n']),
+            0..10 => self.put(&[mark, b'0' + n as u8, b'\r', b'\n']),
             10..100 => {
                 let (tens, ones) = (b'0' + (n / 10) as u8, b'0' + (n % 10) as u8);
-                self.buf
-                    .extend_from_slice(&[mark, tens, ones, b'\r', b'\n']);
+                self.put(&[mark, tens, ones, b'\r', b'\n']);
             }
             _ => {
-                self.buf.reserve(HEADER_MAX);
-                self.buf.push(mark);
-                self.buf
-                    .extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
-                self.buf.extend_from_slice(b"\r\n");
+                self.room(HEADER_MAX);
+                self.put(&[mark]);
+                self.put(itoa::Buffer::new().format(n).as_bytes());
+                self.put(b"\r\n");
             }
         }
     }
@@ -546,24 +617,28 @@ impl Writer {
 
     /// `<mark><text>`
     fn line(&mut self, mark: u8, text: &[u8]) {
-        self.buf.reserve(text.len() + HEADER_MAX);
-        self.buf.push(mark);
+        self.room(text.len() + HEADER_MAX);
+        self.put(&[mark]);
         self.one_line(text);
     }
 
     /// The text and a line end. Line ends within become spaces: a line must stay one line.
     fn one_line(&mut self, text: &[u8]) {
+        self.room(text.len() + 2);
         let start = self.buf.len();
-        self.buf.extend_from_slice(text);
+        self.put(text);
         for byte in &mut self.buf[start..] {
             if matches!(byte, b'\r' | b'\n') {
                 *byte = b' ';
             }
         }
-        self.buf.extend_from_slice(b"\r\n");
+        self.put(b"\r\n");
     }
 
     fn push_ref(&mut self, bytes: Bytes) {
+        if self.limit > 0 && self.len() + bytes.len() > self.limit {
+            return self.lose();
+        }
         self.ref_bytes += bytes.len();
         self.refs.push(Ref {
             at: self.buf.len(),
@@ -778,5 +853,47 @@ mod tests {
         );
         out.raw(&vec![0; KEEP_MAX + 1]);
         assert_eq!(out.release().capacity(), 0);
+    }
+
+    #[test]
+    fn a_reply_beyond_the_limit_is_lost_and_takes_no_memory() {
+        for limit in [1000, 70_000] {
+            let mut out = Writer::new(true);
+            out.limit = limit;
+            out.bulk(&vec![b'x'; limit - 100]);
+            let mark = out.mark();
+            out.bulk(&[b'y'; 40]);
+            out.truncate(mark);
+            assert!(!out.is_lost() && out.len() > limit - 100);
+            // Whatever is written, in whatever state it was before.
+            let hole = out.open();
+            out.double(1.5);
+            for n in 0..100_000 {
+                out.int(n);
+                out.bulk(b"some text");
+                out.double(0.1);
+                out.error("ERR two\r\nlines");
+            }
+            out.big_number(b"1\n2");
+            out.raw_ref(Bytes::from(vec![0; 100_000]));
+            out.close_array(hole, 1);
+            out.truncate(mark);
+            let mut other = Writer::new(true);
+            other.append_range(&out, mark, mark);
+            assert!(out.is_lost() && other.is_lost() && out.heap_bytes() <= limit + 100);
+            assert!(out.len_since(mark) <= limit);
+            out.clear();
+            assert!(
+                out.is_lost() && out.is_empty(),
+                "until the client is closed"
+            );
+        }
+        let mut out = Writer::new(false);
+        out.limit = 50_000;
+        out.bulk_ref(Bytes::from(vec![0; 20_000]));
+        out.bulk_ref(Bytes::from(vec![0; 20_000]));
+        assert!(!out.is_lost());
+        out.bulk_ref(Bytes::from(vec![0; 20_000]));
+        assert!(out.is_lost());
     }
 }

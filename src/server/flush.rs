@@ -2,7 +2,7 @@
 use super::conn::Conn;
 use super::turn::Server;
 use crate::base::sys::ticks;
-use crate::state::client::{Transport, client_flag};
+use crate::state::client::{Client, ClientId, Transport, client_flag};
 use crate::state::config::ClientClass;
 use std::io::{self, IoSlice};
 
@@ -76,6 +76,11 @@ impl Server {
         let Some(client) = self.state.clients.at(slot) else {
             return;
         };
+        if conn.out.is_lost() {
+            conn.out.clear();
+            let id = conn.id;
+            return self.close_over_limit(id);
+        }
         let before = conn.out.len();
         let wrote = if before == 0 {
             Wrote::All
@@ -131,14 +136,11 @@ impl Server {
         let Some(client) = self.state.clients.at(slot) else {
             return;
         };
-        let class = if client.flags & client_flag::REPLICA != 0 {
-            ClientClass::Replica
-        } else if client.flags & client_flag::PUBSUB != 0 {
-            ClientClass::Pubsub
-        } else {
-            ClientClass::Normal
-        };
-        let limit = self.state.config.client_output_buffer_limit.of(class);
+        let limit = self
+            .state
+            .config
+            .client_output_buffer_limit
+            .of(class_of(client));
         let held = conn.out.heap_bytes() as u64;
         show_output(&mut client.transport, Some(conn));
         let now_ms = self.state.clock.mono_us / 1000;
@@ -159,15 +161,46 @@ impl Server {
         }
         if over {
             let id = conn.id;
-            log::warn!(
-                "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer \
-                 limits.",
-                id.serial,
-                client.peer_text()
-            );
-            self.state.stats.output_limit_disconnections += 1;
-            self.state.close_client(id);
+            self.close_over_limit(id);
         }
+    }
+
+    /// The most output that may wait for this client, as replies are written; 0: no limit.
+    pub(super) fn output_limit(&mut self, slot: usize) -> usize {
+        let Some(client) = self.state.clients.at(slot) else {
+            return 0;
+        };
+        let limit = self
+            .state
+            .config
+            .client_output_buffer_limit
+            .of(class_of(client));
+        usize::try_from(limit.hard_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Closes a client whose output has outgrown its limit.
+    #[cold]
+    pub(super) fn close_over_limit(&mut self, id: ClientId) {
+        let client = self.state.clients.me(id);
+        log::warn!(
+            "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer \
+             limits.",
+            id.serial,
+            client.peer_text()
+        );
+        self.state.stats.output_limit_disconnections += 1;
+        self.state.close_client(id);
+    }
+}
+
+/// Which limits hold for a client's output.
+fn class_of(client: &Client) -> ClientClass {
+    if client.flags & client_flag::REPLICA != 0 {
+        ClientClass::Replica
+    } else if client.flags & client_flag::PUBSUB != 0 {
+        ClientClass::Pubsub
+    } else {
+        ClientClass::Normal
     }
 }
 

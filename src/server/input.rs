@@ -33,6 +33,9 @@ const BATCH: usize = 64;
 /// Stands for a name that is no command's.
 const NO_ROW: u16 = u16::MAX;
 
+/// Room for this many arguments is kept from one batch to the next.
+const SPANS_KEPT: usize = 8192;
+
 /// A parsed request: where its spans are, where it ends.
 #[derive(Clone, Copy)]
 struct Parsed {
@@ -156,6 +159,7 @@ impl Server {
         if out.buf.capacity() == 0 {
             out.buf = self.pool.take();
         }
+        out.limit = self.output_limit(slot);
         let limits = self.limits(slot);
         let mut scratch = std::mem::take(&mut self.scratch.batch);
         let (mut pos, mut used) = (0, 0);
@@ -229,6 +233,10 @@ impl Server {
     ) -> Option<ProtocolError> {
         batch.spans.clear();
         batch.requests.clear();
+        // One request of very many arguments is no reason to keep the room for them.
+        if batch.spans.capacity() > SPANS_KEPT {
+            batch.spans = Vec::new();
+        }
         let client = self.state.clients.me(me);
         // Where requests are only queued nothing is to be fetched.
         let hint_db = client.multi.is_none().then_some(client.db as usize);
@@ -308,11 +316,17 @@ impl Server {
             let client = self.state.clients.me(me);
             let special = client.flags & ATTENTION != 0
                 || client.reply_mode != ReplyMode::On
-                || client.resp3 != out.resp3;
+                || client.resp3 != out.resp3
+                || out.is_lost();
             if special {
                 // What the command sent is no reply: it comes behind what this takes back.
                 out.resp3 = self.state.clients.me(me).resp3;
                 apply_reply_mode(&mut self.state, me, out, mark);
+                if out.is_lost() {
+                    out.clear();
+                    self.close_over_limit(me);
+                    return End::Closing;
+                }
             }
             if !self.state.outbox.is_empty() {
                 let (state, list) = (&mut self.state, &mut self.unwritten);

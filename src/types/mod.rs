@@ -168,22 +168,17 @@ pub trait Collection: Clone + Send + 'static {
         false
     }
 
-    /// The numbers ([`rdb`]) of all layouts of files and payloads that load as this type. None from a
-    /// type that cannot be saved yet. [`saved`] says what the following functions are to hold to.
-    const RDB_TYPES: &'static [u8] = &[];
+    /// The numbers ([`rdb`]) of all layouts of files and payloads that load as this type. [`saved`] says what the following functions are to hold to.
+    const RDB_TYPES: &'static [u8];
 
     /// The layout that [`save`](Collection::save) writes: the lowest that holds the value.
-    fn rdb_type(_view: Self::Ref<'_>) -> u8 {
-        rdb::MODULE_PRE_GA
-    }
+    fn rdb_type(view: Self::Ref<'_>) -> u8;
 
     /// Writes the value in that layout.
-    fn save(_view: Self::Ref<'_>, _sink: &mut Sink<'_>) {}
+    fn save(view: Self::Ref<'_>, sink: &mut Sink<'_>);
 
     /// Reads a value in one of the layouts of [`RDB_TYPES`](Collection::RDB_TYPES). It may be empty.
-    fn load(_rdb_type: u8, source: &mut Source<'_>, _how: &Loading) -> Result<Self, Fault> {
-        Err(source.bad(saved::UNKNOWN))
-    }
+    fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault>;
 }
 
 /// What a value consists of.
@@ -357,15 +352,11 @@ macro_rules! value_types {
                 }
             }
 
-            /// The number of the layout that [`save`](ValueRef::save) writes; `None` while the type
-            /// cannot be saved.
-            pub fn rdb_type(self) -> Option<u8> {
+            /// The number of the layout that [`save`](ValueRef::save) writes.
+            pub fn rdb_type(self) -> u8 {
                 match self {
-                    ValueRef::Str(_) => Some(rdb::STRING),
-                    $(ValueRef::$name(v) => {
-                        let number = <$module::$name as Collection>::rdb_type(v);
-                        <$module::$name as Collection>::RDB_TYPES.contains(&number).then_some(number)
-                    })*
+                    ValueRef::Str(_) => rdb::STRING,
+                    $(ValueRef::$name(v) => <$module::$name as Collection>::rdb_type(v),)*
                 }
             }
 

@@ -3,8 +3,10 @@
 //! They wait for conditions, never for time.
 
 mod bitmaps;
+mod blocking;
 mod config;
 mod connection;
+mod dump;
 mod expire;
 mod geo;
 mod harness;
@@ -12,10 +14,14 @@ mod hash_fields;
 mod hashes;
 mod keys;
 mod limits;
+mod lists;
 mod noise;
 mod operations;
 mod protocol;
 mod readme;
+mod sets;
+mod sort;
 mod strings;
 mod transactions;
 mod zset_ops;
+mod zsets;

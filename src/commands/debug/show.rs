@@ -1,11 +1,14 @@
 //! What DEBUG shows of keys, tables and the protocol.
 use crate::base::alloc::size_class;
 use crate::base::num::parse_i64;
+use crate::codec::Sink;
+use crate::ds::quicklist::Saved;
 use crate::exec::command::{CmdResult, Outcome};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NO_SUCH_KEY, NOT_INTEGER};
 use crate::keyspace::entry::EntryRef;
-use crate::types::{Kind, Part, TableStats};
+use crate::types::list::ListRef;
+use crate::types::{TableStats, ValueRef};
 
 pub(super) const HELP: &[&str] = &[
     "ASSERT",
@@ -31,6 +34,8 @@ pub(super) const HELP: &[&str] = &[
     "    Return hash table statistics of the specified database.",
     "HTSTATS-KEY <key>",
     "    Like HTSTATS but for the hash table stored at <key>'s value.",
+    "LISTPACK <key>",
+    "    Write the elements of a listpack to the server log.",
     "MALLCTL <key> [<val>]",
     "    Get or set a malloc tuning integer.",
     "MALLCTL-STR <key> [<val>]",
@@ -61,11 +66,19 @@ pub(super) const HELP: &[&str] = &[
     "    Setting it to 1 lets scripts run commands that are denied to them.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
     "    Enables or disables checksum checks for RDB files and RESTORE's payload.",
+    "QUICKLIST <key> [<0|1>]",
+    "    Write the nodes of a quicklist to the server log, with 1 their elements, too.",
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Sets the threshold for elements to be inserted as plain vs packed nodes",
     "    Default value is 1GB, allows values up to 4GB. Setting to 0 restores to default.",
     "SLEEP <seconds>",
     "    Stop the server for <seconds>. Decimals allowed.",
+    "STRINGMATCH-LEN <string> <pattern>",
+    "    Does the glob-style pattern match the string? Replies 1 or 0.",
+    "STRINGMATCH-TEST",
+    "    Match random patterns and strings, as KEYS and SCAN do.",
+    "STRUCTSIZE",
+    "    Return the sizes of what a key is made of, in bytes.",
     "PAUSE-CRON <0|1>",
     "    Stop periodic cron job processing.",
     "REPLYBUFFER PEAK-RESET-TIME <NEVER||RESET|time>",
@@ -79,53 +92,42 @@ pub(super) const HELP: &[&str] = &[
 /// DEBUG OBJECT: where the key's entry lies, how its value is stored.
 pub(super) fn object(ctx: &mut Ctx<'_>) -> CmdResult {
     let (db, key, now) = (ctx.db, ctx.arg(2), ctx.state.lru_clock);
+    let config = &ctx.state.config;
+    let (compress, fill) = (config.rdbcompression, config.list_max_listpack_size);
+    let depth = config.list_compress_depth;
     let entry = ctx.state.peek(db, key).ok_or(NO_SUCH_KEY)?;
-    let line = format!(
+    let mut line = format!(
         "Value at:{:#x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.address(),
         entry.encoding(),
-        serialized_len(entry),
+        serialized_len(entry, compress),
         entry.clock(),
         now.wrapping_sub(entry.clock()) & 0x00ff_ffff,
     );
+    if let ValueRef::List(ListRef::Quick(quick)) = entry.value() {
+        let nodes = quick.nodes();
+        let bytes = quick.saved().map(|node| match node {
+            Saved::Pack(bytes) | Saved::Plain(bytes) => bytes.len(),
+            Saved::Folded { len, .. } => len,
+        });
+        let bytes = bytes.sum::<usize>();
+        let average = quick.len() as f64 / nodes.max(1) as f64;
+        line += &format!(
+            " ql_nodes:{nodes} ql_avg_node:{average:.2} ql_listpack_max:{fill} ql_compressed:{} \
+             ql_uncompressed_size:{bytes}",
+            u8::from(depth > 0),
+        );
+    }
     ctx.out.simple(&line);
     Ok(Outcome::Done)
 }
 
-/// Bytes of a length in a file.
-fn length_bytes(n: usize) -> usize {
-    match n {
-        0..64 => 1,
-        64..16_384 => 2,
-        _ => 5,
-    }
-}
-
-/// Bytes of a text in a file: a short number is one, two or four bytes behind its mark.
-fn text_bytes(text: &[u8]) -> usize {
-    match parse_i64(text) {
-        Some(n) if i8::try_from(n).is_ok() => 2,
-        Some(n) if i16::try_from(n).is_ok() => 3,
-        Some(n) if i32::try_from(n).is_ok() => 5,
-        _ => length_bytes(text.len()) + text.len(),
-    }
-}
-
-/// Bytes that the value takes in a file, element by element and uncompressed.
-fn serialized_len(entry: EntryRef<'_>) -> usize {
-    let (mut bytes, mut elements) = (0, 0);
-    entry.value().parts(&mut |part| {
-        elements += 1;
-        bytes += match part {
-            Part::Item(item) | Part::Member(item) => text_bytes(item),
-            Part::Pair(field, value) => text_bytes(field) + text_bytes(value),
-            Part::Scored(member, _) => text_bytes(member) + size_of::<f64>(),
-        };
-    });
-    match entry.kind() {
-        Kind::String => bytes,
-        _ => bytes + length_bytes(elements),
-    }
+/// Bytes that the value takes in a file, written to nowhere.
+fn serialized_len(entry: EntryRef<'_>, compress: bool) -> u64 {
+    let mut nowhere = std::io::sink();
+    let mut sink = Sink::to_writer(&mut nowhere, compress, false);
+    entry.value().save(&mut sink);
+    sink.position()
 }
 
 /// DEBUG SDSLEN: lengths of the key and of a string value, and the memory they take.

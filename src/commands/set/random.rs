@@ -1,7 +1,5 @@
 //! Members by chance: SPOP and SRANDMEMBER.
 
-use std::ops::ControlFlow;
-
 use super::{limits, read};
 use crate::base::num;
 use crate::base::rng::Rng;
@@ -153,13 +151,13 @@ pub(super) fn srandmember(ctx: &mut Ctx<'_>) -> CmdResult {
         out.array(wanted.min(set.len()));
         draw::different(set, wanted, &mut rng, |member| {
             vals::reply(out, Some(member));
-            ControlFlow::Continue(())
+            vals::go_on(out)
         });
     } else {
         out.array(wanted);
         draw::repeatedly(set, wanted, &mut rng, |member| {
             vals::reply(out, Some(member));
-            ControlFlow::Continue(())
+            vals::go_on(out)
         });
     }
     Ok(Outcome::Done)

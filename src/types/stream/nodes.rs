@@ -252,11 +252,6 @@ impl Nodes {
         self.blocks.iter().map(of_block).sum::<usize>() + self.last.capacity()
     }
 
-    /// How many allocations.
-    pub fn allocations(&self) -> usize {
-        2 * self.blocks.len() + 2
-    }
-
     /// Gives back the room that the last node keeps to grow (a loaded stream).
     pub fn fit(&mut self) {
         self.last.shrink_to_fit();

@@ -1,0 +1,509 @@
+//! Reading a file of any version, in steps.
+//!
+//! The reader keeps the bytes it was fed with and has not used up: a window. A record that goes beyond it
+//! is taken up again from its beginning when more has come, so who feeds it doubles the window (by
+//! [`Reader::wants`]) to read a huge value once or twice, not a hundred times.
+//!
+//! Keys go into the keyspace by batches whose places are asked of the memory beforehand, and a database is
+//! made large enough when the file says how many keys it has: together three times as fast as one by one.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::{
+    AUX, CHECKSUM_VERSION_MIN, EOF, EXPIRE_MS, EXPIRE_S, FREQ, FUNCTION, FUNCTION_PRE_GA, IDLE,
+    MODULE_AUX, RESIZE_DB, SELECT_DB, SLOT_IMPORT, SLOT_INFO,
+};
+use crate::base::crc64::Crc64;
+use crate::codec::{Fault, Source, Text, Why, rdb};
+use crate::state::State;
+use crate::types::Value;
+use crate::types::dump::knows_version;
+use crate::types::saved::{Loaded, Loading, kind_of};
+
+/// "REDIS" and four digits, or "VALKEY" and three.
+const MAGIC: usize = 9;
+/// Keys whose places are asked of the memory together.
+const BATCH: usize = 32;
+/// Bytes to be fed at least.
+const CHUNK: usize = 128 << 10;
+/// The fewest bytes a key takes in a file: a type, a key and a value.
+const KEY_BYTES_MIN: u64 = 3;
+
+/// What is done with a key that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The file is refused: no file has a key twice.
+    Refuse,
+    /// The file's replaces it.
+    Replace,
+}
+
+/// How to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub taken: Taken,
+    /// Keys whose deadline has passed are left out. Not where another server decides on their end.
+    pub drop_expired: bool,
+    /// The checksum is compared.
+    pub checksum: bool,
+    /// Bytes that will be fed in all, where that is known.
+    pub total: Option<u64>,
+}
+
+/// What was loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The version of the file.
+    pub version: u32,
+    /// Keys that are in the keyspace now.
+    pub keys: u64,
+    /// Keys left out because their deadline had passed.
+    pub expired: u64,
+    /// Keys left out because their collection had no element.
+    pub empty: u64,
+    /// Facts about the file and its writer, in their order.
+    pub aux: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Sources of function libraries.
+    pub functions: Vec<Vec<u8>>,
+}
+
+/// Why a file cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadError {
+    /// Offset in the file.
+    pub at: u64,
+    pub why: String,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} at offset {}", self.why, self.at)
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// Where a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The budget is spent.
+    More,
+    /// The window is used up, or what is left of it is part of a record.
+    Hungry,
+    /// The file is read to its end.
+    Done,
+}
+
+/// What is known of the next key before it comes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    expire_at: Option<i64>,
+    idle_s: Option<i64>,
+    uses: Option<u8>,
+}
+
+/// Reads one file. After an error or the end it is used no more.
+pub struct Reader {
+    options: Options,
+    window: Vec<u8>,
+    /// What of the window is used up.
+    used: usize,
+    /// Bytes of the file before the window.
+    gone: u64,
+    /// What the record at hand lacks at least.
+    missing: usize,
+    crc: Crc64,
+    how: Option<Loading>,
+    db: usize,
+    before: Before,
+    summary: Summary,
+}
+
+/// A key on its way into the keyspace.
+struct Record<'a> {
+    db: usize,
+    key: Cow<'a, [u8]>,
+    value: Loaded<'a>,
+    before: Before,
+    at: usize,
+}
+
+/// What one record was.
+enum Item<'a> {
+    Key(Record<'a>),
+    Other,
+    End,
+}
+
+impl Reader {
+    /// A reader that has seen nothing yet.
+    pub fn new(options: Options) -> Reader {
+        Reader {
+            options,
+            window: Vec::new(),
+            used: 0,
+            gone: 0,
+            missing: MAGIC,
+            crc: Crc64::new(),
+            how: None,
+            db: 0,
+            before: Before::default(),
+            summary: Summary::default(),
+        }
+    }
+
+    /// How many bytes to feed next.
+    pub fn wants(&self) -> usize {
+        self.missing.max(self.window.len() - self.used).max(CHUNK)
+    }
+
+    /// Takes the next bytes of the file.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.tidy();
+        self.window.extend_from_slice(bytes);
+    }
+
+    /// Takes the next bytes of the file, as `read` puts them behind those that are there.
+    pub fn feed_with<R>(&mut self, read: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        self.tidy();
+        read(&mut self.window)
+    }
+
+    fn tidy(&mut self) {
+        self.window.drain(..self.used);
+        self.gone += self.used as u64;
+        self.used = 0;
+    }
+
+    /// Bytes of the file that are loaded.
+    pub fn position(&self) -> u64 {
+        self.gone + self.used as u64
+    }
+
+    /// What was loaded so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The file ended although the reader is hungry.
+    pub fn cut_short(&self) -> LoadError {
+        self.error(self.window.len() - self.used, "the file ends too early")
+    }
+
+    #[cold]
+    fn error(&self, at: usize, why: impl Into<String>) -> LoadError {
+        LoadError {
+            at: self.position() + at as u64,
+            why: why.into(),
+        }
+    }
+
+    /// Loads about `keys` keys into the keyspace.
+    pub fn step(&mut self, state: &mut State, keys: usize) -> Result<Progress, LoadError> {
+        // Out while keys are borrowed from it.
+        let window = std::mem::take(&mut self.window);
+        let result = self.step_in(&window, state, keys);
+        self.window = window;
+        result
+    }
+
+    fn step_in(
+        &mut self,
+        window: &[u8],
+        state: &mut State,
+        keys: usize,
+    ) -> Result<Progress, LoadError> {
+        let start = self.used;
+        let mut source = Source::new(&window[start..]);
+        if self.how.is_none() {
+            if source.left() < MAGIC {
+                self.missing = MAGIC - source.left();
+                return Ok(Progress::Hungry);
+            }
+            let magic = source.take(MAGIC).unwrap_or_default();
+            let version = version_of(magic).map_err(|why| self.error(0, why))?;
+            self.summary.version = version;
+            self.how = Some(state.loading(version));
+        }
+        let mut how = self.how.clone().unwrap_or_else(|| state.loading(0));
+        how.now_ms = state.clock.unix_ms;
+
+        let mut batch: Vec<Record<'_>> = Vec::with_capacity(BATCH);
+        let mut left = keys;
+        let mut taken = source.position();
+        let progress = loop {
+            if left == 0 {
+                break Ok(Progress::More);
+            }
+            let mut ahead = source.clone();
+            match self.item(&mut ahead, state, &how) {
+                Ok(Item::Key(record)) => {
+                    batch.push(record);
+                    left -= 1;
+                }
+                Ok(Item::Other) => {}
+                Ok(Item::End) => {
+                    let end = ahead.position();
+                    break self.end(&window[start..], end, ahead);
+                }
+                Err(Problem::Fault(Fault {
+                    why: Why::Short(missing),
+                    ..
+                })) => {
+                    self.missing = missing;
+                    break Ok(Progress::Hungry);
+                }
+                Err(Problem::Fault(Fault {
+                    at,
+                    why: Why::Bad(what),
+                })) => break Err(self.error(at, what)),
+                Err(Problem::Other(why)) => break Err(self.error(taken, why)),
+            }
+            source = ahead;
+            taken = source.position();
+            if batch.len() == BATCH {
+                self.insert(&mut batch, state)?;
+            }
+        };
+        self.insert(&mut batch, state)?;
+        let progress = progress?;
+        if progress != Progress::Done {
+            self.crc.update(&window[start..start + taken]);
+            self.used += taken;
+        }
+        Ok(progress)
+    }
+
+    /// Behind the last record: the checksum.
+    fn end(
+        &mut self,
+        bytes: &[u8],
+        taken: usize,
+        mut source: Source<'_>,
+    ) -> Result<Progress, LoadError> {
+        if self.summary.version < CHECKSUM_VERSION_MIN {
+            self.used += taken;
+            return Ok(Progress::Done);
+        }
+        let Ok(expected) = source.u64_le() else {
+            // The end comes again when it is whole.
+            self.missing = 8;
+            return Ok(Progress::Hungry);
+        };
+        self.crc.update(&bytes[..taken]);
+        if self.options.checksum && expected != 0 && expected != self.crc.value() {
+            return Err(self.error(taken, "the checksum does not match the file"));
+        }
+        self.used += taken + 8;
+        Ok(Progress::Done)
+    }
+
+    /// Reads the next record. What it says takes effect only when it is whole.
+    fn item<'a>(
+        &mut self,
+        source: &mut Source<'a>,
+        state: &mut State,
+        how: &Loading,
+    ) -> Result<Item<'a>, Problem> {
+        match source.byte()? {
+            EOF => return Ok(Item::End),
+            SELECT_DB => {
+                let db = source.len()?;
+                if db >= state.dbs.count() as u64 {
+                    return Err(Problem::Other(format!(
+                        "a key of database {db}, but there are only {} databases",
+                        state.dbs.count()
+                    )));
+                }
+                self.db = db as usize;
+            }
+            RESIZE_DB => {
+                let (keys, _) = (source.len()?, source.len()?);
+                self.reserve(keys, state);
+            }
+            EXPIRE_MS => self.before.expire_at = Some(source.u64_le()?.cast_signed()),
+            EXPIRE_S => self.before.expire_at = Some(i64::from(source.u32_le()?) * 1000),
+            IDLE => self.before.idle_s = Some(i64::try_from(source.len()?).unwrap_or(i64::MAX)),
+            FREQ => self.before.uses = Some(source.byte()?),
+            AUX => {
+                let (name, value) = (source.string()?, source.string()?);
+                self.aux(name.into_vec(), value.into_vec());
+            }
+            FUNCTION => {
+                let source = source.string()?.into_vec();
+                self.summary.functions.push(source);
+            }
+            FUNCTION_PRE_GA => {
+                return Err(Problem::Other(
+                    "functions as release candidates of Redis 7.0 wrote them".to_owned(),
+                ));
+            }
+            MODULE_AUX => {
+                let module = source.len()?;
+                skip_module(source)?;
+                log::warn!("Data of the module {} are left out", module_name(module));
+            }
+            SLOT_INFO => _ = (source.len()?, source.len()?, source.len()?),
+            SLOT_IMPORT => {
+                return Err(Problem::Other("slots that are being imported".to_owned()));
+            }
+            rdb::MODULE_PRE_GA | rdb::MODULE_2 => return Err(module_value(source)?),
+            rdb_type if rdb_type == rdb::STRING || kind_of(rdb_type).is_some() => {
+                let at = source.position();
+                let key = match source.string()? {
+                    Text::Plain(bytes) => Cow::Borrowed(bytes),
+                    text => Cow::Owned(text.into_vec()),
+                };
+                let value = Value::load(rdb_type, source, how)?;
+                return Ok(Item::Key(Record {
+                    db: self.db,
+                    key,
+                    value,
+                    before: std::mem::take(&mut self.before),
+                    at,
+                }));
+            }
+            unknown => {
+                return Err(Problem::Other(format!(
+                    "{unknown} is neither an opcode nor a type"
+                )));
+            }
+        }
+        Ok(Item::Other)
+    }
+
+    /// Makes room for the keys that the file announces, if the rest of it can hold them.
+    fn reserve(&self, keys: u64, state: &mut State) {
+        /// Where the length of the file is not known, it is not believed beyond this.
+        const KEYS_MAX: u64 = 1 << 20;
+        let most = match self.options.total {
+            Some(total) => total.saturating_sub(self.position()) / KEY_BYTES_MIN,
+            None => KEYS_MAX,
+        };
+        let there = state.dbs[self.db].len();
+        state.dbs[self.db].reserve(there + keys.min(most) as usize);
+    }
+
+    fn aux(&mut self, name: Vec<u8>, value: Vec<u8>) {
+        /// Facts that are kept: nobody writes more.
+        const KEPT_MAX: usize = 100;
+        if name == b"redis-ver" {
+            let writer = String::from_utf8_lossy(&value);
+            log::info!("Loading RDB produced by version {writer}");
+        }
+        if self.summary.aux.len() < KEPT_MAX {
+            self.summary.aux.push((name, value));
+        }
+    }
+
+    fn insert(&mut self, batch: &mut Vec<Record<'_>>, state: &mut State) -> Result<(), LoadError> {
+        state.dbs.end_batch();
+        for record in batch.iter() {
+            state.dbs.hint(record.db, &record.key);
+        }
+        state.dbs.prefetch_hints();
+        let result = batch.drain(..).enumerate().try_for_each(|(at, record)| {
+            state.dbs.seek_hint(at);
+            self.insert_one(record, state)
+        });
+        // The keys' bytes go now.
+        state.dbs.end_batch();
+        result
+    }
+
+    #[inline]
+    fn insert_one(&mut self, record: Record<'_>, state: &mut State) -> Result<(), LoadError> {
+        let (db, key, before) = (record.db, &*record.key, record.before);
+        let past = before.expire_at.is_some_and(|at| at < state.clock.unix_ms);
+        if past && self.options.drop_expired {
+            self.summary.expired += 1;
+            return Ok(());
+        }
+        if record.value.is_empty() {
+            if self.summary.empty == 0 {
+                let name = String::from_utf8_lossy(key);
+                log::warn!("A key without elements is left out, the first of such: {name}");
+            }
+            self.summary.empty += 1;
+            return Ok(());
+        }
+        if let Some(slot) = state.dbs.find(db, key) {
+            if self.options.taken == Taken::Refuse {
+                return Err(self.error(record.at, "a key that is there already"));
+            }
+            state.remove(db, slot, false);
+        }
+        let value = record.value.into();
+        let slot = state.dbs.insert(db, key, value, before.expire_at);
+        if before.idle_s.is_some() || before.uses.is_some() {
+            let clock = state.restored_clock(before.idle_s, before.uses);
+            state.dbs[db].set_clock(slot, clock);
+        }
+        self.summary.keys += 1;
+        Ok(())
+    }
+}
+
+/// Why a record cannot be read.
+enum Problem {
+    Fault(Fault),
+    Other(String),
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Problem {
+        Problem::Fault(fault)
+    }
+}
+
+/// The version that the first bytes name.
+fn version_of(magic: &[u8]) -> Result<u32, String> {
+    let digits = magic
+        .strip_prefix(b"REDIS")
+        .or_else(|| magic.strip_prefix(b"VALKEY"))
+        .ok_or("this is no RDB file")?;
+    let version = std::str::from_utf8(digits)
+        .ok()
+        .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .ok_or("this is no RDB file")?;
+    if !knows_version(version) {
+        return Err(format!("RDB version {version} is not known"));
+    }
+    Ok(version)
+}
+
+/// Modules write their values as pieces that say what they are, up to an end mark.
+fn skip_module(source: &mut Source<'_>) -> Result<(), Fault> {
+    loop {
+        match source.len()? {
+            0 => return Ok(()),
+            1 | 2 => _ = source.len()?,
+            3 => source.skip(4)?,
+            4 => source.skip(8)?,
+            5 => source.skip_string()?,
+            _ => return Err(source.bad("a module's data of an unknown kind")),
+        }
+    }
+}
+
+/// The error of a key whose value belongs to a module.
+fn module_value(source: &mut Source<'_>) -> Result<Problem, Fault> {
+    let key = source.string()?.into_vec();
+    let module = source.len()?;
+    Ok(Problem::Other(format!(
+        "the key '{}' is of the module type {}, which is not known",
+        String::from_utf8_lossy(&key),
+        module_name(module)
+    )))
+}
+
+/// The name in a module type's number: nine characters of six bits over ten bits of version.
+fn module_name(number: u64) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    (0..9)
+        .rev()
+        .map(|at| char::from(LETTERS[(number >> (10 + 6 * at)) as usize & 63]))
+        .collect()
+}

@@ -1,0 +1,134 @@
+//! Writing all databases.
+
+use super::{AUX, CHECKSUM_VERSION_MIN, EOF, EXPIRE_MS, FREQ, IDLE, RESIZE_DB, SELECT_DB};
+use crate::codec::Sink;
+use crate::keyspace::databases::Databases;
+use crate::keyspace::{Db, EntryRef};
+use crate::state::State;
+use crate::state::config::{MaxmemoryPolicy, REDIS_VERSION};
+
+/// The lowest version that Redis 7.0 calls its own, and the one that fields with deadlines take.
+const VERSION: u32 = 10;
+const VERSION_FIELD_DEADLINES: u32 = 12;
+
+/// How the access clock of keys is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clocks {
+    /// The policy in force does not look at it.
+    None,
+    Idle,
+    Uses,
+}
+
+impl Clocks {
+    fn of(policy: MaxmemoryPolicy) -> Clocks {
+        match policy {
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => Clocks::Uses,
+            MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => Clocks::Idle,
+            _ => Clocks::None,
+        }
+    }
+}
+
+/// Writes all databases. `used_memory` is told in the file, `aux` what else the caller knows (the
+/// replication's place). `progress` is called with the number of keys so far, now and then; it cannot stop
+/// the writing.
+pub fn write(
+    state: &State,
+    sink: &mut Sink<'_>,
+    used_memory: usize,
+    aux: &[(&str, &str)],
+    progress: &mut dyn FnMut(u64),
+) {
+    let version = version_for(&state.dbs);
+    sink.raw(format!("REDIS{version:04}").as_bytes());
+    write_aux(sink, "redis-ver", REDIS_VERSION);
+    write_aux(sink, "redis-bits", "64");
+    write_aux(sink, "ctime", &(state.clock.unix_ms / 1000).to_string());
+    write_aux(sink, "used-mem", &used_memory.to_string());
+    aux.iter()
+        .for_each(|(name, value)| write_aux(sink, name, value));
+    if !aux.iter().any(|(name, _)| *name == "aof-base") {
+        write_aux(sink, "aof-base", "0");
+    }
+
+    let clocks = Clocks::of(state.config.maxmemory_policy);
+    let mut keys = 0;
+    for (number, db) in state.dbs.iter().enumerate() {
+        if !db.is_empty() {
+            write_db(state, sink, number, db, clocks, &mut keys, progress);
+        }
+    }
+    sink.byte(EOF);
+    const { assert!(VERSION >= CHECKSUM_VERSION_MIN) };
+    let checksum = sink.checksum();
+    sink.u64_le(checksum);
+    progress(keys);
+}
+
+/// The lowest version that holds the data.
+fn version_for(dbs: &Databases) -> u32 {
+    if dbs.iter().any(|db| db.keys_with_expiring_members() > 0) {
+        VERSION_FIELD_DEADLINES
+    } else {
+        VERSION
+    }
+}
+
+fn write_aux(sink: &mut Sink<'_>, name: &str, value: &str) {
+    sink.byte(AUX);
+    sink.string(name.as_bytes());
+    sink.string(value.as_bytes());
+}
+
+fn write_db(
+    state: &State,
+    sink: &mut Sink<'_>,
+    number: usize,
+    db: &Db,
+    clocks: Clocks,
+    keys: &mut u64,
+    progress: &mut dyn FnMut(u64),
+) {
+    const PROGRESS_EVERY: u64 = 1024;
+    sink.byte(SELECT_DB);
+    sink.len(number as u64);
+    sink.byte(RESIZE_DB);
+    sink.len(db.len() as u64);
+    sink.len(db.expires() as u64);
+    for entry in db.iter() {
+        write_key(state, sink, entry, clocks);
+        *keys += 1;
+        if keys.is_multiple_of(PROGRESS_EVERY) {
+            progress(*keys);
+        }
+        if sink.failed() {
+            // The caller learns of it from the sink; there is no use in going on.
+            break;
+        }
+    }
+}
+
+#[inline]
+fn write_key(state: &State, sink: &mut Sink<'_>, entry: EntryRef<'_>, clocks: Clocks) {
+    let value = entry.value();
+    if let Some(at_ms) = entry.expire_at() {
+        sink.byte(EXPIRE_MS);
+        sink.u64_le(at_ms.cast_unsigned());
+    }
+    match clocks {
+        Clocks::None => {}
+        Clocks::Idle => {
+            sink.byte(IDLE);
+            sink.len(u64::from(state.idle_s(entry)));
+        }
+        Clocks::Uses => {
+            sink.byte(FREQ);
+            // A counter is a byte; see `state::access`.
+            sink.byte(state.uses(entry).min(255) as u8);
+        }
+    }
+    sink.byte(value.rdb_type());
+    sink.string(entry.key());
+    value.save(sink);
+}
