@@ -343,7 +343,7 @@ pub(super) fn xreadgroup(ctx: &mut Ctx<'_>) -> CmdResult {
                 group: &mut taken,
                 consumer,
                 now_ms,
-                log: prop.on.then(|| Log {
+                log: prop.on.then_some(Log {
                     prop: &mut *prop,
                     key,
                     group,
@@ -430,7 +430,7 @@ impl Delivering<'_> {
         let hole = out.open();
         let mut range = self.entries.range(start, StreamId::MAX, false);
         let mut n = 0;
-        while let Some(entry) = range.next() {
+        while let Some(entry) = range.entry() {
             self.advance(entry.id);
             reply_entry(out, entry.id, entry.fields, &mut range);
             if !request.noack {
