@@ -39,6 +39,7 @@ compat: build ## Redis's own test suite against the recorded list [UNITS=unit/ty
 
 differential: build ## random commands to redis-server and to ours, compared byte for byte [FAMILY=strings,keys SEED=1 COUNT=20000]
 	python3 scripts/differential/run.py $(BIN) --seed $(SEED) --count $(COUNT) --family "$(FAMILY)"
+	$(if $(FAMILY),,python3 scripts/differential/payloads.py $(BIN) --seed $(SEED) --count $(COUNT))
 
 bench: build ## measure side by side with redis-server [SCENARIO=throughput,memory ONLY=P16 ROUNDS=3 PEER=redis=BIN]
 	python3 scripts/bench/run.py --targets --rounds $(ROUNDS) $(if $(SCENARIO),--scenario "$(SCENARIO)") \

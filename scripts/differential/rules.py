@@ -8,6 +8,7 @@ UNKNOWN = (lambda key: [b"TYPE", key], lambda value: value)
 ENCODINGS_ALIKE = [{b"quicklist", b"listpack"}, {b"hashtable", b"listpack"}]
 ENCODING_DIFFERS_BY_DESIGN = {b"list", b"set"}
 ITERATE = {b"SCAN": (1, 1), b"HSCAN": (2, 2)}  # where the cursor stands, and how many replies an element takes
+SETTLED = {}  # command: what its full scan met, where the same things are told in other words
 GROWS_A_FIELD = {b"HINCRBYFLOAT", b"EXEC"}  # its reply may be a value too long for a listpack
 
 

@@ -117,7 +117,7 @@ fn geoadd(ctx: &mut Ctx<'_>) -> CmdResult {
         }
         for (hash, member) in &added {
             let score = *hash as f64;
-            zset.set(member, &limits, |old| match old {
+            zset.set(member, score, &limits, |old| match old {
                 None if rules.xx => None,
                 None => {
                     new += 1;

@@ -396,3 +396,6 @@ fn xsetid(ctx: &mut Ctx<'_>) -> CmdResult {
     changed_aside(ctx, key, Event::XSETID);
     ctx.ok()
 }
+
+#[cfg(test)]
+mod tests;

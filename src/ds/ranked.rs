@@ -22,7 +22,7 @@ pub use self::walk::Iter;
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
 use crate::ds::pair::Pair;
-use crate::ds::table::{Slot, Table, TableStats};
+use crate::ds::table::{Fetch, Slot, Table, TableStats};
 
 /// Members removed together: their buckets are asked for before the first one is looked at.
 const BATCH: usize = 16;
@@ -66,11 +66,44 @@ impl Ranked {
         Some(score_of(self.table.get(slot)))
     }
 
-    /// Gives a member the score that `decide` makes of its present one; `None` leaves all as it is.
+    /// One of the passes over a batch of members: asks the memory for what a look at the member of
+    /// this hash will need. Returns whether the next pass is of use.
     #[inline]
-    pub fn set(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) {
+    pub fn prefetch(&self, hash: u64, step: Fetch) -> bool {
+        self.table.prefetch(hash, step);
+        if step == Fetch::Chain
+            && let Some(slot) = self.table.find_where(hash, |_| true)
+        {
+            // A member that moves or goes leaves this leaf.
+            let score = score_of(self.table.get(slot));
+            self.tree.prefetch(order_of(score));
+        }
+        step != Fetch::Chain
+    }
+
+    /// Asks the memory for what a member that gets this score will need.
+    pub fn prefetch_new(&self, member: &[u8], score: f64) {
+        self.table.prefetch_bucket(self.table.hash(member));
+        self.tree.prefetch(order_of(score));
+    }
+
+    /// Gives a member the score that `decide` makes of its present one; `None` leaves all as it is.
+    /// The score will mostly be `likely`: the memory is asked for its leaf before the member is
+    /// looked up, and for the members of the same score while the lookup waits.
+    #[inline]
+    pub fn set(
+        &mut self,
+        member: &[u8],
+        likely: f64,
+        decide: impl FnOnce(Option<f64>) -> Option<f64>,
+    ) {
         let hash = self.table.hash(member);
-        match self.table.find(hash, member) {
+        let key = order_of(likely);
+        self.table.prefetch_bucket(hash);
+        let leaf = self.tree.prefetch(key);
+        let found = self.table.find(hash, member);
+        leaf.prefetch_ties(key);
+        match found {
             Some(slot) => {
                 let old = score_of(self.table.get(slot));
                 if let Some(new) = decide(Some(old))
@@ -117,6 +150,7 @@ impl Ranked {
 
     /// Takes the members at these ranks out.
     pub fn remove_ranks(&mut self, ranks: Range<usize>) {
+        let (first, single) = (ranks.start == 0, ranks.len() == 1);
         let mut batch = Vec::with_capacity(BATCH.min(ranks.len()));
         let Ranked {
             table,
@@ -131,6 +165,29 @@ impl Ranked {
             }
         });
         take_out(table, item_bytes, &mut batch);
+        if single {
+            self.prefetch_end(first);
+        }
+    }
+
+    /// Who takes one from an end will take the next one, too: asks the memory for its place in the
+    /// table, and for the items behind it.
+    fn prefetch_end(&self, first: bool) {
+        let end = if first { 0 } else { self.len().wrapping_sub(1) };
+        if let Some((leaf, at)) = self.tree.leaf_at(end) {
+            let words = leaf.words();
+            let behind = if first {
+                words.get(1..4)
+            } else {
+                at.checked_sub(3).and_then(|low| words.get(low..at))
+            };
+            behind
+                .into_iter()
+                .flatten()
+                .for_each(|word| leaf::mark_of(*word).prefetch());
+            self.table
+                .prefetch_bucket(self.table.hash(leaf.item(at).key()));
+        }
     }
 
     /// How many members are ordered before this one, and its score.

@@ -7,7 +7,7 @@
 //!
 //! Everything that asks for a part of a sorted set asks in two steps: bounds to ranks (`range`),
 //! ranks to members ([`ZsetRef::iter`]). Scores are never NaN; who calls sees to it. The two zeros
-//! are equal, and the sign of a stored one is kept.
+//! are equal, and the sign of a stored one is kept, but in a listpack.
 
 mod packed;
 mod range;
@@ -17,7 +17,7 @@ use std::ops::Range;
 
 pub use self::range::{LexEnd, LexRange, ScoreRange};
 use super::saved::Loading;
-use super::{Collection, Kind, PackTag, Part, TableStats};
+use super::{Collection, Fetch, Kind, PackTag, Part, TableStats};
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
 use crate::codec::{Fault, Sink, Source};
@@ -58,16 +58,18 @@ pub type Scored<'a> = (Val<'a>, f64);
 
 impl Zset {
     /// Gives a member the score that `decide` makes of its present one (none: it is not there);
-    /// `None` leaves all as it is. One search for all that ZADD's options ask.
+    /// `None` leaves all as it is. One search for all that ZADD's options ask. The score will
+    /// mostly be `likely`, for which the memory is asked early.
     #[inline]
     pub fn set(
         &mut self,
         member: &[u8],
+        likely: f64,
         limits: &Limits,
         decide: impl FnOnce(Option<f64>) -> Option<f64>,
     ) {
         let pack = match self {
-            Zset::Ranked(ranked) => return ranked.set(member, decide),
+            Zset::Ranked(ranked) => return ranked.set(member, likely, decide),
             Zset::Pack(pack) => pack,
         };
         match packed::find(pack, member) {
@@ -90,7 +92,7 @@ impl Zset {
     /// Adds a member or changes its score; true if it is new.
     pub fn add(&mut self, member: &[u8], score: f64, limits: &Limits) -> bool {
         let mut new = false;
-        self.set(member, limits, |old| {
+        self.set(member, score, limits, |old| {
             new = old.is_none();
             Some(score)
         });
@@ -118,6 +120,14 @@ impl Zset {
     pub fn expect_members(&mut self, count: usize, limits: &Limits) {
         if count > limits.entries {
             self.make_ranked(limits.hash_key, count);
+        }
+    }
+
+    /// Asks the memory for what [`set`](Zset::set) will need for a member that comes soon.
+    #[inline]
+    pub fn prefetch(&self, member: &[u8], score: f64) {
+        if let Zset::Ranked(ranked) = self {
+            ranked.prefetch_new(member, score);
         }
     }
 
@@ -377,6 +387,14 @@ impl Collection for Zset {
             show(Part::Scored(member.text(&mut [0; 20]), score));
         }
         true
+    }
+
+    #[inline]
+    fn prefetch(view: Self::Ref<'_>, hash: u64, step: Fetch) -> bool {
+        match view {
+            ZsetRef::Pack(_) => false,
+            ZsetRef::Ranked(ranked) => ranked.prefetch(hash, step),
+        }
     }
 
     fn table_stats(view: Self::Ref<'_>) -> Option<TableStats> {

@@ -6,6 +6,7 @@
     TEXTS      replies that differ by design: the command, then words of the reply of each (rules.py)
     VALUE_OF   type: key -> the command that shows a whole value of it, and how its decoded reply is settled
     ITERATE    command: where its cursor stands, and how many replies an element takes
+    SETTLED    command: how what its scan met is settled before it is compared
 
 A new type is a file here; nothing else knows its name.
 """
@@ -26,3 +27,4 @@ for _found in pkgutil.iter_modules(__path__):
     rules.TEXTS.extend(getattr(_module, "TEXTS", []))
     rules.VALUE_OF.update(getattr(_module, "VALUE_OF", {}))
     rules.ITERATE.update(getattr(_module, "ITERATE", {}))
+    rules.SETTLED.update(getattr(_module, "SETTLED", {}))

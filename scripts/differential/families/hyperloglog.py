@@ -3,8 +3,8 @@ import random
 import struct
 
 HLL = """
-6 PFADD pkey element ...
-3 PFADD pkey (element element element element element element element element element element) ...
+6 PFADD pkey counted ...
+3 PFADD pkey (counted counted counted counted counted counted counted counted counted counted) ...
 1 PFADD pkey
 4 PFCOUNT pkey
 2 PFCOUNT pkey ...
@@ -27,7 +27,7 @@ def key(m):
     return b"p%d" % m.rng.randrange(m.keys)
 
 
-def element(m):
+def counted(m):
     r = m.rng.random()
     if r < 0.4:
         return b"e%d" % m.rng.randrange(50)
@@ -61,7 +61,7 @@ def hll_bytes(m):
 
 
 POOLS = {
-    "pkey": key, "element": element, "hllbytes": hll_bytes,
+    "pkey": key, "counted": counted, "hllbytes": hll_bytes,
     "hllat": lambda m: b"%d" % m.rng.choice([0, 1, 4, 8, 15, 16, 17, 20]),
     # No half of a two-byte run: the real server reads the zero behind the string, ours refuses it.
     "spoilt": lambda m: m.rng.choice([b"\0", b"\1", b"\2", b"\x3f", b"\x80", b"\xff"]),

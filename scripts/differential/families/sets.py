@@ -26,7 +26,7 @@ SETS = """
 1 SET skey value
 1 HSET hkey field value
 1 (DEL skey|PEXPIRE skey msec|COPY skey skey [REPLACE]|RENAME skey skey|TYPE skey)
-1 CONFIG SET ('set-max-intset-entries) ('0|'4|'512)
+1= CONFIG SET ('set-max-intset-entries) ('0|'4|'512)
 1 COMMAND GETKEYSANDFLAGS (SINTERCARD numkeys skey ...|SINTERSTORE skey skey ...|SMOVE skey skey member)
 """
 

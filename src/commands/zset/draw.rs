@@ -1,7 +1,7 @@
 //! Members in no order: ZRANDMEMBER and ZSCAN.
 
 use super::{read, reply_head, reply_member};
-use crate::base::num::parse_i64;
+use crate::base::num::{fmt_f64, parse_i64};
 use crate::base::rng::Rng;
 use crate::commands::scan::{self, ScanOptions};
 use crate::commands::{draw, vals};
@@ -95,7 +95,7 @@ pub(super) fn zscan(ctx: &mut Ctx<'_>) -> CmdResult {
         ctx.out.empty_array();
         return Ok(Outcome::Done);
     };
-    let options = ScanOptions::parse(argv.from(3), false)?;
+    let options = ScanOptions::parse_with(argv.from(3), false, Some("noscores"))?;
     let mut found: Vec<Scored<'_>> = Vec::new();
     let next = scan::run(cursor, options.count, |cursor, seen| {
         zset.scan(cursor, |member, score| {
@@ -106,13 +106,17 @@ pub(super) fn zscan(ctx: &mut Ctx<'_>) -> CmdResult {
         })
     });
     scan::reply_head(ctx.out, next);
-    ctx.out.array(2 * found.len());
+    ctx.out
+        .array(if options.bare { 1 } else { 2 } * found.len());
     let mut digits = Vec::new();
     for (member, score) in found {
         vals::reply(ctx.out, Some(member));
+        if options.bare {
+            continue;
+        }
         // Not a double, in RESP3 neither.
         digits.clear();
-        crate::base::num::fmt_f64(score, &mut digits);
+        fmt_f64(score, &mut digits);
         ctx.out.bulk(&digits);
     }
     Ok(Outcome::Done)

@@ -5,7 +5,7 @@ use crate::commands::vals;
 use crate::ds::table::Slot;
 use crate::exec::command::{CmdResult, Outcome};
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{CmdError, NOT_INTEGER, NOT_POSITIVE, SYNTAX};
+use crate::exec::error::{CmdError, NOT_POSITIVE, SYNTAX};
 use crate::exec::unit::Wait;
 use crate::state::client::TimeoutReply;
 use crate::state::notify::Event;
@@ -121,11 +121,8 @@ fn pop_one_key(ctx: &mut Ctx<'_>, end: End) -> CmdResult {
     let (count, form) = match ctx.argc() {
         2 => (1, Form::Single),
         3 => {
-            let count = parse_i64(ctx.arg(2)).ok_or(NOT_INTEGER)?;
-            (
-                usize::try_from(count).map_err(|_| NOT_POSITIVE)?,
-                Form::Many,
-            )
+            let count = parse_i64(ctx.arg(2)).and_then(|count| usize::try_from(count).ok());
+            (count.ok_or(NOT_POSITIVE)?, Form::Many)
         }
         _ => return Err(SYNTAX),
     };

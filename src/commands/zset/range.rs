@@ -149,11 +149,11 @@ impl<'a> Query<'a> {
                 offset = parse_i64(argv.get(next + 1)).ok_or(NOT_INTEGER)?;
                 count = parse_i64(argv.get(next + 2)).ok_or(NOT_INTEGER)?;
                 next += 2;
-            } else if reverse.is_none() && word.eq_ignore_ascii_case(b"rev") {
+            } else if chosen_reverse.is_none() && word.eq_ignore_ascii_case(b"rev") {
                 chosen_reverse = Some(true);
-            } else if by.is_none() && word.eq_ignore_ascii_case(b"bylex") {
+            } else if chosen_by.is_none() && word.eq_ignore_ascii_case(b"bylex") {
                 chosen_by = Some(By::Lex);
-            } else if by.is_none() && word.eq_ignore_ascii_case(b"byscore") {
+            } else if chosen_by.is_none() && word.eq_ignore_ascii_case(b"byscore") {
                 chosen_by = Some(By::Score);
             } else {
                 return Err(SYNTAX);

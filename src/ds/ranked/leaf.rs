@@ -181,6 +181,16 @@ impl Leaf {
         start..end
     }
 
+    /// Asks the memory for the items that a search for this score will have to look at.
+    #[inline]
+    pub(super) fn prefetch_ties(&self, key: u64) {
+        let span = self.span(key);
+        let few = span.start..span.end.min(span.start + SHARED_MAX);
+        self.words[few]
+            .iter()
+            .for_each(|word| mark_of(*word).prefetch());
+    }
+
     /// The first position whose item is not before the target.
     pub(super) fn position(&self, target: &Target<'_>) -> usize {
         self.lower_bound(self.span(target.key), |item| target.cmp(item).is_gt())
@@ -232,7 +242,7 @@ impl Leaf {
         self.words.copy_within(at..len, at + 1);
         self.words[at] = self.digest(target.key) | target.mark.0;
         self.len += 1;
-        self.added += 1;
+        self.added = self.added.saturating_add(1);
         at
     }
 

@@ -113,7 +113,7 @@ fn behaves_as_an_ordered_set_whatever_the_scores() {
                     ranked.remove_ranks(start..start + count);
                 }
                 _ if !score.is_nan() => {
-                    ranked.set(&member, |old| {
+                    ranked.set(&member, score, |old| {
                         assert_eq!(old, model.scores.get(&member).copied());
                         Some(score)
                     });
@@ -147,7 +147,7 @@ fn members_of_one_score_are_ordered_by_their_bytes() {
     names.push(Vec::new());
     names
         .iter()
-        .for_each(|name| ranked.set(name, |_| Some(0.0)));
+        .for_each(|name| ranked.set(name, 0.0, |_| Some(0.0)));
     names.sort();
     for (rank, name) in names.iter().enumerate() {
         assert_eq!(ranked.rank(name), Some((rank, 0.0)));
@@ -162,7 +162,7 @@ fn what_comes_in_order_fills_its_leaves() {
     let sizes = [1.0, -1.0].map(|step| {
         let mut ranked = Ranked::new(HashKey { k0: 3, k1: 4 }, 0);
         for n in 0..2000u32 {
-            ranked.set(&n.to_le_bytes(), |_| Some(step * f64::from(n)));
+            ranked.set(&n.to_le_bytes(), 1.0, |_| Some(step * f64::from(n)));
         }
         tree::check(&ranked.tree);
         ranked.tree.mem_bytes()
@@ -172,4 +172,19 @@ fn what_comes_in_order_fills_its_leaves() {
         sizes.iter().all(|size| *size < leaves * 2),
         "{sizes:?} {leaves}"
     );
+}
+
+#[test]
+fn a_leaf_may_change_for_ever() {
+    // The count of what a leaf was given since its base was chosen has 16 bits.
+    let mut ranked = Ranked::new(HashKey { k0: 3, k1: 4 }, 0);
+    let rounds = if cfg!(miri) { 100 } else { 70_000 };
+    for round in 0..rounds {
+        for (member, score) in [(&b"one"[..], round), (b"other", rounds - round)] {
+            let score = f64::from(score);
+            ranked.set(member, score, |_| Some(score));
+        }
+    }
+    tree::check(&ranked.tree);
+    assert_eq!(ranked.rank(b"one"), Some((1, f64::from(rounds - 1))));
 }

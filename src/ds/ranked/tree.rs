@@ -45,13 +45,13 @@ impl Kid {
     }
 }
 
-/// All three have the same length, from 1 to `FAN` (`FAN + 1` while one splits).
+/// From 1 to `FAN` children, `FAN + 1` while it splits.
 pub(super) struct Inner {
-    /// Order of the score of each child's first member.
-    keys: Vec<u64>,
-    /// Members below each child.
-    counts: Vec<usize>,
     kids: Vec<Kid>,
+    /// Order of the score of each child's first member, beside the head: a search waits once.
+    keys: [u64; FAN + 1],
+    /// Members below each child.
+    counts: [usize; FAN + 1],
 }
 
 /// Whether a node is the first or last of its level: what comes in order comes there.
@@ -147,6 +147,24 @@ impl Tree {
         }
     }
 
+    /// Asks the memory for the leaf where a score is, or would be; returns it.
+    #[inline]
+    pub(super) fn prefetch(&self, key: u64) -> &Leaf {
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Leaf(leaf) => {
+                    leaf.prefetch();
+                    return leaf;
+                }
+                Node::Inner(inner) => {
+                    let at = inner.keys()[1..].partition_point(|own| *own <= key);
+                    node = &inner.kids[at].node;
+                }
+            }
+        }
+    }
+
     /// How many members are before the target.
     pub(super) fn rank(&self, target: &Target<'_>) -> usize {
         self.descend(|inner| inner.way_to(target), |leaf| leaf.position(target))
@@ -156,7 +174,7 @@ impl Tree {
     pub(super) fn bound(&self, key: u64, after: bool) -> usize {
         let before = |own: u64| own < key || after && own == key;
         self.descend(
-            |inner| inner.keys[1..].partition_point(|own| before(*own)),
+            |inner| inner.keys()[1..].partition_point(|own| before(*own)),
             |leaf| leaf.bound(key, after),
         )
     }
@@ -179,7 +197,10 @@ impl Tree {
         let (mut node, mut before) = (&self.root, 0);
         loop {
             match node {
-                Node::Leaf(leaf) => return before + position(leaf),
+                Node::Leaf(leaf) => {
+                    leaf.prefetch();
+                    return before + position(leaf);
+                }
                 Node::Inner(inner) => {
                     let at = way(inner);
                     before += inner.counts[..at].iter().sum::<usize>();
@@ -223,7 +244,7 @@ impl Node {
     fn count(&self) -> usize {
         match self {
             Node::Leaf(leaf) => leaf.len(),
-            Node::Inner(inner) => inner.counts.iter().sum(),
+            Node::Inner(inner) => inner.counts().iter().sum(),
         }
     }
 
@@ -231,10 +252,7 @@ impl Node {
         match self {
             Node::Leaf(_) => size_of::<Leaf>(),
             Node::Inner(inner) => {
-                let own = size_of::<Inner>()
-                    + inner.keys.capacity() * size_of::<u64>()
-                    + inner.counts.capacity() * size_of::<usize>()
-                    + inner.kids.capacity() * size_of::<Kid>();
+                let own = size_of::<Inner>() + inner.kids.capacity() * size_of::<Kid>();
                 match inner.kids.first() {
                     Some(kid) if matches!(kid.node, Node::Leaf(_)) => {
                         own + inner.kids.len() * size_of::<Leaf>()
@@ -268,24 +286,50 @@ impl Node {
 impl Inner {
     fn new() -> Box<Inner> {
         Box::new(Inner {
-            keys: Vec::with_capacity(FAN + 1),
-            counts: Vec::with_capacity(FAN + 1),
             kids: Vec::with_capacity(FAN + 1),
+            keys: [0; FAN + 1],
+            counts: [0; FAN + 1],
         })
+    }
+
+    #[inline]
+    fn keys(&self) -> &[u64] {
+        &self.keys[..self.kids.len()]
+    }
+
+    #[inline]
+    fn counts(&self) -> &[usize] {
+        &self.counts[..self.kids.len()]
     }
 
     /// Adds a child that is not empty.
     fn add(&mut self, at: usize, node: Node) {
         let (key, first) = node.first();
-        self.keys.insert(at, key);
-        self.counts.insert(at, node.count());
-        self.kids.insert(at, Kid { first, node });
+        self.put(at, key, node.count(), Kid { first, node });
+    }
+
+    fn put(&mut self, at: usize, key: u64, count: usize, kid: Kid) {
+        let len = self.kids.len();
+        self.keys.copy_within(at..len, at + 1);
+        self.counts.copy_within(at..len, at + 1);
+        self.keys[at] = key;
+        self.counts[at] = count;
+        self.kids.insert(at, kid);
     }
 
     fn drop_kids(&mut self, range: Range<usize>) {
-        self.keys.drain(range.clone());
-        self.counts.drain(range.clone());
+        let len = self.kids.len();
+        self.keys.copy_within(range.end..len, range.start);
+        self.counts.copy_within(range.end..len, range.start);
         self.kids.drain(range);
+    }
+
+    /// Moves the children from `at` on to the end of another node.
+    fn move_tail(&mut self, at: usize, to: &mut Inner) {
+        let (len, room) = (self.kids.len(), to.kids.len());
+        to.keys[room..room + len - at].copy_from_slice(&self.keys[at..len]);
+        to.counts[room..room + len - at].copy_from_slice(&self.counts[at..len]);
+        to.kids.extend(self.kids.drain(at..));
     }
 
     /// Notes the first member of a child anew.
@@ -298,8 +342,11 @@ impl Inner {
     /// The child where the target is, or would be.
     #[inline]
     fn way_to(&self, target: &Target<'_>) -> usize {
-        let keys = &self.keys[1..];
+        let keys = &self.keys()[1..];
         let mut low = keys.partition_point(|own| *own < target.key);
+        if keys.get(low) != Some(&target.key) {
+            return low;
+        }
         let mut high = low + keys[low..].partition_point(|own| *own == target.key);
         while low < high {
             let middle = low.midpoint(high);
@@ -358,9 +405,7 @@ impl Inner {
             _ => self.kids.len() / 2,
         };
         let mut right = Inner::new();
-        right.keys.extend(self.keys.drain(middle..));
-        right.counts.extend(self.counts.drain(middle..));
-        right.kids.extend(self.kids.drain(middle..));
+        self.move_tail(middle, &mut right);
         Some(right)
     }
 
@@ -377,7 +422,7 @@ impl Inner {
             self.add_empty(at, target);
             return at;
         }
-        let room = |at: usize| self.counts.get(at).map_or(0, |count| CAP - count);
+        let room = |at: usize| self.counts().get(at).map_or(0, |count| CAP - count);
         let (left, right) = (at.checked_sub(1).map_or(0, room), room(at + 1));
         if left.max(right) < ROOM_MIN {
             self.split_leaf(at);
@@ -395,13 +440,11 @@ impl Inner {
 
     /// A leaf for a target, which goes in at once.
     fn add_empty(&mut self, at: usize, target: &Target<'_>) {
-        self.keys.insert(at, target.key);
-        self.counts.insert(at, 0);
         let kid = Kid {
             first: target.mark,
             node: Node::Leaf(Leaf::new()),
         };
-        self.kids.insert(at, kid);
+        self.put(at, target.key, 0, kid);
     }
 
     fn split_leaf(&mut self, at: usize) {
@@ -515,9 +558,7 @@ impl Inner {
                 if one.kids.len() + two.kids.len() > FAN_MERGED_MAX {
                     return false;
                 }
-                one.keys.append(&mut two.keys);
-                one.counts.append(&mut two.counts);
-                one.kids.append(&mut two.kids);
+                two.move_tail(0, one);
             }
             _ => return false,
         }
@@ -540,14 +581,13 @@ pub(super) fn check(tree: &Tree) {
             Node::Inner(inner) => {
                 let len = inner.kids.len();
                 assert!((1..=FAN).contains(&len));
-                assert_eq!((inner.keys.len(), inner.counts.len()), (len, len));
                 for at in 0..len {
                     let kid = &inner.kids[at];
                     assert!(inner.counts[at] > 0);
                     assert_eq!(inner.counts[at], below(&kid.node, depth + 1, depths));
                     assert_eq!(kid.node.first(), (inner.keys[at], kid.first));
                 }
-                inner.counts.iter().sum()
+                inner.counts().iter().sum()
             }
         }
     }
