@@ -7,7 +7,7 @@
 //!
 //! Everything that asks for a part of a sorted set asks in two steps: bounds to ranks (`range`),
 //! ranks to members ([`ZsetRef::iter`]). Scores are never NaN; who calls sees to it. The two zeros
-//! are equal, and the sign of a stored one is kept.
+//! are equal, and the sign of a stored one is kept, but in a listpack.
 
 mod packed;
 mod range;

@@ -242,7 +242,7 @@ impl Leaf {
         self.words.copy_within(at..len, at + 1);
         self.words[at] = self.digest(target.key) | target.mark.0;
         self.len += 1;
-        self.added += 1;
+        self.added = self.added.saturating_add(1);
         at
     }
 

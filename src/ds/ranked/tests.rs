@@ -173,3 +173,18 @@ fn what_comes_in_order_fills_its_leaves() {
         "{sizes:?} {leaves}"
     );
 }
+
+#[test]
+fn a_leaf_may_change_for_ever() {
+    // The count of what a leaf was given since its base was chosen has 16 bits.
+    let mut ranked = Ranked::new(HashKey { k0: 3, k1: 4 }, 0);
+    let rounds = if cfg!(miri) { 100 } else { 70_000 };
+    for round in 0..rounds {
+        for (member, score) in [(&b"one"[..], round), (b"other", rounds - round)] {
+            let score = f64::from(score);
+            ranked.set(member, score, |_| Some(score));
+        }
+    }
+    tree::check(&ranked.tree);
+    assert_eq!(ranked.rank(b"one"), Some((1, f64::from(rounds - 1))));
+}

@@ -30,9 +30,9 @@ pub(super) fn find(pack: &[u8], member: &[u8]) -> Option<(usize, f64)> {
 pub(super) fn insert(pack: &mut Vec<u8>, member: &[u8], score: f64) {
     let at = place(Pack::new(pack), member, score);
     let digits = &mut Vec::new();
-    // A zero's sign is lost in an integer.
+    // A zero loses its sign by it, as in Redis.
     let int = score.trunc() == score && score.abs() <= INTEGER_MAX;
-    if !int || score == 0.0 && score.is_sign_negative() {
+    if !int {
         num::fmt_f64(score, digits);
     }
     match at {
@@ -57,11 +57,21 @@ pub(super) fn insert(pack: &mut Vec<u8>, member: &[u8], score: f64) {
 
 /// The position of the first member that is to stand behind this one.
 fn place(pack: Pack<'_>, member: &[u8], score: f64) -> Option<usize> {
+    let is_behind = |own: Val<'_>, own_score: Val<'_>| {
+        let own_score = score_of(own_score);
+        own_score > score || own_score == score && own.text(&mut [0; 20]) > member
+    };
+    // What comes in order is not compared with all that came before.
+    let mut items = pack.iter();
+    if let Some(last_score) = items.next_back()
+        && !is_behind(items.next_back()?, last_score)
+    {
+        return None;
+    }
     let mut items = pack.iter();
     loop {
         let at = items.position();
-        let (own, own_score) = (items.next()?, score_of(items.next()?));
-        if own_score > score || own_score == score && own.text(&mut [0; 20]) > member {
+        if is_behind(items.next()?, items.next()?) {
             return Some(at);
         }
     }
