@@ -71,3 +71,5 @@ VALUE_OF = {b"list": (lambda key: [b"LRANGE", key, b"0", b"-1"], lambda value: v
 # 7.2 has a text of its own for what is beyond 64 bits.
 rules.TEXTS += [(name, b"timeout is negative", b"timeout is out of range")
                 for name in (b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"EXEC")]
+# And it refuses the smallest rank, whose opposite there is none of.
+rules.TEXTS += [(name, b"", b"value must between -9223372036854775807") for name in (b"LPOS", b"EXEC")]
