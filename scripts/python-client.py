@@ -110,6 +110,54 @@ def check_scan(port):
     assert len(r.keys("scan:1?")) == 10 and r.dbsize() > 3_000
 
 
+def check_types(port):
+    for protocol in (2, 3):
+        r = redis.Redis(port=port, db=15, protocol=protocol, decode_responses=True)
+        r.delete("list", "done", "set", "other", "zset", "geo", "stream", "bits", "hll", "fields", "copy")
+        assert r.rpush("list", *range(5)) == 5 and r.lrange("list", 0, -1) == [*"01234"]
+        assert r.lmove("list", "done", "LEFT", "RIGHT") == "0" and r.blpop("list", 1) in (["list", "1"], ("list", "1"))
+        assert r.lpos("list", "3") == 1 and r.lmpop(1, "list", direction="RIGHT", count=2) == ["list", ["4", "3"]]
+        assert r.sort("done", alpha=True, desc=True) == ["0"]
+        assert r.sadd("set", "a", "b", "c") == 3 and r.sadd("other", "b", "d") == 2
+        assert r.sinter("set", "other") == {"b"} and r.sunion("set", "other") == {*"abcd"}
+        assert {*r.sscan_iter("set")} == {*"abc"} and r.smismember("set", ["a", "x"]) == [1, 0]
+        assert r.zadd("zset", {"a": 1, "b": 2.5, "c": float("inf")}) == 3 and r.zscore("zset", "b") == 2.5
+        assert [member for member, _ in r.zrange("zset", 0, -1, desc=True, withscores=True)] == ["c", "b", "a"]
+        assert r.zrangebyscore("zset", "(1", 3) == ["b"] and r.zrank("zset", "c") == 2 and r.zincrby("zset", 1, "a") == 2
+        assert [*map(tuple, r.zpopmin("zset"))] == [("a", 2.0)] and dict(r.zscan_iter("zset"))["b"] == 2.5
+        assert r.geoadd("geo", (13.361389, 38.115556, "Palermo", 15.087269, 37.502669, "Catania")) == 2
+        assert r.geosearch("geo", longitude=15, latitude=37, unit="km", radius=200, sort="ASC") == ["Catania", "Palermo"]
+        assert 166 < r.geodist("geo", "Palermo", "Catania", "km") < 167
+        entry = r.xadd("stream", {"f": "v"})
+        assert r.xlen("stream") == 1 and r.xrange("stream") == [(entry, {"f": "v"})]
+        assert r.xgroup_create("stream", "group", id="0") and r.xreadgroup("group", "me", {"stream": ">"}, count=5)
+        assert r.xpending("stream", "group")["pending"] == 1 and r.xack("stream", "group", entry) == 1
+        assert r.xinfo_stream("stream")["length"] == 1 and r.xtrim("stream", maxlen=0, approximate=False) == 1
+        assert r.setbit("bits", 7, 1) == 0 and r.bitcount("bits") == 1 and r.bitpos("bits", 1) == 7
+        assert r.bitfield("bits").incrby("u8", 8, 3).execute() == [3]
+        assert r.pfadd("hll", *range(1000)) == 1 and 970 < r.pfcount("hll") < 1030
+        assert r.hset("fields", mapping={"a": "1", "b": "2"}) == 2
+        assert r.execute_command("HPEXPIRE", "fields", 100_000, "FIELDS", 1, "a") == [1]
+        left = r.execute_command("HTTL", "fields", "FIELDS", 2, "a", "b")
+        assert 99 <= left[0] <= 100 and left[1] == -1, left
+        payload = redis.Redis(port=port, db=15).dump("list")
+        assert redis.Redis(port=port, db=15).restore("copy", 0, payload) and r.lrange("copy", 0, -1) == r.lrange("list", 0, -1)
+
+
+def check_readme(port):
+    """The examples of README.md, as they stand there."""
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
+        blocks = readme.read().split("```python\n")[1:]
+    assert blocks, "README.md has examples"
+
+    def connect(**options):
+        return redis.Redis(port=port, db=15, **options)
+
+    for block in blocks:
+        code = block.split("```")[0].replace("redis.Redis(", "connect(")
+        exec(compile(code, "README.md", "exec"), {"connect": connect, "print": lambda *_: None})
+
+
 def check_clients(port):
     r = redis.Redis(port=port, db=15, client_name="lister", decode_responses=True)
     r.ping()
@@ -132,7 +180,8 @@ def check_info(port):
     assert r.flushdb() and r.dbsize() == 0
 
 
-CHECKS = [check_connect, check_pipeline, check_transactions, check_resp3, check_scan, check_clients, check_info]
+CHECKS = [check_connect, check_pipeline, check_transactions, check_resp3, check_scan, check_types, check_readme,
+          check_clients, check_info]
 
 
 def start(binary):

@@ -259,7 +259,7 @@ fn reply_entry(out: &mut Writer, id: StreamId, fields: usize, range: &mut Range<
 fn reply_range(out: &mut Writer, mut range: Range<'_>, count: u64) {
     let hole = out.open();
     let mut n = 0;
-    while let Some(entry) = range.next() {
+    while let Some(entry) = range.entry() {
         reply_entry(out, entry.id, entry.fields, &mut range);
         n += 1;
         if n as u64 == count {
@@ -272,7 +272,7 @@ fn reply_range(out: &mut Writer, mut range: Range<'_>, count: u64) {
 /// A single entry; false without it.
 fn reply_one(out: &mut Writer, entries: &Entries, id: StreamId) -> bool {
     let mut range = entries.range(id, id, false);
-    let Some(entry) = range.next() else {
+    let Some(entry) = range.entry() else {
         return false;
     };
     reply_entry(out, entry.id, entry.fields, &mut range);
@@ -396,3 +396,6 @@ fn xsetid(ctx: &mut Ctx<'_>) -> CmdResult {
     changed_aside(ctx, key, Event::XSETID);
     ctx.ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,13 @@ use std::ops::{Index, IndexMut};
 
 use crate::base::hash::HashKey;
 use crate::ds::table::{Hasher64, Slot};
-use crate::types::{Fetch, Stored};
+use crate::types::{Fetch, Stored, ValueRef};
 
 use super::db::{Db, Detached, KeyHasher};
 use super::entry::{Entry, EntryRef};
 use super::expire::Expired;
 pub use super::hints::BATCH_MAX;
-use super::hints::{Hints, MemberHint};
+use super::hints::Hints;
 use super::layout::NewValue;
 use super::members::Gone;
 
@@ -25,8 +25,6 @@ pub struct Databases {
     list: Vec<Db>,
     hasher: KeyHasher,
     hints: Hints,
-    /// The key whose member was hinted last, and where it is.
-    member_key: Option<((u32, u64), Option<Slot>)>,
     /// The access clock a new key gets; the loop keeps it current.
     pub new_clock: u32,
     resize_paused: bool,
@@ -58,7 +56,6 @@ impl Databases {
             list: Vec::new(),
             hasher: KeyHasher(key),
             hints: Hints::new(),
-            member_key: None,
             new_clock: 0,
             resize_paused: false,
             expire_next: 0,
@@ -209,57 +206,51 @@ impl Databases {
         }
     }
 
-    /// A request of the batch names this member of the collection at key number `at`: asks the memory for
-    /// its bucket, if the collection is a large one. To be called behind
-    /// [`prefetch_hints`](Databases::prefetch_hints); false when there is no use in
-    /// naming more.
+    /// Requests of the batch name these members of the collections at its keys (by number): asks the memory
+    /// for what they will look at, where the collection is a large one. In three passes, as for the keys,
+    /// and behind [`prefetch_hints`](Databases::prefetch_hints).
     #[inline]
-    pub fn hint_member(&mut self, at: usize, member: &[u8]) -> bool {
-        let Some(key) = self.hints.all().get(at) else {
-            return false;
-        };
-        let (db, hash) = (key.db, key.hash);
-        let entries = &self.list[db as usize].entries;
-        let slot = match self.member_key {
-            // Members of one key mostly come in a row.
-            Some((known, slot)) if known == (db, hash) => slot,
-            // The wrong key under the right bits would do no harm, so the name is not compared.
-            _ => entries.find_where(hash, |_| true),
-        };
-        self.member_key = Some(((db, hash), slot));
-        if let Some(slot) = slot
-            && let Some(value) = entries.get(slot).large()
-        {
-            let hash = self.hasher.hash64(member);
-            if value.prefetch(hash, Fetch::Bucket) {
-                self.hints.members.push(MemberHint { db, slot, hash });
+    pub fn prefetch_members<'m>(&self, members: impl Iterator<Item = (usize, &'m [u8])>) {
+        let mut wanted: Vec<(ValueRef<'_>, u64)> = Vec::with_capacity(BATCH_MAX);
+        let mut last = None;
+        for (at, member) in members {
+            let Some(key) = self.hints.all().get(at) else {
+                break;
+            };
+            let value = match last {
+                // Members of one key mostly come in a row.
+                Some((known, value)) if known == (key.db, key.hash) => value,
+                _ => self.large_value(key.db, key.hash),
+            };
+            last = Some(((key.db, key.hash), value));
+            if let Some(value) = value {
+                let hash = self.hasher.hash64(member);
+                if value.prefetch(hash, Fetch::Bucket) {
+                    wanted.push((value, hash));
+                }
+                if wanted.len() == BATCH_MAX {
+                    break;
+                }
             }
         }
-        self.hints.members.len() < BATCH_MAX
-    }
-
-    /// The batch has no more members: asks the memory for them, as for the keys.
-    #[inline]
-    pub fn prefetch_members(&mut self) {
-        let fetch = |member: &MemberHint, step| {
-            let entry = self.list[member.db as usize].entries.get(member.slot);
-            entry
-                .large()
-                .is_some_and(|value| value.prefetch(member.hash, step))
-        };
         let mut chained = 0u64;
-        for (at, member) in self.hints.members.iter().enumerate() {
-            chained |= u64::from(fetch(member, Fetch::Item)) << at;
+        for (at, (value, hash)) in wanted.iter().enumerate() {
+            chained |= u64::from(value.prefetch(*hash, Fetch::Item)) << at;
         }
         while chained != 0 {
-            fetch(
-                &self.hints.members[chained.trailing_zeros() as usize],
-                Fetch::Chain,
-            );
+            let (value, hash) = wanted[chained.trailing_zeros() as usize];
+            value.prefetch(hash, Fetch::Chain);
             chained &= chained - 1;
         }
-        self.hints.members.clear();
-        self.member_key = None;
+    }
+
+    /// The collection under a hash, if it is one with tables of its own. The wrong key under the right bits
+    /// would do no harm to a prefetch, so names are not compared.
+    #[inline]
+    fn large_value(&self, db: u32, hash: u64) -> Option<ValueRef<'_>> {
+        let entries = &self.list[db as usize].entries;
+        let slot = entries.find_where(hash, |_| true)?;
+        entries.get(slot).large()
     }
 
     /// The command whose first key is number `at` of the batch runs next.
@@ -434,22 +425,14 @@ mod tests {
             assert!(dbs.hint(0, key));
         }
         dbs.prefetch_hints();
-        for n in 0..BATCH_MAX - 1 {
-            let member = format!("f{}", n * 100);
-            assert!(dbs.hint_member(n % 5, member.as_bytes()), "there is room");
+        // A prefetch has no effect that shows: this is for what it must not do.
+        let names: Vec<String> = (0..3 * BATCH_MAX).map(|n| format!("f{n}")).collect();
+        for keys in [1, 5, 6] {
+            let members = names.iter().enumerate();
+            dbs.prefetch_members(members.map(|(n, name)| (n % keys, name.as_bytes())));
         }
-        assert_eq!(dbs.hints.members.len(), 2 * BATCH_MAX / 5);
-        assert!(!dbs.hint_member(77, b"f1"), "a key that found no room");
-        let left = BATCH_MAX - dbs.hints.members.len();
-        let taken = (0..left).filter(|_| dbs.hint_member(0, b"f1")).count();
-        assert_eq!(
-            taken,
-            left - 1,
-            "the last one says that there is no more room"
-        );
-        dbs.prefetch_members();
         dbs.end_batch();
-        assert!(dbs.hints.members.is_empty() && !dbs.hint_member(0, b"f1"));
+        dbs.prefetch_members([(0, &b"f1"[..])].into_iter());
     }
 
     #[test]

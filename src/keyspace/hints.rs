@@ -7,8 +7,6 @@
 
 use std::cell::Cell;
 
-use crate::ds::table::Slot;
-
 /// Keys of one batch: more cache misses are not in flight at once anyway.
 pub const BATCH_MAX: usize = 64;
 
@@ -22,22 +20,12 @@ pub(super) struct Hint {
     pub(super) hash: u64,
 }
 
-/// A member (field, element) that a request of the batch names, of a large collection.
-#[derive(Clone, Copy)]
-pub(super) struct MemberHint {
-    pub(super) db: u32,
-    pub(super) slot: Slot,
-    pub(super) hash: u64,
-}
-
 /// See the head of this file. Whoever notes a key keeps its bytes unchanged and in place until `clear`.
 pub(super) struct Hints {
     list: [Hint; BATCH_MAX],
     len: usize,
     /// Where the last key was found.
     cursor: Cell<usize>,
-    /// What was asked of the memory for collections. Good until the first request runs.
-    pub(super) members: Vec<MemberHint>,
 }
 
 impl Hints {
@@ -46,7 +34,6 @@ impl Hints {
             list: [Hint::default(); BATCH_MAX],
             len: 0,
             cursor: Cell::new(0),
-            members: Vec::with_capacity(BATCH_MAX),
         }
     }
 

@@ -285,7 +285,7 @@ impl Server {
         }
         // A single request that names a single member would only wait twice.
         if members && (batch.requests.len() > 1 || batch.spans.len() > 4) {
-            hint_members(dbs, &self.table, buf, batch);
+            prefetch_members(dbs, &self.table, buf, batch);
         }
         broken
     }
@@ -566,26 +566,25 @@ fn hint_keys(dbs: &mut Databases, db: usize, row: &Row, buf: &[u8], spans: &[Spa
 
 /// Fetches what the requests of a batch need of the collections at their keys.
 #[inline]
-fn hint_members(dbs: &mut Databases, table: &Registry, buf: &[u8], batch: &Batch) {
-    for parsed in &batch.requests {
-        if parsed.row == NO_ROW {
-            continue;
-        }
+fn prefetch_members(dbs: &Databases, table: &Registry, buf: &[u8], batch: &Batch) {
+    let requests = batch.requests.iter().filter(|parsed| parsed.row != NO_ROW);
+    dbs.prefetch_members(requests.flat_map(|parsed| {
         let cmd = table.row(CommandId(parsed.row)).cmd;
         let spans = &batch.spans[parsed.first as usize..][..parsed.argc as usize];
-        let (mut at, step) = (cmd.first_member as usize, cmd.member_step as usize);
-        while at != 0 && at < spans.len() {
-            let member = &buf[spans[at].at as usize..][..spans[at].len as usize];
-            if !dbs.hint_member(parsed.hint as usize, member) {
-                return dbs.prefetch_members();
-            }
-            if step == 0 {
-                break;
-            }
-            at += step;
-        }
-    }
-    dbs.prefetch_members();
+        let (first, step) = (cmd.first_member as usize, cmd.member_step as usize);
+        let end = match (first, step) {
+            (0, _) => 0,
+            (_, 0) => first + 1,
+            _ => spans.len(),
+        };
+        spans[first.min(spans.len())..end.min(spans.len())]
+            .iter()
+            .step_by(step.max(1))
+            .map(|span| {
+                let member = &buf[span.at as usize..][..span.len as usize];
+                (parsed.hint as usize, member)
+            })
+    }));
 }
 
 /// Appends what other clients' commands sent to clients: behind the running command's reply.

@@ -1,10 +1,10 @@
 //! The stream: entries of fields and values under ids that only grow, and groups of consumers that
 //! share the reading of them.
 //!
-//! The entries lie in listpacks of exactly Redis's layout ([`node`]), about a hundred to each, which
-//! [`nodes`] keeps in the order of their ids: adding at the end touches the last node only, any id
-//! is found in O(log n), and trimming takes whole nodes where it may. Beside them stand the counters
-//! that tell how far a group is behind ([`Stream::distance_from_first`]).
+//! The entries lie in listpacks of exactly Redis's layout (`node`), about a hundred to each, which
+//! `nodes` keeps in the order of their ids: adding at the end touches the last node only, any id
+//! is found in O(log n), and trimming takes whole nodes where it may. Beside them stand counters
+//! that tell how far a group is behind ([`Entries::lag`]).
 //!
 //! A stream without entries is still a stream: its key stays until somebody deletes it.
 
@@ -95,14 +95,14 @@ impl Entries {
 
     /// Is there such an entry?
     pub fn has(&self, id: StreamId) -> bool {
-        self.range(id, id, false).next().is_some()
+        self.range(id, id, false).entry().is_some()
     }
 
     /// The id of the last entry that is there.
     pub fn last_entry(&self) -> Option<StreamId> {
         // Nearly always it is the one that was added last.
         let mut all = self.range(StreamId::ZERO, StreamId::MAX, true);
-        all.next().map(|entry| entry.id)
+        all.entry().map(|entry| entry.id)
     }
 
     /// The id for an entry that is added now; none when there is none left.
@@ -171,7 +171,7 @@ impl Entries {
 
     fn delete_one(&mut self, id: StreamId) -> bool {
         let mut found = self.range(id, id, false);
-        let Some((head, place)) = found.next().zip(found.place()) else {
+        let Some((head, place)) = found.entry().zip(found.place()) else {
             return false;
         };
         let node = self.nodes.bytes_mut(place);
@@ -201,7 +201,7 @@ impl Entries {
 
     fn find_first(&mut self) {
         let mut all = self.range(StreamId::ZERO, StreamId::MAX, false);
-        self.first_id = all.next().map_or(StreamId::ZERO, |entry| entry.id);
+        self.first_id = all.entry().map_or(StreamId::ZERO, |entry| entry.id);
     }
 
     /// Trims. Only whole nodes if `whole`, and then no more than `limit` entries unless that is 0.
@@ -477,7 +477,7 @@ impl Collection for Stream {
     fn parts(view: Self::Ref<'_>, show: &mut dyn FnMut(Part<'_>)) -> bool {
         let (mut one, mut two) = ([0; 20], [0; 20]);
         let mut all = view.range(StreamId::ZERO, StreamId::MAX, false);
-        while let Some(entry) = all.next() {
+        while let Some(entry) = all.entry() {
             show(Part::Item(
                 format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes(),
             ));

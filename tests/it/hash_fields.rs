@@ -221,7 +221,7 @@ fn a_hash_of_many_due_fields_holds_nobody_up() {
     };
     let mut raw = server.raw();
     for batch in 0..100 {
-        let mut request = format!("HSETEX h PX 300 FIELDS 500");
+        let mut request = "HSETEX h PX 300 FIELDS 500".to_string();
         for n in 0..500 {
             request += &format!(" field:{} v", batch * 500 + n);
         }

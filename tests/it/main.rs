@@ -21,6 +21,7 @@ mod protocol;
 mod readme;
 mod sets;
 mod sort;
+mod streams;
 mod strings;
 mod transactions;
 mod zset_ops;

@@ -87,7 +87,7 @@ fn reply(ctx: &mut Ctx<'_>, operation: Operation) -> CmdResult {
     run(operation, state, ctx.db, ctx.argv.from(1), |member| {
         vals::reply(out, Some(member.val));
         count += 1;
-        ControlFlow::Continue(())
+        vals::go_on(out)
     })?;
     out.close_set(hole, count);
     Ok(Outcome::Done)

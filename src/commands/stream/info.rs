@@ -135,7 +135,7 @@ fn brief(out: &mut Writer, stream: &Entries) {
     for (name, backwards) in [("first-entry", false), ("last-entry", true)] {
         out.bulk(name.as_bytes());
         let mut range = stream.range(StreamId::ZERO, StreamId::MAX, backwards);
-        match range.next() {
+        match range.entry() {
             Some(entry) => reply_entry(out, entry.id, entry.fields, &mut range),
             None => out.null(),
         }

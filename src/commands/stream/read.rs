@@ -316,7 +316,7 @@ pub(super) fn xreadgroup(ctx: &mut Ctx<'_>) -> CmdResult {
 
     // What is logged is said below, entry by entry.
     ctx.propagate_nothing();
-    let now_ms = ctx.state.clock.unix_ms;
+    let (db, now_ms) = (ctx.db, ctx.state.clock.unix_ms);
     let (mut served, mut created) = (Served::new(ctx.out, keys.len()), 0);
     for (key, after) in keys.iter().zip(&after) {
         // A reader's look-up, though it writes: that is how Redis counts it.
@@ -338,11 +338,12 @@ pub(super) fn xreadgroup(ctx: &mut Ctx<'_>) -> CmdResult {
             });
             taken.consumer_mut(consumer).seen_ms = now_ms;
             let mut delivering = Delivering {
+                db,
                 entries: stream,
                 group: &mut taken,
                 consumer,
                 now_ms,
-                log: prop.on.then(|| Log {
+                log: prop.on.then_some(Log {
                     prop: &mut *prop,
                     key,
                     group,
@@ -386,6 +387,7 @@ fn no_group(key: &[u8], group: &[u8]) -> CmdError {
 
 /// One stream, read through a group, which was taken out of it.
 struct Delivering<'a> {
+    db: usize,
     entries: &'a Entries,
     group: &'a mut Group,
     consumer: ConsumerId,
@@ -407,7 +409,7 @@ impl Delivering<'_> {
             && request.noack
         {
             // Nothing else would tell of it.
-            log.consumer(self.group.consumer(self.consumer).name());
+            log.consumer(self.group.consumer(self.consumer).name(), self.db);
         }
         if after != NEW {
             if let Some(start) = after.next() {
@@ -428,7 +430,7 @@ impl Delivering<'_> {
         let hole = out.open();
         let mut range = self.entries.range(start, StreamId::MAX, false);
         let mut n = 0;
-        while let Some(entry) = range.next() {
+        while let Some(entry) = range.entry() {
             self.advance(entry.id);
             reply_entry(out, entry.id, entry.fields, &mut range);
             if !request.noack {
@@ -505,9 +507,10 @@ pub(super) struct Log<'a> {
 
 impl Log<'_> {
     /// A consumer came into being.
-    fn consumer(&mut self, name: &[u8]) {
-        self.prop
-            .also(&[b"XGROUP", b"CREATECONSUMER", self.key, self.group, name]);
+    fn consumer(&mut self, name: &[u8], db: usize) {
+        // Even if the request waits then, and chooses nothing for the log.
+        let argv: [&[u8]; 5] = [b"XGROUP", b"CREATECONSUMER", self.key, self.group, name];
+        self.prop.push_own(db, &argv);
     }
 
     /// An entry is pending with a consumer, or would be were it still there.

@@ -5,7 +5,7 @@ use super::node::{Head, Reader};
 use super::nodes::{Nodes, Place};
 use crate::ds::listpack::Val;
 
-/// The entries of a range of ids. [`next`](Range::next) goes to an entry, [`pair`](Range::pair)
+/// The entries of a range of ids. [`entry`](Range::entry) goes to one, [`pair`](Range::pair)
 /// then reads its fields; none has to be read.
 pub struct Range<'a> {
     nodes: &'a Nodes,
@@ -52,7 +52,7 @@ impl<'a> Range<'a> {
 
     /// Goes to the next entry.
     #[inline]
-    pub fn next(&mut self) -> Option<Head> {
+    pub fn entry(&mut self) -> Option<Head> {
         loop {
             let reader = self.reader.as_mut()?;
             let head = if self.backwards {

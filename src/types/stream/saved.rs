@@ -5,7 +5,8 @@
 //! length, last id [first id, highest deleted id, entries added: not in type 15]
 //! groups: count, (name, last id [entries read: not in type 15], pending, consumers) ...
 //! pending: count, (id 16 bytes, time u64 LE, deliveries) ...
-//! consumers: count, (name, seen u64 LE [active u64 LE: only in type 21], own ids: count, 16 bytes ...) ...
+//! consumers: count, (name, seen u64 LE [active u64 LE: only in type 21], own ids) ...
+//! own ids: count, 16 bytes each
 //! ```
 //! Type 19 is written, which Redis 7.0 reads: when a consumer last got something is not in it, and
 //! taken to be when it was last seen, as Redis does.
@@ -199,7 +200,7 @@ pub fn fuzz_stream(data: &[u8]) {
     };
     let count = |stream: &Entries, backwards| {
         let (mut n, mut all) = (0, stream.range(StreamId::ZERO, StreamId::MAX, backwards));
-        while all.next().is_some() {
+        while all.entry().is_some() {
             n += 1;
             while all.pair().is_some() {}
         }
@@ -223,7 +224,7 @@ pub fn fuzz_stream(data: &[u8]) {
         1 => _ = stream.trim(super::Trim::MinId(middle), deed & 4 != 0, 0),
         2 => {
             let (mut ids, mut all) = (Vec::new(), stream.range(StreamId::ZERO, middle, true));
-            while let Some(entry) = all.next() {
+            while let Some(entry) = all.entry() {
                 ids.push(entry.id);
             }
             assert_eq!(stream.delete(&ids), ids.len());

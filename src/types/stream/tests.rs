@@ -25,7 +25,7 @@ fn add(stream: &mut Entries, id: StreamId, limits: &Limits) {
 fn content(stream: &Entries, start: StreamId, end: StreamId, backwards: bool) -> Model {
     let (mut model, mut range) = (Model::new(), stream.range(start, end, backwards));
     let mut last = None;
-    while let Some(entry) = range.next() {
+    while let Some(entry) = range.entry() {
         let mut fields = Vec::new();
         // Now and then the fields are left unread.
         while let Some((field, value)) = range.pair() {
@@ -70,7 +70,7 @@ fn compare(stream: &Entries, model: &Model, rng: &mut Rng, ids: u64) {
     assert_eq!(stream.has(start), model.contains_key(&start));
     // Fields that are not read do no harm.
     let (mut unread, mut count) = (stream.range(start, end, false), 0);
-    while unread.next().is_some() {
+    while unread.entry().is_some() {
         count += 1;
     }
     assert_eq!(count, within.len());
