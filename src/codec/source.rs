@@ -227,6 +227,15 @@ impl<'a> Source<'a> {
         Ok(Text::Int(int))
     }
 
+    /// The string at an offset that was passed already; reading goes on where it was.
+    pub fn string_at(&self, at: usize) -> Result<Text<'a>, Fault> {
+        let mut there = Source {
+            bytes: self.bytes,
+            at: at.min(self.at),
+        };
+        there.string()
+    }
+
     /// Steps over `len` bytes.
     pub fn skip(&mut self, len: usize) -> Result<(), Fault> {
         self.take(len).map(drop)

@@ -86,7 +86,11 @@ fn check(value: &Value, how: &Loading) {
         parts
     };
     let shown = parts(value.view());
-    assert_eq!(parts(value.clone().view()), shown);
+    let (mut copied, mut own) = (parts(value.clone().view()), shown.clone());
+    // A table's copy may walk in another order.
+    copied.sort_unstable();
+    own.sort_unstable();
+    assert_eq!(copied, own);
     assert!(value.heap_bytes() < 1 << 30 && value.free_effort() > 0);
     for compress in [false, true] {
         let payload = dump(value.view(), compress);

@@ -124,6 +124,13 @@ pub fn kind_of(rdb_type: u8) -> Option<Kind> {
     })
 }
 
+/// For how many of the `count` elements that follow memory may be reserved beforehand: as many as the rest of
+/// the source would hold if they were of usual size. More of them are tiny; what they need comes by growing.
+pub fn expected(count: usize, source: &Source<'_>) -> usize {
+    const USUAL: usize = 8;
+    count.min(source.left() / USUAL)
+}
+
 /// Reads a string whose bytes are a listpack, and judges every element of it.
 pub fn listpack(source: &mut Source<'_>) -> Result<Vec<u8>, Fault> {
     let pack = source.string()?.into_vec();

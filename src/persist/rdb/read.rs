@@ -27,8 +27,8 @@ const MAGIC: usize = 9;
 const BATCH: usize = 32;
 /// Bytes to be fed at least.
 const CHUNK: usize = 128 << 10;
-/// The fewest bytes a key takes in a file: a type, a key and a value.
-const KEY_BYTES_MIN: u64 = 3;
+/// Bytes of a small key with its type and value: a file that announces more keys than that is not believed.
+const KEY_BYTES_MIN: u64 = 8;
 
 /// What is done with a key that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -154,7 +154,7 @@ fn load_pairs(
 ) -> Result<Hash, Fault> {
     let count = source.count(2)?;
     let mut hash = Hash::new();
-    hash.expect_fields(count, limits);
+    hash.expect_fields(saved::expected(count, source), limits);
     let (mut field_room, mut value_room) = ([0; 20], [0; 20]);
     for _ in 0..count {
         let before = deadlines.before(source)?;

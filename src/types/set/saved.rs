@@ -51,7 +51,7 @@ fn load_members(source: &mut Source<'_>, limits: &Limits) -> Result<Set, Fault> 
         let text = source.string()?;
         let member = text.bytes(&mut room);
         if number == 0 {
-            set.expect(member, count, limits);
+            set.expect(member, saved::expected(count, source), limits);
         }
         if !set.add(member, limits) {
             return Err(source.bad(TWICE));

@@ -2,7 +2,7 @@
 
 use super::{Limits, Zset, ZsetRef, packed};
 use crate::base::num;
-use crate::codec::{Fault, Sink, Source, Text, rdb};
+use crate::codec::{Fault, Sink, Source, rdb};
 use crate::ds::listpack::{Pack, Val};
 use crate::types::Collection;
 use crate::types::saved::{self, Loading};
@@ -54,27 +54,30 @@ fn load_members<'a>(
     limits: &Limits,
 ) -> Result<Zset, Fault> {
     let count = source.count(least)?;
-    let mut members: Vec<(Text<'a>, f64)> = Vec::with_capacity(count);
+    let expected = saved::expected(count, source);
+    // Where each member begins, and its score: the members themselves are read when it is their turn.
+    let mut members: Vec<(usize, f64)> = Vec::with_capacity(expected);
     for _ in 0..count {
-        let (member, score) = (source.string()?, score(source)?);
+        let at = source.position();
+        source.skip_string()?;
+        let score = score(source)?;
         if score.is_nan() {
             return Err(source.bad(NO_SCORE));
         }
-        members.push((member, score));
+        members.push((at, score));
     }
     // They are written from the highest on, and inserted fastest from the lowest on.
-    if members
-        .first()
-        .zip(members.last())
-        .is_some_and(|(first, last)| first.1 > last.1)
+    if let [(_, first), .., (_, last)] = members[..]
+        && first > last
     {
         members.reverse();
     }
     let mut zset = Zset::new();
-    zset.expect_members(count, limits);
+    zset.expect_members(expected, limits);
     let mut room = [0; 20];
-    for (member, score) in &members {
-        if !zset.add(member.bytes(&mut room), *score, limits) {
+    for (at, score) in members {
+        let member = source.string_at(at)?;
+        if !zset.add(member.bytes(&mut room), score, limits) {
             return Err(source.bad(TWICE));
         }
     }
