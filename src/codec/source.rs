@@ -241,23 +241,23 @@ impl<'a> Source<'a> {
         self.take(len).map(drop)
     }
 
-    /// Steps over a string without unpacking it.
-    pub fn skip_string(&mut self) -> Result<(), Fault> {
-        let len = match self.length()? {
+    /// Steps over a string without unpacking it; the length that its text has, or is said to have (a number:
+    /// of its bytes).
+    pub fn skip_string(&mut self) -> Result<usize, Fault> {
+        let (len, text_len) = match self.length()? {
             Length::Plain(len) => {
-                usize::try_from(len).map_err(|_| self.bad("a length beyond all memory"))?
+                let len =
+                    usize::try_from(len).map_err(|_| self.bad("a length beyond all memory"))?;
+                (len, len)
             }
-            Length::Encoded(INT_8) => 1,
-            Length::Encoded(INT_16) => 2,
-            Length::Encoded(INT_32) => 4,
-            Length::Encoded(LZF) => {
-                let packed_len = self.blob_len()?;
-                self.blob_len()?;
-                packed_len
-            }
+            Length::Encoded(INT_8) => (1, 1),
+            Length::Encoded(INT_16) => (2, 2),
+            Length::Encoded(INT_32) => (4, 4),
+            Length::Encoded(LZF) => (self.blob_len()?, self.blob_len()?),
             Length::Encoded(_) => return Err(self.bad("an unknown encoding of a string")),
         };
-        self.skip(len)
+        self.skip(len)?;
+        Ok(text_len)
     }
 
     /// A double as its eight bytes.

@@ -482,7 +482,7 @@ fn skip_module(source: &mut Source<'_>) -> Result<(), Fault> {
             1 | 2 => _ = source.len()?,
             3 => source.skip(4)?,
             4 => source.skip(8)?,
-            5 => source.skip_string()?,
+            5 => _ = source.skip_string()?,
             _ => return Err(source.bad("a module's data of an unknown kind")),
         }
     }

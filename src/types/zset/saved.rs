@@ -57,9 +57,10 @@ fn load_members<'a>(
     let expected = saved::expected(count, source);
     // Where each member begins, and its score: the members themselves are read when it is their turn.
     let mut members: Vec<(usize, f64)> = Vec::with_capacity(expected);
+    let mut longest = 0;
     for _ in 0..count {
         let at = source.position();
-        source.skip_string()?;
+        longest = longest.max(source.skip_string()?);
         let score = score(source)?;
         if score.is_nan() {
             return Err(source.bad(NO_SCORE));
@@ -73,7 +74,10 @@ fn load_members<'a>(
         members.reverse();
     }
     let mut zset = Zset::new();
-    zset.expect_members(expected, limits);
+    if count > limits.entries || longest > limits.value {
+        // At once: a zero would lose its sign on the way through a listpack.
+        zset.make_ranked(limits.hash_key, expected);
+    }
     let mut room = [0; 20];
     for (at, score) in members {
         let member = source.string_at(at)?;
