@@ -3,7 +3,7 @@
 #   - --durable is made complete: an error inside a test fails that test only; an error between tests is
 #     recorded and the commands behind it still run
 #   - replies and starting servers are awaited for a bounded time, and a server that died is noticed
-#   - a failed test leaves every server alive and its main client in step
+#   - a failed test leaves every server alive, its main client in step, and settings as they were
 fconfigure stdout -buffering line
 proc compat_env {name def} {
     if {[info exists ::env($name)] && $::env($name) ne ""} {return $::env($name)}
@@ -185,10 +185,22 @@ proc compat_heal {} {
 rename test compat_orig_test
 proc test {args} {
     set failed $::num_failed
+    set ::compat_settings {}
     set rc [catch {uplevel 1 [linsert $args 0 compat_orig_test]} res opts]
-    if {$::durable && $::num_failed > $failed} {catch {compat_heal}}
+    if {$::durable && $::num_failed > $failed} {
+        catch {compat_heal}
+        foreach {was param} [lreverse $::compat_settings] {catch {r config set $param $was}}
+    }
     if {$rc} {return -options $opts $res}
     return $res
+}
+# What a test sets for its own time is put back when it fails before it does so itself.
+set ::compat_settings {}
+rename config_get_set compat_orig_config_get_set
+proc config_get_set {param value {options {}}} {
+    set was [compat_orig_config_get_set $param $value $options]
+    lappend ::compat_settings $param $was
+    return $was
 }
 # Names of encodings are 7.2's: it keeps small lists, and small sets of texts, as listpacks. This suite,
 # written for 7.0, calls them quicklist and hashtable; what its tests do behind that is as good.

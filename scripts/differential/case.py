@@ -3,7 +3,7 @@ import time
 from collections import namedtuple
 
 import rules
-from families import COMMANDS, DIRECTIVES, FAMILIES, SETTINGS, SUBCOMMANDS
+from families import COMMANDS, DIRECTIVES, FAMILIES, POOLS_OF, SETTINGS, SUBCOMMANDS
 from grammar import BINARY, POOLS, Mood, draw, mutate, parse, seeded
 from wire import Connection, decode, encode
 
@@ -57,7 +57,7 @@ class Family:
 
     def __init__(self, name):
         table, self.conns, self.length = FAMILIES[name]
-        lines = [parse(line) for line in table.strip().splitlines()]
+        lines = [parse(line, POOLS_OF[name]) for line in table.strip().splitlines()]
         self.name, self.lines, self.weights = name, lines, [weight for weight, _, _ in lines]
 
     def case(self, seed, number):

@@ -148,17 +148,17 @@ POOLS = {
 TOKEN = re.compile(r"[\[\]()|]|\.\.\.|[^\s\[\]()|]+")
 
 
-def parse(line):
-    """A line as (weight, mark, pattern)."""
+def parse(line, pools=()):
+    """A line as (weight, mark, pattern); the family's own `pools` come before those of all."""
     head = re.match(r"\s*(\d+)([~=]?)\s+", line)
     weight, mark = (int(head[1]), head[2]) if head else (2, "")
     tokens = TOKEN.findall(line[head.end() if head else 0:])
-    pattern = _choice(tokens)
+    pattern = _choice(tokens, {**POOLS, **dict(pools)})
     assert not tokens, f"unbalanced: {line}"
     return weight, mark, pattern
 
 
-def _choice(tokens):
+def _choice(tokens, pools):
     options = [[]]
     while tokens and tokens[0] not in "])":
         token = tokens.pop(0)
@@ -167,11 +167,11 @@ def _choice(tokens):
         elif token == "...":
             options[-1][-1] = ("more", options[-1][-1])
         elif token in "[(":
-            inner = _choice(tokens)
+            inner = _choice(tokens, pools)
             assert tokens.pop(0) == {"[": "]", "(": ")"}[token]
             options[-1].append(("maybe" if token == "[" else "one", inner))
         elif token[0].islower():
-            options[-1].append(("pool", POOLS[token]))
+            options[-1].append(("pool", pools[token]))
         else:
             options[-1].append(("word", token.encode()))
     return options

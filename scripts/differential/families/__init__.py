@@ -1,7 +1,7 @@
 """What is compared: a module of this folder for each group of families. A module may have
 
     FAMILIES   name: (table in the language of grammar.py, connections, commands in a case)
-    POOLS      lower-case words of its tables: how to draw one (grammar.py)
+    POOLS      lower-case words of its tables: how to draw one (grammar.py); its own come before another module's
     RULES      command: how its replies may differ (rules.py)
     TEXTS      replies that differ by design: the command, then words of the reply of each (rules.py)
     VALUE_OF   type: key -> the command that shows a whole value of it, and how its decoded reply is settled
@@ -19,9 +19,11 @@ import rules
 from .core import COMMANDS, DIRECTIVES, SETTINGS, SUBCOMMANDS  # noqa: F401
 
 FAMILIES = {}
+POOLS_OF = {}
 for _found in pkgutil.iter_modules(__path__):
     _module = importlib.import_module("families." + _found.name)
     FAMILIES.update(getattr(_module, "FAMILIES", {}))
+    POOLS_OF.update(dict.fromkeys(getattr(_module, "FAMILIES", {}), getattr(_module, "POOLS", {})))
     grammar.POOLS.update(getattr(_module, "POOLS", {}))
     rules.RULES.update(getattr(_module, "RULES", {}))
     rules.TEXTS.extend(getattr(_module, "TEXTS", []))

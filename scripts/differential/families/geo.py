@@ -15,7 +15,7 @@ GEO = """
 2 GEOPOS geokey place ...
 2 GEOHASH geokey place ...
 5 GEORADIUS geokey lon lat radius unit [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT places [ANY]] [ASC|DESC]
-3 GEORADIUS geokey lon lat radius unit [COUNT places [ANY]] [ASC|DESC] (STORE|STOREDIST) geokey [WITHDIST] [STORE geokey]
+3 GEORADIUS geokey lon lat radius unit [COUNT places [ANY]] [ASC|DESC] (STORE|STOREDIST) geokey [WITHDIST] [STOREDIST geokey]
 2 GEORADIUS_RO geokey lon lat radius unit [WITHDIST] [WITHHASH] [WITHCOORD] [COUNT places] [STORE geokey]
 3 GEORADIUSBYMEMBER geokey place radius unit [WITHCOORD] [WITHDIST] [COUNT places [ANY]] [DESC] [ASC]
 2 GEORADIUSBYMEMBER geokey place radius unit [COUNT places] [STOREDIST geokey|STORE geokey] [ASC|DESC]
@@ -28,7 +28,7 @@ GEO = """
 1 ZREM geokey place ...
 2 ZRANGE geokey '0 '-1 WITHSCORES
 1 (ZCARD geokey|OBJECT ENCODING geokey|DEL geokey|SET geokey value|COPY geokey geokey|EXPIRE geokey sec|TTL geokey)
-1 COMMAND (GETKEYS|GETKEYSANDFLAGS) (GEORADIUS geokey lon lat radius unit [STORE geokey] [COUNT (places|STORE)] [STOREDIST geokey]|GEORADIUSBYMEMBER geokey place radius unit [STORE geokey] [STOREDIST geokey] [ASC])
+1 COMMAND (GETKEYS|GETKEYSANDFLAGS) (GEORADIUS geokey lon lat radius unit [STORE geokey] [COUNT places] [STOREDIST geokey]|GEORADIUSBYMEMBER geokey place radius unit [STORE geokey] [STOREDIST geokey] [ASC])
 """
 
 FAMILIES = {"geo": (GEO, 1, 60)}
@@ -96,9 +96,10 @@ def numbers(reply):
     if isinstance(inner, list):
         return kind, [numbers(v) for v in inner]
     try:
-        return kind, float(inner) if inner != b"nan" else inner
+        number = float(inner)
     except (TypeError, ValueError):
         return kind, inner
+    return kind, number if number == number else inner
 
 
 def other_order(a, b, _free):
