@@ -5,6 +5,8 @@ use crate::exec::command::{
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::registry::Family;
+use crate::resp::reply::Writer;
+use crate::state::client::ReplyMode;
 use crate::state::pubsub::Topic;
 use flag::{FAST, LOADING, NOSCRIPT, STALE, SUBSCRIBED_OK};
 
@@ -106,13 +108,25 @@ fn end(ctx: &mut Ctx<'_>, topic: Topic, word: &[u8]) -> CmdResult {
 }
 
 fn confirm(ctx: &mut Ctx<'_>, word: &[u8], name: Option<&[u8]>, count: usize) {
-    ctx.out.push(3);
-    ctx.out.bulk(word);
-    match name {
-        Some(name) => ctx.out.bulk(name),
-        None => ctx.out.null(),
+    let write = |out: &mut Writer| {
+        out.push(3);
+        out.bulk(word);
+        match name {
+            Some(name) => out.bulk(name),
+            None => out.null(),
+        }
+        out.int(count as i64);
+    };
+    if ctx.client().reply_mode == ReplyMode::On {
+        write(ctx.out);
+        return;
     }
-    ctx.out.int(count as i64);
+    // A push comes to those, too, who want no replies.
+    let mut apart = Writer::new(ctx.out.resp3);
+    write(&mut apart);
+    let outbox = &mut ctx.state.outbox;
+    let message = outbox.encode(|bytes| bytes.extend_from_slice(&apart.to_vec()));
+    outbox.post(ctx.me, message);
 }
 
 fn publish(ctx: &mut Ctx<'_>) -> CmdResult {
