@@ -124,7 +124,7 @@ def check_types(port):
         assert r.zadd("zset", {"a": 1, "b": 2.5, "c": float("inf")}) == 3 and r.zscore("zset", "b") == 2.5
         assert [member for member, _ in r.zrange("zset", 0, -1, desc=True, withscores=True)] == ["c", "b", "a"]
         assert r.zrangebyscore("zset", "(1", 3) == ["b"] and r.zrank("zset", "c") == 2 and r.zincrby("zset", 1, "a") == 2
-        assert [*map(tuple, r.zpopmin("zset"))] == [("a", 2.0)] and dict(r.zscan_iter("zset"))["b"] == 2.5
+        assert r.zpopmin("zset") in ([("a", 2.0)], ["a", 2.0]) and dict(r.zscan_iter("zset"))["b"] == 2.5
         assert r.geoadd("geo", (13.361389, 38.115556, "Palermo", 15.087269, 37.502669, "Catania")) == 2
         assert r.geosearch("geo", longitude=15, latitude=37, unit="km", radius=200, sort="ASC") == ["Catania", "Palermo"]
         assert 166 < r.geodist("geo", "Palermo", "Catania", "km") < 167
