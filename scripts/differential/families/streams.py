@@ -10,6 +10,9 @@ from wire import decode
 CONTAINERS |= {b"XINFO", b"XGROUP"}
 TEXTS += [(b"XREAD", b"Unbalanced XREAD", b"Unbalanced 'xread'"), (b"XREADGROUP", b"Unbalanced XREAD", b"Unbalanced 'xreadgroup'")]
 
+# 7.0 takes an id below one that was deleted; 7.2 does not.
+TEXTS += [(b"XSETID", b"+OK", b"smaller than current max_deleted_entry_id")]
+
 STREAMS = """
 14 XADD xkey newid (field word) ...
 6 XADD xkey [NOMKSTREAM] [(MAXLEN|MINID) trimto] newid (field xvalue) ...
