@@ -116,16 +116,32 @@ class Pair:
         self.defaults = None
 
     def prepare(self, family):
-        for server in self.servers:
-            if not server.alive():
-                server.start()
         for conn in self.control:
             conn.close()
-        self.control = [Connection(s) for s in self.servers]
-        for control in self.control:
-            control.call(b"FLUSHALL")
+        self.control = [self.emptied(server) for server in self.servers]
         if family == "config":
             self.settle()
+
+    def emptied(self, server):
+        """A connection to a server without keys, which is started again if the case before ended it."""
+        while True:
+            if not server.alive():
+                server.start()
+            try:
+                control = Connection(server)
+                control.call(b"FLUSHALL")
+                return control
+            except ConnectionError:
+                server.process.wait(20)  # it is still writing its crash report
+
+    def oracle_ended(self):
+        """Whether the real server is down: no fault of ours, whatever it was asked."""
+        oracle = self.servers[0]
+        try:
+            Connection(oracle).call(b"PING")
+            return False
+        except (ConnectionError, TimeoutError):
+            return True
 
     def settle(self):
         """Puts every directive back to what it was at the start."""

@@ -38,7 +38,10 @@ def play_family(pair, family, arguments):
         number += 1
         failure = pair.play(family.name, steps)
         sent += len(steps)
-        if failure:
+        if failure and pair.oracle_ended():
+            unsteady += 1
+            print(f"{family.name}: case {number - 1}: the real server ended")
+        elif failure:
             if not all(pair.play(family.name, steps) for _ in range(3)):
                 unsteady += 1  # time passed between the two servers; a real difference comes back
                 print(f"{family.name}: case {number - 1} not every time: {failure.kind}, {line(failure.step, 1)[2:]}: "
