@@ -118,21 +118,23 @@ class Pair:
     def prepare(self, family):
         for conn in self.control:
             conn.close()
-        self.control = [self.emptied(server) for server in self.servers]
+        self.control = []
+        while len(self.control) < len(self.servers):
+            if not all(server.alive() for server in self.servers):
+                # Both begin anew: settings of earlier cases hold for both or for none.
+                for server in self.servers:
+                    server.process.kill()
+                    server.process.wait()
+                    server.start()
+            try:
+                self.control = [Connection(server) for server in self.servers]
+                for control in self.control:
+                    control.call(b"FLUSHALL")
+            except ConnectionError:
+                self.control = []
+                time.sleep(0.2)  # one of them is still writing its crash report
         if family == "config":
             self.settle()
-
-    def emptied(self, server):
-        """A connection to a server without keys, which is started again if the case before ended it."""
-        while True:
-            if not server.alive():
-                server.start()
-            try:
-                control = Connection(server)
-                control.call(b"FLUSHALL")
-                return control
-            except ConnectionError:
-                server.process.wait(20)  # it is still writing its crash report
 
     def oracle_ended(self):
         """Whether the real server is down: no fault of ours, whatever it was asked."""
