@@ -4,6 +4,7 @@ pub mod alloc;
 pub mod bytes;
 pub mod clock;
 pub mod crc64;
+pub mod disk;
 pub mod f80;
 pub mod glob;
 pub mod hash;

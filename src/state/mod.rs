@@ -24,6 +24,7 @@ pub mod whole;
 
 use crate::base::alloc;
 use crate::base::clock::Clock;
+use crate::base::disk::{Disk, RealDisk};
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
 use crate::ds::table::Slot;
@@ -32,6 +33,7 @@ use crate::keyspace::entry::EntryRef;
 use client::{ClientId, Clients, client_flag};
 use config::{Config, EventMask};
 use notify::Event;
+use std::sync::Arc;
 
 /// Everything a command may see.
 pub struct State {
@@ -41,6 +43,8 @@ pub struct State {
     /// Frozen for one unit: a key cannot expire halfway through a script.
     pub clock: Clock,
     pub rng: Rng,
+    /// Where everything lies that is to survive a crash.
+    pub disk: Arc<dyn Disk>,
     pub dbs: Databases,
     pub clients: Clients,
     /// Whose requests run, or ran last: for reports.
@@ -95,6 +99,7 @@ impl State {
         Self {
             clock,
             rng,
+            disk: Arc::new(RealDisk),
             dbs,
             clients: Clients::default(),
             running: None,
