@@ -59,9 +59,8 @@ pub struct State {
     pub watched: watch::Watched,
     pub blocked: watch::BlockedClients,
     pub pubsub: pubsub::PubSub,
-    pub prop: prop::Propagation,
     /// What units changed, for the AOF and the replicas.
-    pub log: prop::Log,
+    pub prop: prop::Propagation,
     pub outbox: outbox::Outbox,
     pub monitors: Vec<ClientId>,
     /// Clients to close at the end of the turn.
@@ -112,7 +111,6 @@ impl State {
             blocked: watch::BlockedClients::default(),
             pubsub: pubsub::PubSub::default(),
             prop: prop::Propagation::default(),
-            log: prop::Log::default(),
             outbox: outbox::Outbox::default(),
             monitors: Vec::new(),
             closing: Vec::new(),
@@ -345,10 +343,11 @@ impl State {
         (fits && fills && !argument.is_empty()).then(|| self.request.slice_ref(argument))
     }
 
-    /// Does anything wait for the end of the unit?
+    /// Does anybody wait for what the unit did? Else it has ended with this.
     #[inline]
-    pub fn unit_work(&self) -> bool {
-        self.blocked.has_ready() || !self.prop.unit.is_empty()
+    pub fn end_unit(&mut self) -> bool {
+        self.prop.end_unit();
+        self.blocked.has_ready()
     }
 
     /// Is more memory in use than `maxmemory` allows?
