@@ -39,9 +39,12 @@ pub fn children(state: &mut State, _table: &Registry) {
 /// Begins a snapshot where a save point asks for it.
 fn save_if_due(state: &mut State) {
     let since_s = state.clock.unix_ms / 1000 - state.snapshots.last_save_s;
-    let due = state.config.save.points.iter().find(|point| {
-        state.dirty.cast_signed() >= point.changes && since_s > point.seconds
-    });
+    let due = state
+        .config
+        .save
+        .points
+        .iter()
+        .find(|point| state.dirty.cast_signed() >= point.changes && since_s > point.seconds);
     if let Some(point) = due.copied()
         && may_try(state)
     {

@@ -4,5 +4,7 @@ pub mod child;
 pub mod cron;
 pub mod debug;
 pub mod fit;
+pub mod flush;
 pub mod rdb;
+pub mod rewrite;
 pub mod save;

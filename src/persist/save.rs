@@ -18,7 +18,6 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const COMMANDS: &[Command] = &[
     cmd(
@@ -226,20 +225,6 @@ pub fn after_flush(state: &mut State) {
     if !state.config.save.points.is_empty() {
         // As in Redis the reply is the same when this fails; the log tells.
         let _ = now(state, &mut || {});
-    }
-}
-
-/// `rdb-key-save-delay`, for tests: sleeps so many microseconds at a key; below zero, one microsecond at
-/// one key of so many.
-pub fn delay(state: &State, keys: u64) {
-    let delay = state.config.rdb_key_save_delay;
-    let us = match delay {
-        0 => return,
-        1.. => u64::from(delay.unsigned_abs()),
-        _ => u64::from(keys.is_multiple_of(u64::from(delay.unsigned_abs()))),
-    };
-    if us > 0 {
-        std::thread::sleep(Duration::from_micros(us));
     }
 }
 

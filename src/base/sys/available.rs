@@ -74,7 +74,13 @@ fn directories(own: &Path, groups: &Path) -> Vec<PathBuf> {
 
 fn left_in(directory: &Path, free_swap: u64) -> Option<u64> {
     // The second version of the interface, then the first.
-    let number = |name: &str| fs::read_to_string(directory.join(name)).ok()?.trim().parse().ok();
+    let number = |name: &str| {
+        fs::read_to_string(directory.join(name))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
     let of = |names: [&str; 2]| number(names[0]).or_else(|| number(names[1]));
     let limit: u64 = of(["memory.max", "memory.limit_in_bytes"])?;
     let used: u64 = of(["memory.current", "memory.usage_in_bytes"])?;
@@ -122,12 +128,18 @@ mod tests {
             "MemTotal: 9 kB\nMemAvailable: 4096 kB\nSwapFree: 1024 kB\n",
         );
         let found = ask().expect("it is said");
-        assert_eq!((found.bytes, &*found.limit), (5 << 20, "memory of the machine"));
+        assert_eq!(
+            (found.bytes, &*found.limit),
+            (5 << 20, "memory of the machine")
+        );
 
         put("proc/self/cgroup", "0::/a/b\n");
         put("groups/a/memory.max", "1000000\n");
         put("groups/a/memory.current", "900000\n");
-        put("groups/a/memory.stat", "anon 5\ninactive_file 40000\nactive_file 5000\n");
+        put(
+            "groups/a/memory.stat",
+            "anon 5\ninactive_file 40000\nactive_file 5000\n",
+        );
         put("groups/a/b/memory.max", "max\n");
         put("groups/a/b/memory.current", "800000\n");
         put("groups/a/memory.swap.max", "0\n");

@@ -54,7 +54,10 @@ fn save_to(state: &State, path: &Path, progress: &mut dyn FnMut(u64)) -> io::Res
     })?;
     let failed = |what: &str, error: io::Error| {
         told(&error, |why| {
-            format!("Write error saving DB on disk({what} {}): {why}", path.display())
+            format!(
+                "Write error saving DB on disk({what} {}): {why}",
+                path.display()
+            )
         })
     };
     let mut out = Flowing {
