@@ -4,6 +4,7 @@
 //! it was modified. What belongs to one part lives with that part or on a floor above. No field
 //! names a socket, a file descriptor or a command row.
 pub mod access;
+pub mod aof;
 pub mod client;
 pub mod config;
 pub mod gate;
@@ -62,6 +63,8 @@ pub struct State {
     pub prop: prop::Propagation,
     /// What units changed, for the AOF and the replicas.
     pub log: prop::Log,
+    /// The append-only file.
+    pub aof: aof::Aof,
     pub outbox: outbox::Outbox,
     pub monitors: Vec<ClientId>,
     /// Clients to close at the end of the turn.
@@ -113,6 +116,7 @@ impl State {
             pubsub: pubsub::PubSub::default(),
             prop: prop::Propagation::default(),
             log: prop::Log::default(),
+            aof: aof::Aof::default(),
             outbox: outbox::Outbox::default(),
             monitors: Vec::new(),
             closing: Vec::new(),

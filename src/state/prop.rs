@@ -130,6 +130,11 @@ impl Log {
 }
 
 impl Log {
+    /// A reader begins here, who does not know which database was selected.
+    pub fn reselect(&mut self) {
+        self.selected = None;
+    }
+
     fn select(&mut self, db: u32) {
         if self.selected != Some(db) {
             push_request(&mut self.bytes, &[b"SELECT", db.to_string().as_bytes()]);
