@@ -103,7 +103,7 @@ fn adopt(state: &mut State, file: Arc<dyn DiskFile>, bytes: u64) {
     (aof.file_bytes, aof.sync_asked) = (bytes, bytes);
     aof.stamped_s = 0;
     aof.postponed_us = None;
-    state.log.reselect();
+    state.prop.log.reselect();
 }
 
 /// Lets go of the file that is written to. What was written to it lately is synced behind our back.
@@ -188,7 +188,7 @@ pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
             name
         }
         Mode::WaitRewrite => {
-            state.log.bytes.clear();
+            state.prop.log.abandon();
             state.aof.waiting.clear();
             temporary_incremental(&state.config)
         }
@@ -251,7 +251,7 @@ fn give_up_temporary(state: &mut State) {
     aof.waiting = Vec::new();
     aof.write_error = None;
     (aof.file_bytes, aof.sync_asked) = (0, 0);
-    state.log.bytes.clear();
+    state.prop.log.abandon();
     if let Some(file) = aof.file.take() {
         aof.jobs.push(FileJob::Close(file));
         remove_temporary_incremental(state);
@@ -287,7 +287,7 @@ fn begin_anew(state: &mut State) {
             aof.waiting = Vec::new();
             aof.write_error = None;
             aof.jobs.extend(aof.file.take().map(FileJob::Close));
-            state.log.bytes.clear();
+            state.prop.log.abandon();
         }
     }
     state.aof.rewrite_scheduled = true;

@@ -31,7 +31,7 @@ fn log(state: &mut State, text: &str) {
 }
 
 fn turn(state: &mut State, text: &str) {
-    state.log.bytes.extend_from_slice(text.as_bytes());
+    state.prop.log.bytes.extend_from_slice(text.as_bytes());
     end_of_turn(state);
 }
 

@@ -50,15 +50,11 @@ pub fn flush(state: &mut State, force: bool) {
     }
 }
 
-/// Moves the log's bytes to the buffer, behind what could not be written yet.
+/// Moves the log's bytes to the buffer, behind what could not be written yet: of whole units only.
 fn take_log(state: &mut State) {
-    let (aof, log) = (&mut state.aof, &mut state.log);
-    if log.bytes.is_empty() {
-        return;
-    }
-    if aof.file.is_none() {
-        // Nothing is recorded before a rewrite begins; that one will hold it.
-        log.bytes.clear();
+    let (aof, log) = (&mut state.aof, &mut state.prop.log);
+    let whole = log.whole();
+    if whole == 0 {
         return;
     }
     let now_s = state.clock.unix_ms / 1000;
@@ -66,12 +62,17 @@ fn take_log(state: &mut State) {
         aof.waiting.extend_from_slice(&timestamp(now_s));
         aof.stamped_s = now_s;
     }
+    if whole < log.bytes.len() {
+        // In the midst of a unit that ends the AOF, or makes a reader begin: see `switch`.
+        aof.waiting.extend_from_slice(&log.bytes[..whole]);
+        return log.abandon();
+    }
     if aof.waiting.is_empty() {
         std::mem::swap(&mut aof.waiting, &mut log.bytes);
     } else {
         aof.waiting.extend_from_slice(&log.bytes);
-        log.bytes.clear();
     }
+    log.clear();
 }
 
 /// The annotation that says when what follows was written.
