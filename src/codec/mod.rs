@@ -14,7 +14,7 @@ mod sink;
 mod source;
 
 pub use sink::Sink;
-pub use source::{Fault, Source, Text, Why};
+pub use source::{Fault, Source, Text, Why, Written};
 
 /// The numbers by which RDB files name what a value is and how it is laid out. Only `types` and the
 /// tests use them.

@@ -7,7 +7,6 @@
 //! Keys go into the keyspace by batches whose places are asked of the memory beforehand, and a database is
 //! made large enough when the file says how many keys it has: together three times as fast as one by one.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use super::{
@@ -15,16 +14,15 @@ use super::{
     MODULE_AUX, RESIZE_DB, SELECT_DB, SLOT_IMPORT, SLOT_INFO,
 };
 use crate::base::crc64::Crc64;
-use crate::codec::{Fault, Source, Text, Why, rdb};
+use crate::codec::{Fault, Source, Why, rdb};
+use crate::keyspace::arrivals::Arrivals;
 use crate::state::State;
 use crate::types::Value;
 use crate::types::dump::knows_version;
-use crate::types::saved::{Loaded, Loading, kind_of};
+use crate::types::saved::{Loading, kind_of};
 
 /// "REDIS" and four digits, or "VALKEY" and three.
 const MAGIC: usize = 9;
-/// Keys whose places are asked of the memory together.
-const BATCH: usize = 32;
 /// Bytes to be fed at least.
 const CHUNK: usize = 128 << 10;
 /// Bytes of a small key with its type and value: a file that announces more keys than that is not believed.
@@ -118,20 +116,16 @@ pub struct Reader {
     db: usize,
     before: Before,
     summary: Summary,
-}
-
-/// A key on its way into the keyspace.
-struct Record<'a> {
-    db: usize,
-    key: Cow<'a, [u8]>,
-    value: Loaded<'a>,
-    before: Before,
-    at: usize,
+    /// Keys of `db` that are read and not in it yet, with the places of their records.
+    arrivals: Arrivals<u64>,
+    /// Room for a name and a value that do not lie in the window as they are.
+    rooms: [Vec<u8>; 2],
 }
 
 /// What one record was.
-enum Item<'a> {
-    Key(Record<'a>),
+#[derive(PartialEq, Eq)]
+enum Item {
+    Key,
     Other,
     End,
 }
@@ -150,6 +144,8 @@ impl Reader {
             db: 0,
             before: Before::default(),
             summary: Summary::default(),
+            arrivals: Arrivals::new(),
+            rooms: Default::default(),
         }
     }
 
@@ -201,11 +197,13 @@ impl Reader {
 
     /// Loads about `keys` keys into the keyspace.
     pub fn step(&mut self, state: &mut State, keys: usize) -> Result<Progress, LoadError> {
-        // Out while keys are borrowed from it.
+        // Out while it is read.
         let window = std::mem::take(&mut self.window);
         let result = self.step_in(&window, state, keys);
         self.window = window;
-        result
+        // Whoever looks at the keyspace between two steps sees every key that was counted.
+        let settled = self.settle(state);
+        result.and_then(|progress| settled.map(|()| progress))
     }
 
     fn step_in(
@@ -229,49 +227,43 @@ impl Reader {
         let mut how = self.how.clone().unwrap_or_else(|| state.loading(0));
         how.now_ms = state.clock.unix_ms;
 
-        let mut batch: Vec<Record<'_>> = Vec::with_capacity(BATCH);
         let mut left = keys;
         let mut taken = source.position();
         let progress = loop {
             if left == 0 {
-                break Ok(Progress::More);
+                break Progress::More;
             }
             let mut ahead = source.clone();
             match self.item(&mut ahead, state, &how) {
-                Ok(Item::Key(record)) => {
-                    batch.push(record);
-                    left -= 1;
-                }
+                Ok(Item::Key) => left -= 1,
                 Ok(Item::Other) => {}
                 Ok(Item::End) => {
                     let end = ahead.position();
-                    break self.end(&window[start..], end, ahead);
+                    match self.end(&window[start..], end, ahead)? {
+                        Progress::Done => return Ok(Progress::Done),
+                        // The records before it need not come again.
+                        progress => break progress,
+                    }
                 }
                 Err(Problem::Fault(Fault {
                     why: Why::Short(missing),
                     ..
                 })) => {
                     self.missing = missing;
-                    break Ok(Progress::Hungry);
+                    break Progress::Hungry;
                 }
                 Err(Problem::Fault(Fault {
                     at,
                     why: Why::Bad(what),
-                })) => break Err(self.error(at, what)),
-                Err(Problem::Other(why)) => break Err(self.error(taken, why)),
+                })) => return Err(self.error(at, what)),
+                Err(Problem::Other(why)) => return Err(self.error(taken, why)),
+                Err(Problem::Load(error)) => return Err(error),
             }
             source = ahead;
             taken = source.position();
-            if batch.len() == BATCH {
-                self.insert(&mut batch, state)?;
-            }
         };
-        self.insert(&mut batch, state)?;
-        let progress = progress?;
-        if progress != Progress::Done {
-            self.crc.update(&window[start..start + taken]);
-            self.used += taken;
-        }
+        self.crc.update(&window[start..start + taken]);
+        self.used += taken;
         Ok(progress)
     }
 
@@ -300,12 +292,12 @@ impl Reader {
     }
 
     /// Reads the next record. What it says takes effect only when it is whole.
-    fn item<'a>(
+    fn item(
         &mut self,
-        source: &mut Source<'a>,
+        source: &mut Source<'_>,
         state: &mut State,
         how: &Loading,
-    ) -> Result<Item<'a>, Problem> {
+    ) -> Result<Item, Problem> {
         match source.byte()? {
             EOF => return Ok(Item::End),
             SELECT_DB => {
@@ -316,6 +308,7 @@ impl Reader {
                         state.dbs.count()
                     )));
                 }
+                self.settle(state)?;
                 self.db = db as usize;
             }
             RESIZE_DB => {
@@ -350,19 +343,8 @@ impl Reader {
             }
             rdb::MODULE_PRE_GA | rdb::MODULE_2 => return Err(module_value(source)?),
             rdb_type if rdb_type == rdb::STRING || kind_of(rdb_type).is_some() => {
-                let at = source.position();
-                let key = match source.string()? {
-                    Text::Plain(bytes) => Cow::Borrowed(bytes),
-                    text => Cow::Owned(text.into_vec()),
-                };
-                let value = Value::load(rdb_type, source, how)?;
-                return Ok(Item::Key(Record {
-                    db: self.db,
-                    key,
-                    value,
-                    before: std::mem::take(&mut self.before),
-                    at,
-                }));
+                self.key(rdb_type, source, state, how)?;
+                return Ok(Item::Key);
             }
             unknown => {
                 return Err(Problem::Other(format!(
@@ -397,30 +379,25 @@ impl Reader {
         }
     }
 
-    fn insert(&mut self, batch: &mut Vec<Record<'_>>, state: &mut State) -> Result<(), LoadError> {
-        state.dbs.end_batch();
-        for record in batch.iter() {
-            state.dbs.hint(record.db, &record.key);
-        }
-        state.dbs.prefetch_hints();
-        let result = batch.drain(..).enumerate().try_for_each(|(at, record)| {
-            state.dbs.seek_hint(at);
-            self.insert_one(record, state)
-        });
-        // The keys' bytes go now.
-        state.dbs.end_batch();
-        result
-    }
-
+    /// Reads a key and builds it.
     #[inline]
-    fn insert_one(&mut self, record: Record<'_>, state: &mut State) -> Result<(), LoadError> {
-        let (db, key, before) = (record.db, &*record.key, record.before);
-        let past = before.expire_at.is_some_and(|at| at < state.clock.unix_ms);
-        if past && self.options.drop_expired {
+    fn key(
+        &mut self,
+        rdb_type: u8,
+        source: &mut Source<'_>,
+        state: &mut State,
+        how: &Loading,
+    ) -> Result<(), Problem> {
+        let at = self.position() + source.position() as u64;
+        let [key_room, value_room] = &mut self.rooms;
+        let key = source.string_in(key_room)?;
+        let value = Value::load(rdb_type, source, how, value_room)?;
+        let before = std::mem::take(&mut self.before);
+        if self.options.drop_expired && before.expire_at.is_some_and(|at| at < how.now_ms) {
             self.summary.expired += 1;
             return Ok(());
         }
-        if record.value.is_empty() {
+        if value.is_empty() {
             if self.summary.empty == 0 {
                 let name = String::from_utf8_lossy(key);
                 log::warn!("A key without elements is left out, the first of such: {name}");
@@ -428,19 +405,35 @@ impl Reader {
             self.summary.empty += 1;
             return Ok(());
         }
-        if let Some(slot) = state.dbs.find(db, key) {
+        let clock = if before.idle_s.is_some() || before.uses.is_some() {
+            state.restored_clock(before.idle_s, before.uses)
+        } else {
+            state.dbs.new_clock
+        };
+        let db = &state.dbs[self.db];
+        self.arrivals
+            .add(db, key, value.into(), before.expire_at, clock, at);
+        if self.arrivals.is_full() {
+            self.settle(state)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the keys that were built into their database.
+    fn settle(&mut self, state: &mut State) -> Result<(), LoadError> {
+        let before = state.dbs[self.db].len() as u64;
+        while let Some(taken) = self.arrivals.settle(&mut state.dbs[self.db]) {
             if self.options.taken == Taken::Refuse {
-                return Err(self.error(record.at, "a key that is there already"));
+                return Err(LoadError {
+                    at: taken.note,
+                    why: "a key that is there already".to_owned(),
+                });
             }
-            state.remove(db, slot, false);
+            state.remove(self.db, taken.there, false);
+            state.dbs[self.db].insert_entry(taken.hash, taken.entry);
+            self.summary.keys += 1;
         }
-        let value = record.value.into();
-        let slot = state.dbs.insert(db, key, value, before.expire_at);
-        if before.idle_s.is_some() || before.uses.is_some() {
-            let clock = state.restored_clock(before.idle_s, before.uses);
-            state.dbs[db].set_clock(slot, clock);
-        }
-        self.summary.keys += 1;
+        self.summary.keys += state.dbs[self.db].len() as u64 - before;
         Ok(())
     }
 }
@@ -449,6 +442,13 @@ impl Reader {
 enum Problem {
     Fault(Fault),
     Other(String),
+    Load(LoadError),
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Problem {
+        Problem::Load(error)
+    }
 }
 
 impl From<Fault> for Problem {
