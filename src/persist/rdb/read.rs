@@ -7,22 +7,16 @@
 //! Keys go into the keyspace by batches whose places are asked of the memory beforehand, and a database is
 //! made large enough when the file says how many keys it has: together three times as fast as one by one.
 
-use std::fmt;
+use std::{fmt, mem};
 
-use super::{
-    AUX, CHECKSUM_VERSION_MIN, EOF, EXPIRE_MS, EXPIRE_S, FREQ, FUNCTION, FUNCTION_PRE_GA, IDLE,
-    MODULE_AUX, RESIZE_DB, SELECT_DB, SLOT_IMPORT, SLOT_INFO,
-};
+use super::CHECKSUM_VERSION_MIN;
+use super::record::{MAGIC, Problem, Record, Rooms, module_name, version_of};
 use crate::base::crc64::Crc64;
-use crate::codec::{Fault, Source, Why, rdb};
+use crate::codec::{Fault, Source, Why};
 use crate::keyspace::arrivals::Arrivals;
 use crate::state::State;
-use crate::types::Value;
-use crate::types::dump::knows_version;
-use crate::types::saved::{Loading, kind_of};
+use crate::types::saved::{Loaded, Loading};
 
-/// "REDIS" and four digits, or "VALKEY" and three.
-const MAGIC: usize = 9;
 /// Bytes to be fed at least.
 const CHUNK: usize = 128 << 10;
 /// Bytes of a small key with its type and value: a file that announces more keys than that is not believed.
@@ -118,8 +112,7 @@ pub struct Reader {
     summary: Summary,
     /// Keys of `db` that are read and not in it yet, with the places of their records.
     arrivals: Arrivals<u64>,
-    /// Room for a name and a value that do not lie in the window as they are.
-    rooms: [Vec<u8>; 2],
+    rooms: Rooms,
 }
 
 /// What one record was.
@@ -145,7 +138,7 @@ impl Reader {
             before: Before::default(),
             summary: Summary::default(),
             arrivals: Arrivals::new(),
-            rooms: Default::default(),
+            rooms: Rooms::default(),
         }
     }
 
@@ -197,10 +190,10 @@ impl Reader {
 
     /// Loads about `keys` keys into the keyspace.
     pub fn step(&mut self, state: &mut State, keys: usize) -> Result<Progress, LoadError> {
-        // Out while it is read.
-        let window = std::mem::take(&mut self.window);
-        let result = self.step_in(&window, state, keys);
-        self.window = window;
+        // Out while they are used.
+        let (window, mut rooms) = (mem::take(&mut self.window), mem::take(&mut self.rooms));
+        let result = self.step_in(&window, &mut rooms, state, keys);
+        (self.window, self.rooms) = (window, rooms);
         // Whoever looks at the keyspace between two steps sees every key that was counted.
         let settled = self.settle(state);
         result.and_then(|progress| settled.map(|()| progress))
@@ -209,6 +202,7 @@ impl Reader {
     fn step_in(
         &mut self,
         window: &[u8],
+        rooms: &mut Rooms,
         state: &mut State,
         keys: usize,
     ) -> Result<Progress, LoadError> {
@@ -234,7 +228,7 @@ impl Reader {
                 break Progress::More;
             }
             let mut ahead = source.clone();
-            match self.item(&mut ahead, state, &how) {
+            match self.item(&mut ahead, rooms, state, &how) {
                 Ok(Item::Key) => left -= 1,
                 Ok(Item::Other) => {}
                 Ok(Item::End) => {
@@ -245,19 +239,19 @@ impl Reader {
                         progress => break progress,
                     }
                 }
-                Err(Problem::Fault(Fault {
+                Err(Stop::Problem(Problem::Fault(Fault {
                     why: Why::Short(missing),
                     ..
-                })) => {
+                }))) => {
                     self.missing = missing;
                     break Progress::Hungry;
                 }
-                Err(Problem::Fault(Fault {
+                Err(Stop::Problem(Problem::Fault(Fault {
                     at,
                     why: Why::Bad(what),
-                })) => return Err(self.error(at, what)),
-                Err(Problem::Other(why)) => return Err(self.error(taken, why)),
-                Err(Problem::Load(error)) => return Err(error),
+                }))) => return Err(self.error(at, what)),
+                Err(Stop::Problem(Problem::Other(why))) => return Err(self.error(taken, why)),
+                Err(Stop::Load(error)) => return Err(error),
             }
             source = ahead;
             taken = source.position();
@@ -292,65 +286,47 @@ impl Reader {
     }
 
     /// Reads the next record. What it says takes effect only when it is whole.
+    #[inline]
     fn item(
         &mut self,
         source: &mut Source<'_>,
+        rooms: &mut Rooms,
         state: &mut State,
         how: &Loading,
-    ) -> Result<Item, Problem> {
-        match source.byte()? {
-            EOF => return Ok(Item::End),
-            SELECT_DB => {
-                let db = source.len()?;
+    ) -> Result<Item, Stop> {
+        match Record::read(source, how, rooms)? {
+            Record::Key { at, key, value } => {
+                self.key(at, key, value, state)?;
+                return Ok(Item::Key);
+            }
+            Record::End => return Ok(Item::End),
+            Record::Db(db) => {
                 if db >= state.dbs.count() as u64 {
-                    return Err(Problem::Other(format!(
+                    return Err(Stop::from(Problem::Other(format!(
                         "a key of database {db}, but there are only {} databases",
                         state.dbs.count()
-                    )));
+                    ))));
                 }
                 self.settle(state)?;
                 self.db = db as usize;
             }
-            RESIZE_DB => {
-                let (keys, _) = (source.len()?, source.len()?);
-                self.reserve(keys, state);
-            }
-            EXPIRE_MS => self.before.expire_at = Some(source.u64_le()?.cast_signed()),
-            EXPIRE_S => self.before.expire_at = Some(i64::from(source.u32_le()?) * 1000),
-            IDLE => self.before.idle_s = Some(i64::try_from(source.len()?).unwrap_or(i64::MAX)),
-            FREQ => self.before.uses = Some(source.byte()?),
-            AUX => {
-                let (name, value) = (source.string()?, source.string()?);
-                self.aux(name.into_vec(), value.into_vec());
-            }
-            FUNCTION => {
-                let source = source.string()?.into_vec();
-                self.summary.functions.push(source);
-            }
-            FUNCTION_PRE_GA => {
-                return Err(Problem::Other(
-                    "functions as release candidates of Redis 7.0 wrote them".to_owned(),
-                ));
-            }
-            MODULE_AUX => {
-                let module = source.len()?;
-                skip_module(source)?;
+            Record::Size { keys } => self.reserve(keys, state),
+            Record::Deadline(at) => self.before.expire_at = Some(at),
+            Record::Idle(seconds) => self.before.idle_s = Some(seconds),
+            Record::Uses(uses) => self.before.uses = Some(uses),
+            Record::Fact { name, value } => self.aux(name, value),
+            Record::Function(source) => self.summary.functions.push(source),
+            Record::ModuleData(module) => {
                 log::warn!("Data of the module {} are left out", module_name(module));
             }
-            SLOT_INFO => _ = (source.len()?, source.len()?, source.len()?),
-            SLOT_IMPORT => {
-                return Err(Problem::Other("slots that are being imported".to_owned()));
+            Record::ModuleKey { key, module } => {
+                return Err(Stop::from(Problem::Other(format!(
+                    "the key '{}' is of the module type {}, which is not known",
+                    String::from_utf8_lossy(&key),
+                    module_name(module)
+                ))));
             }
-            rdb::MODULE_PRE_GA | rdb::MODULE_2 => return Err(module_value(source)?),
-            rdb_type if rdb_type == rdb::STRING || kind_of(rdb_type).is_some() => {
-                self.key(rdb_type, source, state, how)?;
-                return Ok(Item::Key);
-            }
-            unknown => {
-                return Err(Problem::Other(format!(
-                    "{unknown} is neither an opcode nor a type"
-                )));
-            }
+            Record::Slot => {}
         }
         Ok(Item::Other)
     }
@@ -379,21 +355,18 @@ impl Reader {
         }
     }
 
-    /// Reads a key and builds it.
+    /// Builds a key.
     #[inline]
     fn key(
         &mut self,
-        rdb_type: u8,
-        source: &mut Source<'_>,
+        at: usize,
+        key: &[u8],
+        value: Loaded<'_>,
         state: &mut State,
-        how: &Loading,
-    ) -> Result<(), Problem> {
-        let at = self.position() + source.position() as u64;
-        let [key_room, value_room] = &mut self.rooms;
-        let key = source.string_in(key_room)?;
-        let value = Value::load(rdb_type, source, how, value_room)?;
-        let before = std::mem::take(&mut self.before);
-        if self.options.drop_expired && before.expire_at.is_some_and(|at| at < how.now_ms) {
+    ) -> Result<(), LoadError> {
+        let before = mem::take(&mut self.before);
+        let past = before.expire_at.is_some_and(|at| at < state.clock.unix_ms);
+        if past && self.options.drop_expired {
             self.summary.expired += 1;
             return Ok(());
         }
@@ -410,7 +383,7 @@ impl Reader {
         } else {
             state.dbs.new_clock
         };
-        let db = &state.dbs[self.db];
+        let (db, at) = (&state.dbs[self.db], self.position() + at as u64);
         self.arrivals
             .add(db, key, value.into(), before.expire_at, clock, at);
         if self.arrivals.is_full() {
@@ -438,72 +411,20 @@ impl Reader {
     }
 }
 
-/// Why a record cannot be read.
-enum Problem {
-    Fault(Fault),
-    Other(String),
+/// Why a record was not taken.
+enum Stop {
+    Problem(Problem),
     Load(LoadError),
 }
 
-impl From<LoadError> for Problem {
-    fn from(error: LoadError) -> Problem {
-        Problem::Load(error)
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Stop {
+        Stop::Problem(problem)
     }
 }
 
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Problem {
-        Problem::Fault(fault)
+impl From<LoadError> for Stop {
+    fn from(error: LoadError) -> Stop {
+        Stop::Load(error)
     }
-}
-
-/// The version that the first bytes name.
-fn version_of(magic: &[u8]) -> Result<u32, String> {
-    let digits = magic
-        .strip_prefix(b"REDIS")
-        .or_else(|| magic.strip_prefix(b"VALKEY"))
-        .ok_or("this is no RDB file")?;
-    let version = std::str::from_utf8(digits)
-        .ok()
-        .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
-        .and_then(|digits| digits.parse().ok())
-        .ok_or("this is no RDB file")?;
-    if !knows_version(version) {
-        return Err(format!("RDB version {version} is not known"));
-    }
-    Ok(version)
-}
-
-/// Modules write their values as pieces that say what they are, up to an end mark.
-fn skip_module(source: &mut Source<'_>) -> Result<(), Fault> {
-    loop {
-        match source.len()? {
-            0 => return Ok(()),
-            1 | 2 => _ = source.len()?,
-            3 => source.skip(4)?,
-            4 => source.skip(8)?,
-            5 => _ = source.skip_string()?,
-            _ => return Err(source.bad("a module's data of an unknown kind")),
-        }
-    }
-}
-
-/// The error of a key whose value belongs to a module.
-fn module_value(source: &mut Source<'_>) -> Result<Problem, Fault> {
-    let key = source.string()?.into_vec();
-    let module = source.len()?;
-    Ok(Problem::Other(format!(
-        "the key '{}' is of the module type {}, which is not known",
-        String::from_utf8_lossy(&key),
-        module_name(module)
-    )))
-}
-
-/// The name in a module type's number: nine characters of six bits over ten bits of version.
-fn module_name(number: u64) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    (0..9)
-        .rev()
-        .map(|at| char::from(LETTERS[(number >> (10 + 6 * at)) as usize & 63]))
-        .collect()
 }
