@@ -2,8 +2,8 @@
 use super::child;
 use super::save;
 use crate::exec::registry::Registry;
-use crate::state::State;
 use crate::state::persistence::ChildKind;
+use crate::state::{State, gate};
 
 /// After a failure a snapshot is tried again when so many seconds have passed.
 const RETRY_S: i64 = 5;
@@ -12,6 +12,10 @@ const RETRY_S: i64 = 5;
 pub fn run(state: &mut State, table: &Registry) {
     child::listen(state);
     children(state, table);
+    if state.gate & gate::LOADING != 0 {
+        // Half a data set never replaces a whole one.
+        return;
+    }
     if state.child.is_none() {
         save_if_due(state);
     }
