@@ -34,6 +34,8 @@ pub const FAMILIES: &[&Family] = &[
     &commands::info::FAMILY,
     &commands::slowlog::FAMILY,
     &crate::persist::debug::FAMILY,
+    &crate::persist::save::FAMILY,
+    &crate::persist::flush::FAMILY,
     &commands::latency::FAMILY,
     &commands::memory::FAMILY,
     &commands::shutdown::FAMILY,

@@ -447,7 +447,7 @@ impl Server {
             self.accept_failures_logged_s = now_s;
             log::warn!(
                 "Accepting client connection: {}",
-                super::listen::strerror(error)
+                crate::base::sys::strerror(error)
             );
         }
         let of_one = error.kind() == io::ErrorKind::Interrupted
