@@ -9,7 +9,7 @@ use crate::codec::{Commands, Sink};
 use crate::persist::child::Reporter;
 use crate::persist::rdb::file::Flowing;
 use crate::persist::rdb::write::{delay, progress_every};
-use crate::persist::rdb::{self};
+use crate::persist::rdb;
 use crate::state::State;
 
 /// How a base file is written.
