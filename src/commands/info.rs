@@ -352,7 +352,7 @@ fn memory(r: &mut Report<'_>) {
     r.field("mem_clients_slaves", m.clients.replica_bytes);
     r.field("mem_clients_normal", m.clients.normal_bytes);
     r.field("mem_cluster_links", 0);
-    r.field("mem_aof_buffer", 0);
+    r.field("mem_aof_buffer", state.aof.waiting.capacity());
     r.field("mem_allocator", &state.run.allocator);
     r.field("active_defrag_running", 0);
     let garbage = &state.garbage;

@@ -6,17 +6,19 @@
 //! files stays valid until the new one is on disk and named.
 pub mod base;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
-
 use super::aof::files::{
-    Logged, directory, manifest_path, path_of, read_all, remove_in_background, save_manifest, shown,
-    temporary_incremental,
+    Logged, directory, manifest_path, path_of, read_all, remove_in_background, save_manifest,
+    shown, temporary_incremental,
 };
 use super::aof::switch;
 use super::child::{self, Ended};
 use super::fit;
-use crate::exec::command::{CmdResult, Command, NO_KEYS, acl, cmd, flag};
+use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode as RunMode};
 use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
@@ -56,16 +58,19 @@ fn bgrewriteaof(ctx: &mut Ctx<'_>) -> CmdResult {
         state.aof.rewrite_scheduled = true;
         // Who asks for it does not want to wait for what failures before have earned.
         state.rewrites.failures = 0;
-        return ctx.status("Background append only file rewriting scheduled");
+        ctx.out
+            .simple("Background append only file rewriting scheduled");
+        return Ok(Outcome::Done);
     }
-    match start(state) {
-        Ok(()) => ctx.status("Background append only file rewriting started"),
-        Err(Logged) => Err(CmdError::new(
-            "ERR Can't execute an AOF background rewriting. Please check the server logs for more \
-             information.",
-        )),
-    }
+    start(state).map_err(|Logged| CANNOT)?;
+    ctx.out
+        .simple("Background append only file rewriting started");
+    Ok(Outcome::Done)
 }
+
+const CANNOT: CmdError = CmdError::new(
+    "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+);
 
 /// Does a rewrite run that is to be completed?
 fn is_running(state: &State) -> bool {
@@ -269,7 +274,12 @@ fn install(state: &mut State, running: &Rewriting, pid: i32) -> Result<(), Logge
     let base = manifest.new_base(stem, running.rdb);
     let base_path = path_of(config, &base);
     let rename = |what: &str, from: &Path, to: &Path| {
-        let name = |path: &Path| path.file_name().map_or(path, Path::new).display().to_string();
+        let name = |path: &Path| {
+            path.file_name()
+                .map_or(path, Path::new)
+                .display()
+                .to_string()
+        };
         let (from_name, to_name) = (name(from), name(to));
         match disk.rename(from, to) {
             Ok(()) => {
@@ -301,7 +311,11 @@ fn install(state: &mut State, running: &Rewriting, pid: i32) -> Result<(), Logge
         .and_then(|()| {
             // The names have to be there for good before the manifest relies on them.
             disk.sync_dir(&directory(config)).map_err(|error| {
-                log::warn!("Fail to fsync the directory of {}: {}", shown(&base), errno_text(&error));
+                log::warn!(
+                    "Fail to fsync the directory of {}: {}",
+                    shown(&base),
+                    errno_text(&error)
+                );
                 Logged
             })
         })

@@ -20,7 +20,7 @@ use crate::state::config::file::errno_text;
 pub struct Logged;
 
 /// Bytes as a log line shows them.
-pub(super) fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
+pub fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(name)
 }
 

@@ -13,6 +13,7 @@ use crate::base::alloc;
 use crate::base::disk::{DiskFile, Stream};
 use crate::codec::Sink;
 use crate::persist::rdb::write::write;
+use crate::persist::rewrite;
 use crate::state::State;
 use crate::state::aof::{FileJob, Mode};
 use crate::state::config::file::errno_text;
@@ -129,14 +130,21 @@ pub fn start(state: &mut State, later: bool) -> Result<(), Logged> {
     aof.mode = Mode::WaitRewrite;
     aof.synced_us = state.clock.mono_us;
     (aof.write_error, aof.sync_error) = (None, None);
-    let _ = later;
-    aof.rewrite_scheduled = true;
+    let begun = rewrite::begin_first(state, later);
+    if begun.is_err() {
+        state.aof.mode = Mode::Off;
+    }
     follow_readers(state);
-    Ok(())
+    begun
 }
 
 /// `CONFIG SET appendonly no`: everything is on disk when it has ended.
 pub fn stop(state: &mut State) {
+    rewrite::abandon(state);
+    if state.aof.mode == Mode::WaitRewrite {
+        // What it holds goes behind a base file that will never be.
+        give_up_temporary(state);
+    }
     flush(state, true);
     if let Some(file) = state.aof.file.take()
         && let Err(error) = file.sync()
@@ -279,6 +287,7 @@ pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
 /// missing no more. As when the AOF is switched on a rewrite is what comes next.
 fn begin_anew(state: &mut State) {
     log::warn!("The AOF can't be relied on after a failed fsync: it is rewritten.");
+    rewrite::abandon(state);
     match state.aof.mode {
         Mode::WaitRewrite => give_up_temporary(state),
         _ => {

@@ -7,9 +7,9 @@ use super::temporary;
 use crate::base::{alloc, sys};
 use crate::codec::{Commands, Sink};
 use crate::persist::child::Reporter;
+use crate::persist::rdb;
 use crate::persist::rdb::file::Flowing;
 use crate::persist::rdb::write::{delay, progress_every};
-use crate::persist::rdb;
 use crate::state::State;
 
 /// How a base file is written.
@@ -44,16 +44,14 @@ pub fn write_file(state: &State, form: &Form, reporter: &mut Reporter<'_>) -> io
     result
 }
 
-fn write_to(
-    state: &State,
-    form: Form,
-    path: &Path,
-    reporter: &mut Reporter<'_>,
-) -> io::Result<()> {
+fn write_to(state: &State, form: Form, path: &Path, reporter: &mut Reporter<'_>) -> io::Result<()> {
     let config = &state.config;
     let failed = |what: &str, error: io::Error| {
         let why = sys::strerror(&error);
-        let text = format!("Write error while rewriting the AOF ({what} {}): {why}", path.display());
+        let text = format!(
+            "Write error while rewriting the AOF ({what} {}): {why}",
+            path.display()
+        );
         io::Error::new(error.kind(), text)
     };
     let file = state
