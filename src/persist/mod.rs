@@ -9,3 +9,4 @@ pub mod flush;
 pub mod rdb;
 pub mod rewrite;
 pub mod save;
+pub mod shutdown;

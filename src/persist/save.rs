@@ -2,7 +2,6 @@
 use super::child::{self, Ended, Reporter};
 use super::rdb::file::{self, temporary};
 use crate::base::disk::Disk;
-use crate::base::sys;
 use crate::exec::command::{
     CmdResult, Command, NO_KEYS, Outcome,
     acl::{self, ADMIN as ACL_ADMIN, DANGEROUS},
@@ -183,6 +182,7 @@ pub fn ended(state: &mut State, ended: &Ended) {
     snapshots.last_cow_bytes = ended.child.progress.cow_now;
     snapshots.last_took_s = (now_s - ended.child.started_s).max(0);
     if ended.succeeded() {
+        log::info!("DB saved on disk");
         log::info!("Background saving terminated with success");
         state.dirty = state.dirty.saturating_sub(snapshots.dirty_at_start);
         snapshots.last_save_s = now_s;
@@ -201,9 +201,14 @@ pub fn ended(state: &mut State, ended: &Ended) {
     state.settle_writes();
 }
 
+/// Where a process writes the snapshot until it is whole.
+pub fn temporary_path(state: &State, pid: i32) -> PathBuf {
+    temporary(&path(state), pid)
+}
+
 /// Removes what a child left that could not do so itself.
 pub fn forget_temporary(state: &mut State, pid: i32) {
-    let path = temporary(&path(state), pid);
+    let path = temporary_path(state, pid);
     let disk = state.disk.clone();
     remove_gently(state, &*disk, &path);
 }
@@ -226,9 +231,4 @@ pub fn after_flush(state: &mut State) {
         // As in Redis the reply is the same when this fails; the log tells.
         let _ = now(state, &mut || {});
     }
-}
-
-/// How often [`now`] is to look whether it shall go on.
-pub fn interrupted() -> bool {
-    sys::is_pending(libc::SIGINT)
 }

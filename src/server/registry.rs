@@ -39,7 +39,7 @@ pub const FAMILIES: &[&Family] = &[
     &crate::persist::flush::FAMILY,
     &commands::latency::FAMILY,
     &commands::memory::FAMILY,
-    &commands::shutdown::FAMILY,
+    &crate::persist::shutdown::FAMILY,
 ];
 
 /// The registry with the names in force.

@@ -285,6 +285,10 @@ impl Server {
                     self.queue(slot);
                 }
             }
+            if self.state.wanted.shutdown.is_some() {
+                // The files are closed: what is done now would be acknowledged and lost.
+                break;
+            }
             if ticks() > self.budget_end || self.unwritten.len() >= UNWRITTEN_MAX {
                 break;
             }

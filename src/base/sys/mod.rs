@@ -11,6 +11,7 @@ mod memory;
 mod process;
 mod signals;
 mod sockets;
+mod systemd;
 mod ticks;
 mod title;
 
@@ -32,5 +33,6 @@ pub use signals::{
     Received, Signals, block_signals, ignore_sigpipe, is_pending, let_through_sigusr1,
 };
 pub use sockets::read_behind;
+pub use systemd::notify_systemd;
 pub use ticks::{measure_ticks_per_us, ticks};
 pub use title::set_title;
