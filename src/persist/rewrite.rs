@@ -24,7 +24,6 @@ use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
 use crate::state::State;
 use crate::state::aof::Mode;
-use crate::state::aof::manifest::Manifest;
 use crate::state::config::Config;
 use crate::state::config::file::errno_text;
 use crate::state::persistence::{ChildKind, Rewriting};
@@ -324,7 +323,7 @@ fn install(state: &mut State, running: &Rewriting, pid: i32) -> Result<(), Logge
         // Their numbers are not given again: which manifest a crash would leave nobody knows now.
         state.aof.manifest.base_seq = manifest.base_seq;
         state.aof.manifest.incremental_seq = manifest.incremental_seq;
-        if is_on_disk(state, &state.aof.manifest) {
+        if is_on_disk(&*state.disk, &state.config, &state.aof.manifest) {
             for path in &new_files {
                 remove_in_background(&*state.disk, path, &mut state.aof.jobs);
             }
@@ -334,12 +333,4 @@ fn install(state: &mut State, running: &Rewriting, pid: i32) -> Result<(), Logge
     state.aof.manifest = manifest;
     switch::rewrite_succeeded(state);
     Ok(())
-}
-
-/// Is it surely this manifest that is on disk?
-fn is_on_disk(state: &State, manifest: &Manifest) -> bool {
-    match read_all(&*state.disk, &manifest_path(&state.config)) {
-        Ok(text) => text == manifest.text(),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound && manifest.is_empty(),
-    }
 }

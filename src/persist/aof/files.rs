@@ -134,6 +134,15 @@ pub fn save_manifest(disk: &dyn Disk, config: &Config, manifest: &Manifest) -> R
     })
 }
 
+/// After [`save_manifest`] failed: is it surely this one that is on disk? If not, files that only the other
+/// one names have to stay.
+pub fn is_on_disk(disk: &dyn Disk, config: &Config, manifest: &Manifest) -> bool {
+    match read_all(disk, &manifest_path(config)) {
+        Ok(text) => Manifest::parse(&text).is_ok_and(|there| there.text() == manifest.text()),
+        Err(error) => error.kind() == io::ErrorKind::NotFound && manifest.is_empty(),
+    }
+}
+
 /// Makes sure that the directory is there, and stays.
 pub fn make_directory(disk: &dyn Disk, config: &Config) -> Result<(), Logged> {
     let directory = directory(config);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files::{
-    Logged, make_directory, path_of, remove_history, remove_in_background,
+    Logged, is_on_disk, make_directory, path_of, remove_history, remove_in_background,
     remove_temporary_incremental, save_manifest, shown, temporary_incremental,
 };
 use super::writer::{flush, sync_later, timestamp};
@@ -212,7 +212,9 @@ pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
     })?;
     if let Some(manifest) = manifest {
         if let Err(error) = save_manifest(&**disk, &state.config, &manifest) {
-            remove_in_background(&**disk, &path, &mut state.aof.jobs);
+            if is_on_disk(&**disk, &state.config, &state.aof.manifest) {
+                remove_in_background(&**disk, &path, &mut state.aof.jobs);
+            }
             return Err(error);
         }
         state.aof.manifest = manifest;

@@ -7,11 +7,12 @@ use crate::base::disk::Disk;
 use crate::base::disk::faulty::{Fate, Faults, FaultyDisk};
 use crate::base::rng::Rng;
 use crate::keyspace::NewValue;
-use crate::persist::aof::files::load_manifest;
+use crate::persist::aof::files::{load_manifest, manifest_path, read_all};
 use crate::persist::aof::switch::open_at_start;
 use crate::persist::aof::{end_of_turn, every_cron};
 use crate::persist::child;
 use crate::persist::rdb::read::{Options, Progress, Reader, Taken};
+use crate::state::aof::manifest::Manifest;
 use crate::state::config::{Appendfsync, WorkDir};
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ fn set(state: &mut State, key: &str) -> bool {
 }
 
 /// The cron, so much later.
-fn cron(state: &mut State, later_ms: i64) {
+fn cron(state: &mut State, later_ms: u64) {
     state.clock.advance_ms(later_ms);
     every_cron(state, true);
     crate::persist::cron::children(state, &crate::exec::registry::Registry::new(&[], &|_| None));
@@ -103,7 +104,10 @@ fn read_base(state: &mut State, bytes: &[u8]) {
         total: None,
     });
     reader.feed(bytes);
-    while !matches!(reader.step(state, 100).expect("a whole base file"), Progress::Done) {}
+    while !matches!(
+        reader.step(state, 100).expect("a whole base file"),
+        Progress::Done
+    ) {}
 }
 
 fn names(disk: &FaultyDisk) -> Vec<String> {
@@ -162,7 +166,10 @@ fn wherever_everything_stops_what_was_acknowledged_is_there() {
                     }
                     let keys = found(&after);
                     for key in &acknowledged {
-                        assert!(keys.contains(key), "{live} {at} {fate:?} {seed}: {key} is lost");
+                        assert!(
+                            keys.contains(key),
+                            "{live} {at} {fate:?} {seed}: {key} is lost"
+                        );
                     }
                 }
             }
@@ -232,13 +239,16 @@ fn three_failures_in_a_row_are_followed_by_waits_that_grow() {
         state.child.as_mut().unwrap().ended.as_mut().unwrap().code = 1;
         child_ended(&mut state);
     }
-    assert_eq!((state.rewrites.failures, state.rewrites.last_ok), (3, false));
+    assert_eq!(
+        (state.rewrites.failures, state.rewrites.last_ok),
+        (3, false)
+    );
     assert_eq!(state.aof.manifest.incrementals.len(), 4);
     assert!(!names(&disk).iter().any(|name| name.starts_with("temp")));
     for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
         start_if_due(&mut state);
         assert!(state.child.is_none() && state.rewrites.delay_minutes == minutes);
-        state.clock.advance_ms(i64::from(minutes) * 60_000 - 1);
+        state.clock.advance_ms(u64::from(minutes) * 60_000 - 1);
         start_if_due(&mut state);
         assert!(state.child.is_none());
         state.clock.advance_ms(1);
