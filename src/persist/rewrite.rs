@@ -12,8 +12,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use super::aof::files::{
-    Logged, directory, manifest_path, path_of, read_all, remove_in_background, save_manifest,
-    shown, temporary_incremental,
+    Logged, directory, is_on_disk, path_of, remove_in_background, save_manifest, shown,
+    temporary_incremental,
 };
 use super::aof::switch;
 use super::child::{self, Ended};
