@@ -2,3 +2,4 @@
 //! and read is its type's affair (`types`, over `codec`).
 pub mod debug;
 pub mod rdb;
+pub mod window;
