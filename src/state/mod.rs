@@ -12,6 +12,7 @@ pub mod loading;
 pub mod members;
 pub mod notify;
 pub mod outbox;
+pub mod persistence;
 pub mod prop;
 pub mod pubsub;
 pub mod run;
@@ -74,6 +75,10 @@ pub struct State {
     /// Switches of DEBUG.
     pub debug: run::DebugSwitches,
     pub pause: run::Pause,
+    /// The process that writes a file from a copy of the data set; one at a time.
+    pub child: Option<persistence::Child>,
+    pub forks: persistence::Forks,
+    pub snapshots: persistence::Snapshots,
     /// A snapshot child lives: nothing is written to shared pages that need not be.
     pub child_alive: bool,
     /// Lookups leave the access clock alone: a child lives, or the running client asked for it.
@@ -119,6 +124,9 @@ impl State {
             run: run::Run::default(),
             debug: run::DebugSwitches::default(),
             pause: run::Pause::default(),
+            child: None,
+            forks: persistence::Forks::default(),
+            snapshots: persistence::Snapshots::default(),
             child_alive: false,
             touch_off: false,
             lru_clock: 0,
@@ -237,6 +245,7 @@ impl State {
     pub fn set_child_alive(&mut self, alive: bool) {
         self.child_alive = alive;
         self.touch_off = alive;
+        self.dbs.pause_resize(alive);
     }
 
     /// Removes a key whose deadline has passed.
