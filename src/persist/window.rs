@@ -105,7 +105,10 @@ mod tests {
         let file = RealDisk.open(&path).expect("opened");
         let mut window = Window::new(&*file).expect("sized");
         assert_eq!(window.peek().expect("read"), Some(0));
-        assert_eq!(window.skip(CHUNK as u64 + 5).expect("read"), CHUNK as u64 + 5);
+        assert_eq!(
+            window.skip(CHUNK as u64 + 5).expect("read"),
+            CHUNK as u64 + 5
+        );
         assert_eq!(window.peek().expect("read"), Some(5));
         assert_eq!(window.position(), CHUNK as u64 + 5);
         let there = window.rest().len();

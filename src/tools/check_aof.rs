@@ -57,7 +57,11 @@ pub fn run(
     let mut check = Check {
         disk,
         // Zero stands for none, as it does in Redis.
-        cut: if cut == Cut::LaterThan(0) { Cut::Nothing } else { cut },
+        cut: if cut == Cut::LaterThan(0) {
+            Cut::Nothing
+        } else {
+            cut
+        },
         how,
         lines: 1,
     };
@@ -89,7 +93,7 @@ pub fn kind_of(disk: &dyn Disk, path: &Path) -> Result<FileKind, (bool, io::Erro
     let mut lines = head.split_inclusive(|byte| *byte == b'\n');
     Ok(match lines.find(|line| line[0] != b'#') {
         Some(line) if line.starts_with(b"file") => FileKind::Manifest,
-        _ if head.starts_with(b"REDIS") => FileKind::Rdb,
+        _ if head.starts_with(b"REDIS") || head.starts_with(b"VALKEY") => FileKind::Rdb,
         None if head.is_empty() && named => FileKind::Manifest,
         _ => FileKind::Requests,
     })
@@ -133,7 +137,12 @@ impl Check<'_> {
     fn old(&mut self, console: &mut Console<'_>, path: &Path, kind: FileKind) -> Result<(), Told> {
         console.line("Start checking Old-Style AOF");
         let name = path.display().to_string();
-        let file = File { path, name: &name, kind, last: true };
+        let file = File {
+            path,
+            name: &name,
+            kind,
+            last: true,
+        };
         let verdict = self.file(console, &file)?;
         tell_verdict(console, "AOF", &name, &verdict);
         Ok(())
@@ -160,15 +169,19 @@ impl Check<'_> {
             let path = folder.join(OsStr::from_bytes(&part.name));
             let mut kind = FileKind::Requests;
             if is_base {
-                kind = kind_of(self.disk, &path).map_err(|(_, error)| {
-                    cannot_open(console, &path, &error, "")
-                })?;
+                kind = kind_of(self.disk, &path)
+                    .map_err(|(_, error)| cannot_open(console, &path, &error, ""))?;
                 let format = if kind == FileKind::Rdb { "RDB" } else { "RESP" };
                 console.line(format_args!("Start to check BASE AOF ({format} format)."));
             }
             let name = shown(&part.name);
             let last = at + 1 == count;
-            let file = File { path: &path, name: &name, kind, last };
+            let file = File {
+                path: &path,
+                name: &name,
+                kind,
+                last,
+            };
             let verdict = self.file(console, &file)?;
             let what = if is_base { "BASE AOF" } else { "INCR AOF" };
             tell_verdict(console, what, &name, &verdict);
@@ -180,12 +193,15 @@ impl Check<'_> {
     fn file(&mut self, console: &mut Console<'_>, file: &File<'_>) -> Result<Verdict, Told> {
         let failed = |console: &mut Console<'_>, error: io::Error| {
             let text = errno_text(&error);
-            console.line(format_args!("Cannot read file {}: {text}", file.path.display()));
+            console.line(format_args!(
+                "Cannot read file {}: {text}",
+                file.path.display()
+            ));
             Told
         };
         let opened = self.disk.open(file.path);
-        let opened = opened
-            .map_err(|error| cannot_open(console, file.path, &error, ", aborting..."))?;
+        let opened =
+            opened.map_err(|error| cannot_open(console, file.path, &error, ", aborting..."))?;
         let mut window = Window::new(&*opened).map_err(|error| failed(console, error))?;
         if window.size() == 0 {
             return Ok(Verdict::Empty);
@@ -250,7 +266,9 @@ impl Check<'_> {
                 Piece::End => return Ok(Ended::Well),
                 Piece::Request(_) => console.at(scan.window.position()),
                 Piece::Annotation(text) => {
-                    let Cut::LaterThan(time) = self.cut else { continue };
+                    let Cut::LaterThan(time) = self.cut else {
+                        continue;
+                    };
                     match stamp_of(&text) {
                         Stamp::At(stamp) if stamp > time => return Ok(Ended::Late { time, good }),
                         Stamp::Bad => return Ok(Ended::BadTime),
@@ -338,7 +356,10 @@ impl Check<'_> {
 enum Ended {
     Well,
     /// At an annotation with a later time; all is well up to `good`.
-    Late { time: i64, good: u64 },
+    Late {
+        time: i64,
+        good: u64,
+    },
     /// At an annotation with a time that is none.
     BadTime,
 }
@@ -351,12 +372,7 @@ fn analyzed(console: &mut Console<'_>, name: &str, size: u64, good: u64, lines: 
     ));
 }
 
-fn cannot_open(
-    console: &mut Console<'_>,
-    path: &Path,
-    error: &io::Error,
-    then: &str,
-) -> Told {
+fn cannot_open(console: &mut Console<'_>, path: &Path, error: &io::Error, then: &str) -> Told {
     let (path, text) = (path.display(), errno_text(error));
     console.line(format_args!("Cannot open file {path}: {text}{then}"));
     Told

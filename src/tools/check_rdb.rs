@@ -90,7 +90,9 @@ fn tell_failure(console: &mut Console<'_>, failure: &Failure) {
         console.line(format_args!("[additional info] Reading key '{key}'"));
     }
     if let Some((number, name)) = failure.value_type {
-        console.line(format_args!("[additional info] Reading type {number} ({name})"));
+        console.line(format_args!(
+            "[additional info] Reading type {number} ({name})"
+        ));
     }
 }
 
@@ -100,13 +102,20 @@ fn tell_tally(console: &mut Console<'_>, tally: &Tally, more: u64) {
     console.line(format_args!("[info] {} already expired", tally.expired));
     if tally.empty > 0 {
         let count = tally.empty;
-        console.line(format_args!("[info] {count} keys without elements: a load leaves them out"));
+        console.line(format_args!(
+            "[info] {count} keys without elements: a load leaves them out"
+        ));
     }
     if tally.modules > 0 {
         let count = tally.modules;
-        console.line(format_args!("[info] {count} keys of modules: RedVault cannot load the file"));
+        console.line(format_args!(
+            "[info] {count} keys of modules: RedVault cannot load the file"
+        ));
     }
     if tally.functions > 0 {
-        console.line(format_args!("[info] {} function libraries", tally.functions));
+        console.line(format_args!(
+            "[info] {} function libraries",
+            tally.functions
+        ));
     }
 }

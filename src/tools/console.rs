@@ -138,7 +138,10 @@ mod tests {
         assert!(console.ask("Continue? "));
         assert!(!console.ask("Continue? ") && !console.ask(""));
         let text = String::from_utf8_lossy(&out);
-        assert_eq!(text, "a.aof: 268435456 of 536870912 bytes\nContinue? Continue? ");
+        assert_eq!(
+            text,
+            "a.aof: 268435456 of 536870912 bytes\nContinue? Continue? "
+        );
         assert_eq!(shown(b"a\x1b[2J\xff"), "a\\x1b[2J\u{fffd}");
     }
 }

@@ -113,6 +113,11 @@ impl<'w, 'f> Scan<'w, 'f> {
         Ok(piece)
     }
 
+    /// Is a transaction open?
+    pub fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
     #[cold]
     fn broken(&self, why: impl Into<String>) -> Stop {
         Stop::Fault(Fault {
@@ -140,7 +145,11 @@ impl<'w, 'f> Scan<'w, 'f> {
         let Ok(line) = next_line(self.window.rest(), ANNOTATION_MAX) else {
             let why = "Annotation without an end";
             let short = self.window.rest().len() < ANNOTATION_MAX;
-            return Err(if short { self.torn(why) } else { self.broken(why) });
+            return Err(if short {
+                self.torn(why)
+            } else {
+                self.broken(why)
+            });
         };
         let text = line.strip_prefix(b"#").unwrap_or_default();
         let text = text.strip_suffix(b"\r").unwrap_or(text).to_vec();
@@ -181,7 +190,9 @@ impl<'w, 'f> Scan<'w, 'f> {
             .enumerate()
             .position(|(at, byte)| !(byte.is_ascii_digit() || at == 0 && *byte == b'-'))
             .map_or(line.len(), |at| at + 1);
-        let number = std::str::from_utf8(&line[1..digits]).ok().and_then(|text| text.parse().ok());
+        let number = std::str::from_utf8(&line[1..digits])
+            .ok()
+            .and_then(|text| text.parse().ok());
         if number.is_none() || line[digits..] != *b"\r" {
             // The line end that was searched belongs to what was found in its place.
             let end = match self.window.rest().get(line.len()) {
@@ -191,7 +202,11 @@ impl<'w, 'f> Scan<'w, 'f> {
             let torn = number.is_some() && digits == line.len() && self.ends();
             let torn = torn || line == [prefix] && self.ends();
             let why = no_line_end(end);
-            return Err(if torn { self.torn(why) } else { self.broken(why) });
+            return Err(if torn {
+                self.torn(why)
+            } else {
+                self.broken(why)
+            });
         }
         let taken = line.len() + 1;
         self.window.take(taken);
@@ -202,7 +217,10 @@ impl<'w, 'f> Scan<'w, 'f> {
     /// An argument; the beginning of its text in lower case, if it is `wanted`.
     fn argument(&mut self, wanted: bool) -> Result<Vec<u8>, Stop> {
         let len = self.number(b'$')?;
-        let Some(len) = u64::try_from(len).ok().filter(|len| *len <= i64::MAX as u64 - 2) else {
+        let Some(len) = u64::try_from(len)
+            .ok()
+            .filter(|len| *len <= i64::MAX as u64 - 2)
+        else {
             return Err(self.broken(format!(
                 "Expected to read string of {len} bytes, which is not in the suitable range"
             )));

@@ -15,7 +15,9 @@ pub fn stamp_of(annotation: &[u8]) -> Stamp {
     let Some(digits) = annotation.strip_prefix(b"TS:") else {
         return Stamp::None;
     };
-    let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+    let number = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|text| text.parse().ok());
     number.map_or(Stamp::Bad, Stamp::At)
 }
 
@@ -39,9 +41,10 @@ pub fn parse(text: &str) -> Result<i64, String> {
 fn rfc3339(text: &[u8]) -> Option<i64> {
     let (day, rest) = text.split_at_checked(10)?;
     let (clock, rest) = rest.split_at_checked(9)?;
-    let ([y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1], [t, h0, h1, b':', i0, i1, b':', s0, s1]) =
-        (<&[u8; 10]>::try_from(day).ok()?, <&[u8; 9]>::try_from(clock).ok()?)
-    else {
+    let ([y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1], [t, h0, h1, b':', i0, i1, b':', s0, s1]) = (
+        <&[u8; 10]>::try_from(day).ok()?,
+        <&[u8; 9]>::try_from(clock).ok()?,
+    ) else {
         return None;
     };
     if !matches!(t, b'T' | b't' | b' ') {
@@ -49,7 +52,11 @@ fn rfc3339(text: &[u8]) -> Option<i64> {
     }
     let year = number(&[*y0, *y1, *y2, *y3])?;
     let (month, day) = (number(&[*m0, *m1])?, number(&[*d0, *d1])?);
-    let (hour, minute, second) = (number(&[*h0, *h1])?, number(&[*i0, *i1])?, number(&[*s0, *s1])?);
+    let (hour, minute, second) = (
+        number(&[*h0, *h1])?,
+        number(&[*i0, *i1])?,
+        number(&[*s0, *s1])?,
+    );
     let offset = match rest {
         [b'.', part @ ..] => {
             let digits = part.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -83,7 +90,8 @@ fn rfc3339(text: &[u8]) -> Option<i64> {
 
 fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |number, byte| {
-        byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0'))
+        byte.is_ascii_digit()
+            .then(|| number * 10 + i64::from(byte - b'0'))
     })
 }
 

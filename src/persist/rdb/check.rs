@@ -127,9 +127,15 @@ impl<'w, 'f> Check<'w, 'f> {
                 Ok(record) => {
                     let behind = here + source.position() as u64;
                     self.seen += source.position();
-                    note(&mut self.tally, &mut self.deadline, &self.how, record, &mut |event| {
-                        tell(behind, event);
-                    });
+                    note(
+                        &mut self.tally,
+                        &mut self.deadline,
+                        &self.how,
+                        record,
+                        &mut |event| {
+                            tell(behind, event);
+                        },
+                    );
                 }
                 Err(Problem::Fault(Fault {
                     at,
@@ -161,19 +167,21 @@ impl<'w, 'f> Check<'w, 'f> {
         }
         self.seen = MAGIC;
         let magic = &self.window.rest()[..MAGIC];
-        let failed = |why: Cow<'static, str>| Err(Failure::plain(start + MAGIC as u64, "start", why));
+        let failed =
+            |why: Cow<'static, str>| Err(Failure::plain(start + MAGIC as u64, "start", why));
         let Some(digits) = magic
             .strip_prefix(b"REDIS")
             .or_else(|| magic.strip_prefix(b"VALKEY"))
         else {
             return Ok(failed("Wrong signature trying to load DB from file".into()));
         };
-        let digits = String::from_utf8_lossy(digits);
-        let version = digits.parse().ok().filter(|version| knows_version(*version));
-        Ok(version.map_or_else(
-            || failed(format!("Can't handle RDB format version {digits}").into()),
-            Ok,
-        ))
+        let digits = std::str::from_utf8(digits).unwrap_or_default();
+        let version = digits.parse().unwrap_or(0);
+        Ok(if knows_version(version) {
+            Ok(version)
+        } else {
+            failed(format!("Can't handle RDB format version {version}").into())
+        })
     }
 
     /// More bytes, behind those that were gone through.
@@ -198,7 +206,9 @@ impl<'w, 'f> Check<'w, 'f> {
         }
         let (records, end) = self.window.rest().split_at(self.seen);
         self.crc.update(records);
-        let expected = end.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let expected = end
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_le_bytes(*bytes));
         self.window.take(self.seen + 8);
         Ok(match expected {
             0 => Ok(Checksum::Disabled),
