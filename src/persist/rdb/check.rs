@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use super::record::{MAGIC, Problem, Record, module_name};
+use super::record::{MAGIC, Problem, Record, Rooms, module_name};
 use super::{
     AUX, CHECKSUM_VERSION_MIN, EOF, EXPIRE_MS, EXPIRE_S, FREQ, FUNCTION, FUNCTION_PRE_GA, IDLE,
     MODULE_AUX, RESIZE_DB, SELECT_DB, SLOT_IMPORT, SLOT_INFO,
@@ -115,11 +115,12 @@ impl<'w, 'f> Check<'w, 'f> {
             Err(failure) => return Ok(Err(failure)),
         };
         self.how.version = version;
+        let mut rooms = Rooms::default();
         loop {
             let rest = &self.window.rest()[self.seen..];
             let mut source = Source::new(rest);
             let here = self.window.position() + self.seen as u64;
-            match Record::read(&mut source, &self.how) {
+            match Record::read(&mut source, &self.how, &mut rooms) {
                 Ok(Record::End) => {
                     self.seen += source.position();
                     return self.end(version);

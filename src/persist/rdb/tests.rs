@@ -108,7 +108,7 @@ fn a_damaged_file_is_refused_or_loads_and_does_no_harm() {
             .collect();
         let how = state.loading(12);
         if let Ok((body, 1..=20)) = crate::types::dump::open(&payload, false)
-            && let Ok(Loaded::Value(value)) = crate::types::dump::load(body, &how)
+            && let Ok(Loaded::Value(value)) = crate::types::dump::load(body, &how, &mut Vec::new())
         {
             let expire_at = n.is_multiple_of(2).then_some(1_800_000_000_000);
             let key = format!("key:{n}");
@@ -170,7 +170,7 @@ fn deadlines_databases_and_access_clocks_come_back() {
     );
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dump.rdb");
-    file::save(&state, &path).unwrap();
+    file::save(&state, &path, &mut |_| {}).unwrap();
     let mut steps = 0;
     let merged = file::load(&mut again, &path, Taken::Replace, &mut |_, _| steps += 1).unwrap();
     assert_eq!((merged.keys, again.dbs.total_keys()), (2, 2));
@@ -181,7 +181,7 @@ fn deadlines_databases_and_access_clocks_come_back() {
         "nothing is left behind"
     );
     let nowhere = dir.path().join("no/dump.rdb");
-    assert!(file::save(&state, &nowhere).is_err());
+    assert!(file::save(&state, &nowhere, &mut |_| {}).is_err());
     assert!(file::load(&mut again, &nowhere, Taken::Replace, &mut |_, _| {}).is_err());
 }
 
