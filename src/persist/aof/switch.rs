@@ -152,10 +152,10 @@ pub fn stop(state: &mut State) {
     state.settle_writes();
 }
 
-/// The end of the server: everything that was acknowledged is on disk behind it.
-pub fn finish(state: &mut State) {
+/// The end of the server: everything that was acknowledged is on disk behind it, or it says no.
+pub fn finish(state: &mut State) -> bool {
     if state.aof.mode == Mode::Off {
-        return;
+        return true;
     }
     log::info!("Calling fsync() on the AOF file.");
     flush(state, true);
@@ -163,7 +163,9 @@ pub fn finish(state: &mut State) {
         && let Err(error) = file.sync()
     {
         log::warn!("Fail to fsync the AOF file: {}.", errno_text(&error));
+        return false;
     }
+    state.aof.waiting.is_empty() && state.aof.sync_error.is_none()
 }
 
 /// Before a rewrite's child is started: what is propagated from here on goes to a new incremental file.
