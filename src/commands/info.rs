@@ -363,8 +363,7 @@ fn memory(r: &mut Report<'_>) {
 fn persistence(r: &mut Report<'_>) {
     let state = r.state;
     r.head("Persistence");
-    let loading = state.gate & crate::state::gate::LOADING != 0;
-    r.field("loading", u8::from(loading));
+    r.field("loading", u8::from(state.is_loading()));
     r.zeros(&[
         "async_loading",
         "current_cow_peak",
@@ -379,11 +378,10 @@ fn persistence(r: &mut Report<'_>) {
     r.field("rdb_last_bgsave_status", "ok");
     r.field("rdb_last_bgsave_time_sec", -1);
     r.field("rdb_current_bgsave_time_sec", -1);
+    r.zeros(&["rdb_saves", "rdb_last_cow_size"]);
+    r.field("rdb_last_load_keys_expired", state.load.rdb_expired);
+    r.field("rdb_last_load_keys_loaded", state.load.rdb_keys);
     r.zeros(&[
-        "rdb_saves",
-        "rdb_last_cow_size",
-        "rdb_last_load_keys_expired",
-        "rdb_last_load_keys_loaded",
         "aof_enabled",
         "aof_rewrite_in_progress",
         "aof_rewrite_scheduled",
@@ -398,6 +396,23 @@ fn persistence(r: &mut Report<'_>) {
         "module_fork_in_progress",
         "module_fork_last_cow_size",
     ]);
+    if state.is_loading() {
+        loading(r);
+    }
+}
+
+/// How far the loading of files has come.
+fn loading(r: &mut Report<'_>) {
+    let (load, now_s) = (&r.state.load, r.state.clock.unix_ms / 1000);
+    r.field("loading_start_time", load.started_s);
+    r.field("loading_total_bytes", load.total_bytes);
+    r.field("loading_rdb_used_mem", load.rdb_used_memory);
+    r.field("loading_loaded_bytes", load.loaded_bytes);
+    r.field(
+        "loading_loaded_perc",
+        format_args!("{:.2}", load.percent()),
+    );
+    r.field("loading_eta_seconds", load.eta_s(now_s));
 }
 
 fn stats(r: &mut Report<'_>) {
