@@ -2,6 +2,8 @@
 //!
 //! Whatever has to survive a crash goes through these two traits and through nothing else, so that a
 //! simulated disk can lose, tear and refuse what a real one may.
+pub mod faulty;
+
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};

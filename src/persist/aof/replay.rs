@@ -29,6 +29,8 @@ use crate::state::config::PropagationErrorBehavior;
 const CHUNK: usize = 128 << 10;
 /// Requests parsed before the first one runs.
 const AHEAD: usize = 64;
+/// Spans are 32 bits wide.
+const WINDOW_MAX: usize = u32::MAX as usize - 1;
 /// The longest comment: annotations are short.
 const COMMENT_MAX: usize = 1024;
 /// So many errors of commands are logged one by one; the others are counted.
@@ -165,7 +167,10 @@ impl Replay {
 
     /// How many bytes to feed next.
     pub fn wants(&self) -> usize {
-        self.missing.max(self.window.len() - self.used).max(CHUNK)
+        let left = self.window.len() - self.used;
+        // The room for what is left and what comes ends one byte beyond what can be parsed.
+        let most = (WINDOW_MAX + 1).saturating_sub(left).max(1);
+        self.missing.max(left).max(CHUNK).min(most)
     }
 
     /// Takes the next bytes of the file.
@@ -241,7 +246,7 @@ impl Replay {
             // Out while the requests are borrowed from them.
             let window = std::mem::take(&mut self.window);
             let batch = std::mem::take(&mut self.batch);
-            let result = self.run_some(&window, &batch, state, table, me);
+            let result = self.run_some(&window, &batch, state, (table, me, left));
             (self.window, self.batch) = (window, batch);
             left = left.saturating_sub(result?);
         }
@@ -260,7 +265,8 @@ impl Replay {
                 break;
             }
             match self.window.get(pos) {
-                Some(b'*') => {}
+                Some(b'*') if self.window.len() <= WINDOW_MAX => {}
+                Some(b'*') => return Err(self.format(pos, "a request or transaction beyond 4 GiB")),
                 None => {
                     self.missing = 1;
                     break;
@@ -360,13 +366,12 @@ impl Replay {
         window: &[u8],
         batch: &Batch,
         state: &mut State,
-        table: &Registry,
-        me: ClientId,
+        (table, me, most): (&Registry, ClientId, usize),
     ) -> Result<usize, ReplayError> {
         let mut chunk = [Parsed::default(); BATCH_MAX];
         let (mut count, mut members) = (0, false);
         state.dbs.end_batch();
-        for parsed in batch.requests[self.next..].iter().take(BATCH_MAX) {
+        for parsed in batch.requests[self.next..].iter().take(most.min(BATCH_MAX)) {
             let row = table.row(CommandId(parsed.row));
             chunk[count] = *parsed;
             if state.dbs.hinted() < BATCH_MAX {
@@ -473,22 +478,34 @@ fn comment(bytes: &[u8]) -> Option<usize> {
     memchr::memchr(b'\n', most).map(|at| at + 1)
 }
 
-/// Does a whole request begin somewhere behind the first byte? Then bytes that look like a torn end are
-/// a damaged middle: to cut them off would lose what follows.
-pub fn holds_request(tail: &[u8], table: &Registry) -> bool {
-    let mut from = 1;
-    while let Some(found) = memchr::memmem::find(tail.get(from..).unwrap_or_default(), b"\r\n*") {
-        let at = from + found + 2;
-        let mut copy = tail[at..].to_vec();
-        let (mut pos, mut resume, mut spans) = (0, Resume::default(), Vec::new());
-        let step = parse(&mut copy, &mut pos, &mut resume, &LIMITS, &mut spans);
-        if step == Step::Request
-            && table.find(Argv::new(&copy, &spans).get(0)).is_some()
-            && matches!(copy.get(pos), None | Some(b'*' | b'#'))
-        {
-            return true;
+/// Is this what a write leaves that was cut short: whole requests, then a part of one? A damaged length in
+/// the middle of a file looks the same at first, but whole requests follow it: to cut them off would lose
+/// them.
+pub fn is_torn(mut rest: Vec<u8>, table: &Registry) -> bool {
+    /// Places where a request may begin that are looked at, and arguments it may have there: enough to tell
+    /// one case from the other, and no work without end.
+    const PLACES_MAX: usize = 4096;
+    const LIMITED: Limits = Limits {
+        multibulk_max: 1024,
+        ..LIMITS
+    };
+    let mut spans = Vec::new();
+    let mut whole = |rest: &mut [u8], at: &mut usize, limits: &Limits| {
+        spans.clear();
+        parse(rest, at, &mut Resume::default(), limits, &mut spans) == Step::Request
+            && table.find(Argv::new(rest, &spans).get(0)).is_some()
+    };
+    let mut from = 0;
+    while rest.get(from) == Some(&b'*') && whole(&mut rest, &mut from, &LIMITS) {}
+    for _ in 0..PLACES_MAX {
+        let Some(found) = memchr::memmem::find(rest.get(from..).unwrap_or_default(), b"\r\n*") else {
+            break;
+        };
+        from += found + 2;
+        let mut end = from;
+        if whole(&mut rest, &mut end, &LIMITED) && matches!(rest.get(end), None | Some(b'*' | b'#')) {
+            return false;
         }
-        from = at;
     }
-    false
+    true
 }
