@@ -408,10 +408,7 @@ fn loading(r: &mut Report<'_>) {
     r.field("loading_total_bytes", load.total_bytes);
     r.field("loading_rdb_used_mem", load.rdb_used_memory);
     r.field("loading_loaded_bytes", load.loaded_bytes);
-    r.field(
-        "loading_loaded_perc",
-        format_args!("{:.2}", load.percent()),
-    );
+    r.field("loading_loaded_perc", format_args!("{:.2}", load.percent()));
     r.field("loading_eta_seconds", load.eta_s(now_s));
 }
 

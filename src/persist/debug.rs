@@ -1,16 +1,14 @@
 //! DEBUG with the subcommands that need files.
 
-use std::path::PathBuf;
-
+use super::load::{Failed, Loader, snapshot_path};
 use super::rdb::file;
 use super::rdb::read::Taken;
 use crate::commands::debug::{ANY, Sub, debug_with, row};
 use crate::exec::command::CmdResult;
 use crate::exec::command::acl;
 use crate::exec::ctx::Ctx;
-use crate::exec::error::CmdError;
+use crate::exec::error::{self, CmdError};
 use crate::exec::registry::Family;
-use crate::state::State;
 
 /// DEBUG.
 pub static FAMILY: Family = Family {
@@ -27,13 +25,6 @@ const LOAD_FAILED: CmdError =
 
 fn debug(ctx: &mut Ctx<'_>) -> CmdResult {
     debug_with(ctx, SUBS)
-}
-
-/// Where the snapshot of the data set lies.
-fn snapshot_path(state: &State) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    let name = std::ffi::OsStr::from_bytes(&state.config.dbfilename);
-    state.config.dir.0.join(name)
 }
 
 /// Saves everything and loads it again.
@@ -53,7 +44,10 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
             ));
         }
     }
-    let path = snapshot_path(ctx.state);
+    if ctx.state.is_loading() {
+        return Err(error::LOADING);
+    }
+    let path = snapshot_path(&ctx.state.config);
     ctx.propagate_nothing();
     if save {
         file::save(ctx.state, &path).map_err(|error| {
@@ -66,20 +60,15 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
     if flush {
         ctx.state.flush_all(false);
     }
-    let summary = file::load(ctx.state, &path, taken, &mut |_, _| {}).map_err(|error| {
-        log::warn!("Error loading {}: {error}", path.display());
+    let loader = Loader::snapshot(ctx.state, &path, taken);
+    let loaded = loader.and_then(|loader| match loader {
+        Some(loader) => loader.run(ctx.state, ctx.table),
+        None => Err(Failed(vec![format!("There is no {}", path.display())])),
+    });
+    loaded.map_err(|failed| {
+        failed.log();
         LOAD_FAILED
     })?;
-    log::info!(
-        "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
-        summary.keys,
-        summary.expired,
-        summary.empty
-    );
-    if !summary.functions.is_empty() {
-        let count = summary.functions.len();
-        log::warn!("{count} function libraries are left out: this release has no functions yet");
-    }
     log::warn!("DB reloaded by DEBUG RELOAD");
     ctx.ok()
 }

@@ -3,4 +3,5 @@
 pub mod aof;
 pub mod child;
 pub mod debug;
+pub mod load;
 pub mod rdb;

@@ -159,23 +159,15 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         next_expire_us: 0,
         expiring: false,
         turn_tick: 0,
+        loader: None,
         exit: None,
     };
     reconfigure::write_pidfile(&server.state.config);
     log::info!("Server initialized");
-    let is_tcp = |listener: &Listener| matches!(listener, Listener::Tcp(_));
-    if server.listeners.iter().any(is_tcp) {
-        log::info!("Ready to accept connections tcp");
-    }
-    if !server.listeners.iter().all(is_tcp) {
-        log::info!("Ready to accept connections unix");
-    }
-    if supervised.is_some() {
-        supervise::notify("STATUS=Ready to accept connections\nREADY=1\n");
-    }
     crash::watch(&mut server);
     crash::watch_loop();
     watchdog::set_period(server.state.config.watchdog_period, server.state.config.hz);
+    server.begin_loading();
     let code = server.run();
     crash::unwatch();
     code

@@ -173,6 +173,11 @@ impl Replay {
         self.missing.max(left).max(CHUNK).min(most)
     }
 
+    /// How many bytes the request or transaction at hand lacks at least.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
     /// Takes the next bytes of the file.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.feed_with(|window| window.extend_from_slice(bytes));
@@ -498,12 +503,14 @@ pub fn is_torn(mut rest: Vec<u8>, table: &Registry) -> bool {
     let mut from = 0;
     while rest.get(from) == Some(&b'*') && whole(&mut rest, &mut from, &LIMITS) {}
     for _ in 0..PLACES_MAX {
-        let Some(found) = memchr::memmem::find(rest.get(from..).unwrap_or_default(), b"\r\n*") else {
+        let Some(found) = memchr::memmem::find(rest.get(from..).unwrap_or_default(), b"\r\n*")
+        else {
             break;
         };
         from += found + 2;
         let mut end = from;
-        if whole(&mut rest, &mut end, &LIMITED) && matches!(rest.get(end), None | Some(b'*' | b'#')) {
+        if whole(&mut rest, &mut end, &LIMITED) && matches!(rest.get(end), None | Some(b'*' | b'#'))
+        {
             return false;
         }
     }

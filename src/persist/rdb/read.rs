@@ -15,6 +15,7 @@ use super::{
     MODULE_AUX, RESIZE_DB, SELECT_DB, SLOT_IMPORT, SLOT_INFO,
 };
 use crate::base::crc64::Crc64;
+use crate::base::num::parse_i64;
 use crate::codec::{Fault, Source, Text, Why, rdb};
 use crate::state::State;
 use crate::types::Value;
@@ -25,6 +26,8 @@ use crate::types::saved::{Loaded, Loading, kind_of};
 const MAGIC: usize = 9;
 /// Keys whose places are asked of the memory together.
 const BATCH: usize = 32;
+/// So many keys without elements are named in the log.
+const EMPTY_LOGGED: u64 = 10;
 /// Bytes to be fed at least.
 const CHUNK: usize = 128 << 10;
 /// Bytes of a small key with its type and value: a file that announces more keys than that is not believed.
@@ -158,6 +161,11 @@ impl Reader {
         self.missing.max(self.window.len() - self.used).max(CHUNK)
     }
 
+    /// How many bytes the record at hand lacks at least.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
     /// Takes the next bytes of the file.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.tidy();
@@ -174,6 +182,13 @@ impl Reader {
         self.window.drain(..self.used);
         self.gone += self.used as u64;
         self.used = 0;
+    }
+
+    /// What was fed and does not belong to the file, behind its end.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        let rest = self.window.split_off(self.used);
+        self.tidy();
+        rest
     }
 
     /// Bytes of the file that are loaded.
@@ -292,8 +307,17 @@ impl Reader {
             return Ok(Progress::Hungry);
         };
         self.crc.update(&bytes[..taken]);
-        if self.options.checksum && expected != 0 && expected != self.crc.value() {
-            return Err(self.error(taken, "the checksum does not match the file"));
+        let found = self.crc.value();
+        match expected {
+            _ if !self.options.checksum => {}
+            0 => log::info!("RDB file was saved with checksum disabled: no check performed."),
+            _ if expected == found => {}
+            _ => {
+                return Err(self.error(
+                    taken,
+                    format!("RDB CRC error: the file says {expected:016x}, its bytes {found:016x}"),
+                ));
+            }
         }
         self.used += taken + 8;
         Ok(Progress::Done)
@@ -312,7 +336,8 @@ impl Reader {
                 let db = source.len()?;
                 if db >= state.dbs.count() as u64 {
                     return Err(Problem::Other(format!(
-                        "a key of database {db}, but there are only {} databases",
+                        "FATAL: Data file was created with a Redis server configured to handle \
+                         more than {} databases: it has keys in number {db}",
                         state.dbs.count()
                     )));
                 }
@@ -328,7 +353,7 @@ impl Reader {
             FREQ => self.before.uses = Some(source.byte()?),
             AUX => {
                 let (name, value) = (source.string()?, source.string()?);
-                self.aux(name.into_vec(), value.into_vec());
+                self.aux(state, name.into_vec(), value.into_vec());
             }
             FUNCTION => {
                 let source = source.string()?.into_vec();
@@ -385,12 +410,26 @@ impl Reader {
         state.dbs[self.db].reserve(there + keys.min(most) as usize);
     }
 
-    fn aux(&mut self, name: Vec<u8>, value: Vec<u8>) {
+    fn aux(&mut self, state: &mut State, name: Vec<u8>, value: Vec<u8>) {
         /// Facts that are kept: nobody writes more.
         const KEPT_MAX: usize = 100;
-        if name == b"redis-ver" {
-            let writer = String::from_utf8_lossy(&value);
-            log::info!("Loading RDB produced by version {writer}");
+        let number = || parse_i64(&value).unwrap_or_default();
+        match &name[..] {
+            b"redis-ver" | b"valkey-ver" => {
+                let writer = String::from_utf8_lossy(&value);
+                log::info!("Loading RDB produced by version {writer}");
+            }
+            b"ctime" => {
+                let age_s = (state.clock.unix_ms / 1000).saturating_sub(number()).max(0);
+                log::info!("RDB age {age_s} seconds");
+            }
+            b"used-mem" => {
+                state.load.rdb_used_memory = number().max(0).cast_unsigned();
+                let mib = number() as f64 / (1024.0 * 1024.0);
+                log::info!("RDB memory usage when created {mib:.2} Mb");
+            }
+            b"aof-base" if number() == 1 => log::info!("RDB is base AOF"),
+            _ => {}
         }
         if self.summary.aux.len() < KEPT_MAX {
             self.summary.aux.push((name, value));
@@ -421,9 +460,9 @@ impl Reader {
             return Ok(());
         }
         if record.value.is_empty() {
-            if self.summary.empty == 0 {
+            if self.summary.empty < EMPTY_LOGGED {
                 let name = String::from_utf8_lossy(key);
-                log::warn!("A key without elements is left out, the first of such: {name}");
+                log::info!("rdbLoadObject skipping empty key: {name}");
             }
             self.summary.empty += 1;
             return Ok(());
