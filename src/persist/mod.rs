@@ -5,3 +5,4 @@ pub mod child;
 pub mod debug;
 pub mod load;
 pub mod rdb;
+pub mod rewrite;

@@ -168,7 +168,7 @@ fn deadlines_databases_and_access_clocks_come_back() {
     assert!(
         read(&bytes, &mut again, 100)
             .unwrap_err()
-            .contains("there already")
+            .contains("is there already")
     );
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dump.rdb");
