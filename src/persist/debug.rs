@@ -1,5 +1,6 @@
 //! DEBUG with the subcommands that need files.
 
+use super::aof;
 use super::load::{Failed, Loader, snapshot_path};
 use super::rdb::file;
 use super::rdb::read::Taken;
@@ -17,11 +18,14 @@ pub static FAMILY: Family = Family {
     commands: &[row(debug)],
 };
 
-const SUBS: &[Sub] = &[("reload", 0, ANY, reload)];
+const SUBS: &[Sub] = &[("loadaof", 0, 0, load_aof), ("reload", 0, ANY, reload)];
 
 const SAVE_FAILED: CmdError = CmdError::new("ERR");
 const LOAD_FAILED: CmdError =
     CmdError::new("ERR Error trying to load the RDB dump, check server logs.");
+const AOF_FAILED: CmdError =
+    CmdError::new("ERR Error trying to load the AOF files, check server logs.");
+const NO_AOF: CmdError = CmdError::new("ERR There is no append only file");
 
 fn debug(ctx: &mut Ctx<'_>) -> CmdResult {
     debug_with(ctx, SUBS)
@@ -70,5 +74,40 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
         LOAD_FAILED
     })?;
     log::warn!("DB reloaded by DEBUG RELOAD");
+    ctx.ok()
+}
+
+/// Throws everything away and loads the append only file.
+fn load_aof(ctx: &mut Ctx<'_>) -> CmdResult {
+    if ctx.state.is_loading() {
+        return Err(error::LOADING);
+    }
+    let state = &mut *ctx.state;
+    if state.aof.enabled() {
+        // What was propagated so far is part of it.
+        aof::flush(state, true);
+    }
+    let loader = aof::files::load_manifest(state)
+        .map_err(Failed::from)
+        .and_then(|()| Loader::manifest(state));
+    let loader = match loader {
+        Ok(Some(loader)) => loader,
+        Ok(None) => return Err(NO_AOF),
+        Err(failed) => {
+            failed.log();
+            return Err(AOF_FAILED);
+        }
+    };
+    state.flush_all(false);
+    if let Err(failed) = loader.run(state, ctx.table) {
+        failed.log();
+        // Half a data set must neither be served nor written.
+        state.aof.fatal = true;
+        return Err(AOF_FAILED);
+    }
+    state.dirty = 0;
+    // Last: what was loaded has made choices, too.
+    ctx.propagate_nothing();
+    log::warn!("Append Only File loaded by DEBUG LOADAOF");
     ctx.ok()
 }

@@ -27,6 +27,7 @@ use crate::state::config::file::errno_text;
 use crate::state::gate;
 use crate::state::loading::LoadProgress;
 
+use super::aof::files;
 use super::aof::replay::{self, Replay, ReplayError, Why, is_torn};
 use super::rdb::read::{LoadError, Options, Progress, Reader, Summary, Taken};
 
@@ -46,6 +47,12 @@ const TELL_EVERY_US: u64 = 5_000_000;
 /// Why loading failed, as the lines that the log is to show. The last one is what tools look for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed(pub Vec<String>);
+
+impl From<files::Logged> for Failed {
+    fn from(_: files::Logged) -> Failed {
+        Failed(Vec::new())
+    }
+}
 
 impl Failed {
     fn line(text: String) -> Failed {
@@ -182,8 +189,30 @@ impl Loader {
     /// Begins to load what the configuration says: the append only file or the snapshot. `None` where there
     /// is none yet.
     pub fn at_start(state: &mut State) -> Result<Option<Loader>, Failed> {
-        let path = snapshot_path(&state.config);
-        Loader::snapshot(state, &path, Taken::Refuse)
+        // Also where it is not loaded: it may be switched on.
+        files::load_manifest(state).map_err(Failed::from)?;
+        if !state.config.appendonly {
+            let path = snapshot_path(&state.config);
+            return Loader::snapshot(state, &path, Taken::Refuse);
+        }
+        files::take_over_old(state).map_err(Failed::from)?;
+        Loader::manifest(state)
+    }
+
+    /// Begins to load what the manifest in the state names; `None` where it names nothing.
+    pub fn manifest(state: &mut State) -> Result<Option<Loader>, Failed> {
+        let (manifest, config) = (&state.aof.manifest, &state.config);
+        if manifest.is_empty() {
+            return Ok(None);
+        }
+        let parts = manifest.parts().map(|part| AofPart {
+            path: files::path_of(config, &part.name),
+            name: String::from_utf8_lossy(&part.name).into_owned(),
+            base: manifest.base.as_ref() == Some(part),
+            old_style: part.name == config.appendfilename,
+        });
+        let parts = parts.collect();
+        Loader::append_only(state, parts).map(Some)
     }
 
     fn begin(state: &mut State, tasks: VecDeque<Task>) -> Loader {

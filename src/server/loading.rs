@@ -4,6 +4,8 @@ use super::supervise;
 use super::turn::Server;
 use crate::base::clock::mono_us;
 use crate::base::sys::ticks;
+use crate::persist::aof::files::remove_history;
+use crate::persist::aof::switch::open_at_start;
 use crate::persist::load::{Failed, Loader};
 
 /// Time for loading in a turn, microseconds.
@@ -46,8 +48,14 @@ impl Server {
         self.ready();
     }
 
-    /// The data set is there: clients may come.
+    /// The data set is there: from here on it is written, and clients may come.
     fn ready(&mut self) {
+        let state = &mut self.state;
+        let opened = open_at_start(state).and_then(|()| remove_history(state));
+        if opened.is_err() {
+            self.exit = Some(1);
+            return;
+        }
         let is_tcp = |listener: &Listener| matches!(listener, Listener::Tcp(_));
         if self.listeners.iter().any(is_tcp) {
             log::info!("Ready to accept connections tcp");

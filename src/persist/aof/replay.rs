@@ -295,9 +295,12 @@ impl Replay {
                 Step::Request => {
                     let parsed = self.classify(table, first, pos, start)?;
                     if parsed.row == self.names.multi {
+                        if open.is_some() {
+                            self.complain("multi", "MULTI calls can not be nested");
+                        }
                         open = open.or(Some((self.batch.requests.len(), start)));
-                    } else if parsed.row == self.names.exec {
-                        open = None;
+                    } else if parsed.row == self.names.exec && open.take().is_none() {
+                        self.complain("exec", "EXEC without MULTI");
                     }
                     self.batch.requests.push(parsed);
                 }
@@ -444,6 +447,17 @@ impl Replay {
         }
     }
 
+    #[cold]
+    fn complain(&mut self, name: &str, text: &str) {
+        self.failed += 1;
+        if self.failed <= ERRORS_LOGGED {
+            log::warn!(
+                "== CRITICAL == This server is sending an error to its AOF-loading-client: '{text}' \
+                 after processing the command '{name}'"
+            );
+        }
+    }
+
     /// A command failed that did not when it was written.
     #[cold]
     fn failed(&mut self, state: &State, name: &str, error: &CmdError) -> Result<(), Why> {
@@ -452,13 +466,7 @@ impl Replay {
             Some(text) => String::from_utf8_lossy(text).into_owned(),
             None => format!("-{}", String::from_utf8_lossy(text)),
         };
-        self.failed += 1;
-        if self.failed <= ERRORS_LOGGED {
-            log::warn!(
-                "== CRITICAL == This server is sending an error to its AOF-loading-client: '{text}' \
-                 after processing the command '{name}'"
-            );
-        }
+        self.complain(name, &text);
         if state.config.propagation_error_behavior == PropagationErrorBehavior::Panic {
             return Err(Why::Failed(format!(
                 "This server panicked sending an error to its AOF-loading-client after processing \

@@ -304,7 +304,7 @@ impl Reader {
         let found = self.crc.value();
         match expected {
             _ if !self.options.checksum => {}
-            0 => log::info!("RDB file was saved with checksum disabled: no check performed."),
+            0 => log::warn!("RDB file was saved with checksum disabled: no check performed."),
             _ if expected == found => {}
             _ => {
                 return Err(self.error(
