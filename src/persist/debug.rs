@@ -1,9 +1,9 @@
 //! DEBUG with the subcommands that need files.
 
 use super::aof;
-use super::load::{Failed, Loader, snapshot_path};
-use super::rdb::file;
+use super::load::{Failed, Loader};
 use super::rdb::read::Taken;
+use super::save;
 use crate::commands::debug::{ANY, Sub, debug_with, row};
 use crate::exec::command::CmdResult;
 use crate::exec::command::acl;
@@ -33,7 +33,7 @@ fn debug(ctx: &mut Ctx<'_>) -> CmdResult {
 
 /// Saves everything and loads it again.
 fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
-    let (mut save, mut flush, mut taken) = (true, true, Taken::Refuse);
+    let (mut saves, mut flush, mut taken) = (true, true, Taken::Refuse);
     for at in 2..ctx.argc() {
         let word = ctx.arg(at);
         if word.eq_ignore_ascii_case(b"merge") {
@@ -41,7 +41,7 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
         } else if word.eq_ignore_ascii_case(b"noflush") {
             flush = false;
         } else if word.eq_ignore_ascii_case(b"nosave") {
-            save = false;
+            saves = false;
         } else {
             return Err(CmdError::new(
                 "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
@@ -51,15 +51,10 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.state.is_loading() {
         return Err(error::LOADING);
     }
-    let path = snapshot_path(&ctx.state.config);
+    let path = save::path(ctx.state);
     ctx.propagate_nothing();
-    if save {
-        file::save(ctx.state, &path).map_err(|error| {
-            log::warn!("Error saving DB on disk: {}: {error}", path.display());
-            SAVE_FAILED
-        })?;
-        ctx.state.dirty = 0;
-        ctx.state.snapshots.last_save_s = ctx.state.clock.unix_ms / 1000;
+    if saves {
+        save::now(ctx.state, &mut || {}).map_err(|_| SAVE_FAILED)?;
     }
     if flush {
         ctx.state.flush_all(false);

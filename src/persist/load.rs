@@ -11,9 +11,7 @@
 //! (that much can LZF inflate text), except where requests of an append only file say so (SETRANGE).
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +20,6 @@ use crate::base::disk::DiskFile;
 use crate::base::sys::ticks;
 use crate::exec::registry::Registry;
 use crate::state::State;
-use crate::state::config::Config;
 use crate::state::config::file::errno_text;
 use crate::state::gate;
 use crate::state::loading::LoadProgress;
@@ -30,6 +27,7 @@ use crate::state::loading::LoadProgress;
 use super::aof::files;
 use super::aof::replay::{self, Replay, ReplayError, Why, is_torn};
 use super::rdb::read::{LoadError, Options, Progress, Reader, Summary, Taken};
+use super::save;
 
 /// Most bytes read at once: about 50 microseconds where the system has them in memory.
 const READ_MAX: usize = 256 << 10;
@@ -63,11 +61,6 @@ impl Failed {
     pub fn log(&self) {
         self.0.iter().for_each(|line| log::warn!("{line}"));
     }
-}
-
-/// Where the snapshot of the data set lies.
-pub fn snapshot_path(config: &Config) -> PathBuf {
-    config.dir.0.join(OsStr::from_bytes(&config.dbfilename))
 }
 
 /// A part of the append only file.
@@ -192,7 +185,7 @@ impl Loader {
         // Also where it is not loaded: it may be switched on.
         files::load_manifest(state).map_err(Failed::from)?;
         if !state.config.appendonly {
-            let path = snapshot_path(&state.config);
+            let path = save::path(state);
             return Loader::snapshot(state, &path, Taken::Refuse);
         }
         files::take_over_old(state).map_err(Failed::from)?;

@@ -110,7 +110,7 @@ fn a_damaged_file_is_refused_or_loads_and_does_no_harm() {
             .collect();
         let how = state.loading(12);
         if let Ok((body, 1..=20)) = crate::types::dump::open(&payload, false)
-            && let Ok(Loaded::Value(value)) = crate::types::dump::load(body, &how)
+            && let Ok(Loaded::Value(value)) = crate::types::dump::load(body, &how, &mut Vec::new())
         {
             let expire_at = n.is_multiple_of(2).then_some(1_800_000_000_000);
             let key = format!("key:{n}");
@@ -168,11 +168,11 @@ fn deadlines_databases_and_access_clocks_come_back() {
     assert!(
         read(&bytes, &mut again, 100)
             .unwrap_err()
-            .contains("is there already")
+            .contains("there already")
     );
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dump.rdb");
-    file::save(&state, &path).unwrap();
+    file::save(&state, &path, &mut |_| {}).unwrap();
     let table = Registry::new(&[], &|_| None);
     let loader = Loader::snapshot(&mut again, &path, Taken::Replace).unwrap();
     assert!(again.is_loading());
@@ -185,7 +185,7 @@ fn deadlines_databases_and_access_clocks_come_back() {
         "nothing is left behind"
     );
     let nowhere = dir.path().join("no/dump.rdb");
-    assert!(file::save(&state, &nowhere).is_err());
+    assert!(file::save(&state, &nowhere, &mut |_| {}).is_err());
     let none = Loader::snapshot(&mut again, &nowhere, Taken::Replace).unwrap();
     assert!(none.is_none() && !again.is_loading());
 }
