@@ -11,3 +11,4 @@ pub mod rdb;
 pub mod rewrite;
 pub mod save;
 pub mod shutdown;
+pub mod window;
