@@ -10,3 +10,4 @@ pub mod rdb;
 pub mod rewrite;
 pub mod save;
 pub mod shutdown;
+pub mod window;

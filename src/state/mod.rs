@@ -96,6 +96,7 @@ pub struct State {
     pub child: Option<persistence::Child>,
     pub forks: persistence::Forks,
     pub snapshots: persistence::Snapshots,
+    pub rewrites: persistence::Rewrites,
     /// A snapshot child lives: nothing is written to shared pages that need not be.
     pub child_alive: bool,
     /// Lookups leave the access clock alone: a child lives, or the running client asked for it.
@@ -145,6 +146,7 @@ impl State {
             child: None,
             forks: persistence::Forks::default(),
             snapshots: persistence::Snapshots::default(),
+            rewrites: persistence::Rewrites::default(),
             child_alive: false,
             touch_off: false,
             lru_clock: 0,

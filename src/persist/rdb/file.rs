@@ -60,12 +60,7 @@ fn save_to(state: &State, path: &Path, progress: &mut dyn FnMut(u64)) -> io::Res
             )
         })
     };
-    let mut out = Flowing {
-        file: &*file,
-        written: 0,
-        begun: 0,
-        on: config.rdb_save_incremental_fsync,
-    };
+    let mut out = Flowing::new(&*file, config.rdb_save_incremental_fsync);
     let mut sink = Sink::to_writer(&mut out, config.rdbcompression, config.rdbchecksum);
     write(state, &mut sink, alloc::used(), &[], progress);
     let bytes = sink.finish().map_err(|error| failed("write", error))?;
@@ -109,13 +104,25 @@ fn told(error: &io::Error, text: impl FnOnce(String) -> String) -> io::Error {
 const FLOW: u64 = 4 << 20;
 
 /// A file that reaches the disk as it is written, so that the sync at its end has little to wait for
-/// (`rdb-save-incremental-fsync`).
-struct Flowing<'a> {
+/// (`rdb-save-incremental-fsync`, `aof-rewrite-incremental-fsync`).
+pub struct Flowing<'a> {
     file: &'a dyn DiskFile,
     written: u64,
     /// Up to here the disk was told to write.
     begun: u64,
     on: bool,
+}
+
+impl<'a> Flowing<'a> {
+    /// An empty file; `on` is what the configuration says.
+    pub fn new(file: &'a dyn DiskFile, on: bool) -> Flowing<'a> {
+        Flowing {
+            file,
+            written: 0,
+            begun: 0,
+            on,
+        }
+    }
 }
 
 impl Write for Flowing<'_> {
