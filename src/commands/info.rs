@@ -361,8 +361,7 @@ fn memory(r: &mut Report<'_>) {
 fn persistence(r: &mut Report<'_>) {
     let state = r.state;
     r.head("Persistence");
-    let loading = state.gate & crate::state::gate::LOADING != 0;
-    r.field("loading", u8::from(loading));
+    r.field("loading", u8::from(state.is_loading()));
     r.zeros(&["async_loading"]);
     child(r);
     let snapshots = &state.snapshots;
@@ -377,8 +376,23 @@ fn persistence(r: &mut Report<'_>) {
     r.field("rdb_current_bgsave_time_sec", age_s);
     r.field("rdb_saves", snapshots.saves);
     r.field("rdb_last_cow_size", snapshots.last_cow_bytes);
-    r.zeros(&["rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
+    r.field("rdb_last_load_keys_expired", state.load.rdb_expired);
+    r.field("rdb_last_load_keys_loaded", state.load.rdb_keys);
     append_only_file(r);
+    if state.is_loading() {
+        loading(r);
+    }
+}
+
+/// How far the loading of files has come.
+fn loading(r: &mut Report<'_>) {
+    let (load, now_s) = (&r.state.load, r.state.clock.unix_ms / 1000);
+    r.field("loading_start_time", load.started_s);
+    r.field("loading_total_bytes", load.total_bytes);
+    r.field("loading_rdb_used_mem", load.rdb_used_memory);
+    r.field("loading_loaded_bytes", load.loaded_bytes);
+    r.field("loading_loaded_perc", format_args!("{:.2}", load.percent()));
+    r.field("loading_eta_seconds", load.eta_s(now_s));
 }
 
 fn append_only_file(r: &mut Report<'_>) {

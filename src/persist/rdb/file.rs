@@ -1,18 +1,13 @@
-//! RDB files on disk: written beside their place and moved there when whole.
+//! RDB files on disk: written beside their place and moved there when whole. `persist::load` reads them.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::read::{Options, Progress, Reader, Summary, Taken};
 use super::write::write;
 use crate::base::disk::DiskFile;
 use crate::base::{alloc, sys};
 use crate::codec::Sink;
 use crate::state::State;
-
-/// Keys loaded before the caller is asked whether to go on.
-const KEYS_PER_STEP: usize = 1024;
 
 /// Writes all databases to a file. Whatever goes wrong, a file that was there stays as it was; the error
 /// says what failed. `progress` is called with the number of keys so far.
@@ -138,37 +133,5 @@ impl Write for Flowing<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Loads a file into the keyspace, as a whole. `pause` is called between steps.
-pub fn load(
-    state: &mut State,
-    path: &Path,
-    taken: Taken,
-    pause: &mut dyn FnMut(&mut State, &Reader),
-) -> io::Result<Summary> {
-    let mut file = File::open(path)?;
-    let mut reader = Reader::new(Options {
-        taken,
-        drop_expired: true,
-        checksum: state.config.rdbchecksum,
-        total: Some(file.metadata()?.len()),
-    });
-    let bad = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    loop {
-        match reader.step(state, KEYS_PER_STEP).map_err(bad)? {
-            Progress::More => {}
-            Progress::Hungry => {
-                // Only what is really read makes the window grow: the file's own lengths may lie.
-                let wants = reader.wants() as u64;
-                let got = reader.feed_with(|window| (&mut file).take(wants).read_to_end(window))?;
-                if got == 0 {
-                    return Err(bad(reader.cut_short()));
-                }
-            }
-            Progress::Done => return Ok(reader.summary().clone()),
-        }
-        pause(state, &reader);
     }
 }
