@@ -414,7 +414,7 @@ fn snapshots_are_gone_through() {
         ),
         (
             "cut",
-            "[offset 22] Unexpected EOF reading RDB file\n[additional info] While doing: \
+            "[offset 20] Unexpected EOF reading RDB file\n[additional info] While doing: \
              read-object-value\n[additional info] Reading key 's'\n[additional info] Reading type 2 \
              (set-hashtable)\n[info] 2 keys read\n",
         ),
