@@ -12,9 +12,8 @@ const RETRY_S: i64 = 5;
 pub fn run(state: &mut State, table: &Registry) {
     child::listen(state);
     children(state, table);
-    if state.child.is_none() {
-        rewrite::start_if_due(state);
-    }
+    rewrite::follow(state);
+    rewrite::start_if_due(state);
     if state.child.is_none() {
         save_if_due(state);
     }

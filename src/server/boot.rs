@@ -71,7 +71,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         Err(error) => return fail(&format!("Can't take signals: {error}")),
     };
     let lines = absent::refused_lines(&config).map(str::to_owned);
-    let absent = absent::refused(&config).filter(|(key, _)| *key != Key::appendonly);
+    let absent = absent::refused(&config);
     let absent = absent.map(|(key, why)| {
         let name = Directive::of(key).name;
         format!("'{name}': {why}")

@@ -140,6 +140,7 @@ pub fn start(state: &mut State, later: bool) -> Result<(), Logged> {
 
 /// `CONFIG SET appendonly no`: everything is on disk when it has ended.
 pub fn stop(state: &mut State) {
+    rewrite::settle(state);
     rewrite::abandon(state);
     if state.aof.mode == Mode::WaitRewrite {
         // What it holds goes behind a base file that will never be.
@@ -280,7 +281,7 @@ pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
     }
     state.aof.sync_error = Some(error);
     // A file before the current one is replaced by the rewrite that is running, if one is.
-    let replaced = number != state.aof.file_number && state.child_alive;
+    let replaced = number != state.aof.file_number && rewrite::is_running(state);
     if !replaced {
         begin_anew(state);
     }
