@@ -9,7 +9,7 @@ use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
 use crate::state::State;
-use crate::state::config::{Config, Directive, Key, LoadError, Loglevel};
+use crate::state::config::{Config, Directive, LoadError, Loglevel};
 use mio::{Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
