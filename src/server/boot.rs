@@ -10,7 +10,7 @@ use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
 use crate::persist;
 use crate::state::State;
-use crate::state::config::{Config, Directive, Key, LoadError, Loglevel};
+use crate::state::config::{Config, Directive, LoadError, Loglevel};
 use mio::{Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -72,8 +72,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         Err(error) => return fail(&format!("Can't take signals: {error}")),
     };
     let lines = absent::refused_lines(&config).map(str::to_owned);
-    let absent = absent::refused(&config).filter(|(key, _)| *key != Key::appendonly);
-    let absent = absent.map(|(key, why)| {
+    let absent = absent::refused(&config).map(|(key, why)| {
         let name = Directive::of(key).name;
         format!("'{name}': {why}")
     });
