@@ -199,6 +199,14 @@ impl super::State {
             && !config.save.points.is_empty()
     }
 
+    /// CONFIG RESETSTAT: what is counted of files and children.
+    pub fn reset_file_stats(&mut self) {
+        self.forks = Forks::default();
+        self.snapshots.saves = 0;
+        (self.rewrites.started, self.rewrites.failures) = (0, 0);
+        self.aof.delayed_fsyncs = 0;
+    }
+
     /// Does a child of this kind live?
     pub fn has_child(&self, kind: ChildKind) -> bool {
         self.child.as_ref().is_some_and(|child| child.kind == kind)

@@ -238,6 +238,10 @@ pub fn rewrite_succeeded(state: &mut State) {
         state.aof.mode = Mode::On;
     }
     state.aof.sync_error = None;
+    // What becomes of files that are history now does not matter.
+    let current = state.aof.file_number;
+    let syncs = &mut state.aof.syncs;
+    syncs.retain(|ticket| ticket.file_number == current);
     state.settle_writes();
     measure(state);
     state.aof.base_bytes = state.aof.current_bytes;
