@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod lists;
 mod noise;
+mod offline;
 mod operations;
 mod protocol;
 mod readme;
