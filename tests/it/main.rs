@@ -19,6 +19,7 @@ mod noise;
 mod operations;
 mod protocol;
 mod readme;
+mod rewrites;
 mod sets;
 mod snapshots;
 mod sort;
