@@ -84,7 +84,7 @@ fn a_second_child_waits_or_is_refused() {
     assert!(replies.contains("rewriting scheduled"), "{replies}");
     wait_rewritten(&server);
     assert_eq!(server.info("aof_rewrites_consecutive_failures"), "0");
-    server.check(&[("DEBUG LOADAOF", "OK"), ("GET behind", "1")]);
+    server.check(&[("DEBUG LOADAOF", "OK"), ("GET behind", "\"1\"")]);
 }
 
 #[test]
@@ -143,19 +143,19 @@ fn a_file_of_commands_makes_the_same_data() {
     }
     let server = server(&["--aof-use-rdb-preamble", "no"]);
     server.check(&[
-        ("HSET h f 1 g 2", "2"),
-        ("HPEXPIREAT h 99999999999999 FIELDS 1 f", "[1]"),
-        ("XADD s 1-1 f v", "1-1"),
-        ("XADD s 2-1 f v", "2-1"),
+        ("HSET h f 1 g 2", ":2"),
+        ("HPEXPIREAT h 60000000000000 FIELDS 1 f", "[:1]"),
+        ("XADD s 1-1 f v", "\"1-1\""),
+        ("XADD s 2-1 f v", "\"2-1\""),
         ("XGROUP CREATE s g 0", "OK"),
-        ("XGROUP CREATECONSUMER s g idle", "1"),
+        ("XGROUP CREATECONSUMER s g idle", ":1"),
         (
             "XREADGROUP GROUP g c COUNT 1 STREAMS s >",
-            "[[s, [[1-1, [f, v]]]]]",
+            "[[\"s\", [[\"1-1\", [\"f\", \"v\"]]]]]",
         ),
-        ("XDEL s 1-1", "1"),
-        ("ZADD z 0.1 a inf b", "2"),
-        ("SET e v PXAT 99999999999999", "OK"),
+        ("XDEL s 1-1", ":1"),
+        ("ZADD z 0.1 a inf b", ":2"),
+        ("SET e v PXAT 60000000000000", "OK"),
     ]);
     let before = server.raw().ask("DEBUG DIGEST");
     let started = "Background append only file rewriting started";
@@ -164,10 +164,10 @@ fn a_file_of_commands_makes_the_same_data() {
     server.check(&[("DEBUG LOADAOF", "OK")]);
     assert_eq!(server.raw().ask("DEBUG DIGEST"), before);
     server.check(&[
-        ("HPEXPIRETIME h FIELDS 2 f g", "[99999999999999, -1]"),
-        ("PEXPIRETIME e", "99999999999999"),
-        ("XPENDING s g", "[1, 1-1, 1-1, [[c, 1]]]"),
-        ("XLEN s", "1"),
-        ("ZSCORE z b", "inf"),
+        ("HPEXPIRETIME h FIELDS 2 f g", "[:60000000000000, :-1]"),
+        ("PEXPIRETIME e", ":60000000000000"),
+        ("XPENDING s g", "[:1, \"1-1\", \"1-1\", [[\"c\", \"1\"]]]"),
+        ("XLEN s", ":1"),
+        ("ZSCORE z b", "\"inf\""),
     ]);
 }
