@@ -22,6 +22,7 @@ mod offline;
 mod operations;
 mod protocol;
 mod readme;
+mod rewrites;
 mod sets;
 mod snapshots;
 mod sort;
