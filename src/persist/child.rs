@@ -43,7 +43,12 @@ impl Ended {
 }
 
 /// Begins a job in a child; its process. There must be no other child.
-pub fn start<O>(state: &mut State, kind: ChildKind, job: Job<O>, order: &O) -> io::Result<i32> {
+pub fn start<O: ?Sized>(
+    state: &mut State,
+    kind: ChildKind,
+    job: Job<O>,
+    order: &O,
+) -> io::Result<i32> {
     debug_assert!(state.child.is_none(), "one child at a time");
     let keys_total = state.dbs.total_keys() as u64;
     if !state.disk.outlives_fork() {
@@ -71,7 +76,13 @@ pub fn start<O>(state: &mut State, kind: ChildKind, job: Job<O>, order: &O) -> i
 }
 
 /// Does the job in this process.
-fn run_here<O>(state: &mut State, kind: ChildKind, job: Job<O>, order: &O, keys: u64) -> i32 {
+fn run_here<O: ?Sized>(
+    state: &mut State,
+    kind: ChildKind,
+    job: Job<O>,
+    order: &O,
+    keys: u64,
+) -> i32 {
     let mut told = Vec::new();
     let code = Reporter::new(&mut told, keys, false).run(state, job, order);
     let end = ChildEnd {
@@ -146,6 +157,24 @@ pub fn stop(state: &mut State, kind: ChildKind) {
             None => _ = sys::kill(child.pid, STOPPED),
         }
     }
+}
+
+/// Ends a child and waits until it is gone: from here on it changes no file any more. It counts as
+/// stopped.
+pub fn end(state: &mut State, kind: ChildKind) -> Option<Ended> {
+    let child = state.child.as_mut().filter(|child| child.kind == kind)?;
+    if child.ended.is_none() {
+        // Also one that does not run (SIGSTOP) dies of this one.
+        let _ = sys::kill(child.pid, libc::SIGKILL);
+        let mut end = sys::wait_for_child(child.pid)
+            .inspect_err(|error| log::warn!("Can't wait for the child {}: {error}", child.pid))
+            .ok()?;
+        if end.signal == libc::SIGKILL {
+            end.signal = STOPPED;
+        }
+        child.ended = Some(end);
+    }
+    collect(state)
 }
 
 /// Takes in what the child has told since the last time.
@@ -315,7 +344,7 @@ impl<'a> Reporter<'a> {
     }
 
     /// Runs the job and tells how it went; the exit code.
-    fn run<O>(&mut self, state: &State, job: Job<O>, order: &O) -> i32 {
+    fn run<O: ?Sized>(&mut self, state: &State, job: Job<O>, order: &O) -> i32 {
         let result = job(state, order, self);
         if self.forked {
             self.measure();
@@ -413,6 +442,10 @@ mod tests {
         stop(&mut state, ChildKind::Snapshot);
         let ended = wait(&mut state);
         assert!(ended.was_stopped() && !ended.succeeded());
+        start(&mut state, ChildKind::Snapshot, job, &0).expect("there is room for a child");
+        assert!(end(&mut state, ChildKind::Rewrite).is_none());
+        let ended = end(&mut state, ChildKind::Snapshot).expect("it is gone");
+        assert!(ended.was_stopped() && state.child.is_none());
     }
 
     #[test]

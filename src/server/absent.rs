@@ -7,11 +7,6 @@ use crate::state::config::{Config, Key, MaxmemoryPolicy};
 pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
     let wants = [
         (
-            config.appendonly,
-            Key::appendonly,
-            "this release has no append only file yet: data lives in memory only",
-        ),
-        (
             config.replicaof.0.is_some(),
             Key::replicaof,
             "this release has no replication yet",

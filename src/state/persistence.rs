@@ -1,10 +1,14 @@
 //! What the server knows of its files: the child that writes one, and the snapshots taken.
 //!
 //! Data only; `persist` acts on it, INFO and admission read it.
+use super::aof::Task;
+use super::aof::manifest::Manifest;
 use super::gate;
 use crate::base::sys::ChildEnd;
 use std::fmt;
 use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a child is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +24,7 @@ impl ChildKind {
     pub fn name(self) -> &'static str {
         match self {
             ChildKind::Snapshot => "RDB",
-            ChildKind::Rewrite => "AOF",
+            ChildKind::Rewrite => "AOF rewrite",
         }
     }
 }
@@ -86,6 +90,8 @@ pub struct Forks {
 /// The snapshots: when one was taken, and how that went.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
+    /// The file that a child writes, until it lies where it belongs.
+    pub temporary: PathBuf,
     /// Changes that the snapshot being written does not miss.
     pub dirty_at_start: u64,
     /// Unix seconds; when the server started, as long as there is none.
@@ -106,6 +112,7 @@ pub struct Snapshots {
 impl Default for Snapshots {
     fn default() -> Self {
         Snapshots {
+            temporary: PathBuf::new(),
             dirty_at_start: 0,
             last_save_s: 0,
             last_try_s: 0,
@@ -118,14 +125,86 @@ impl Default for Snapshots {
     }
 }
 
+/// The rewrites of the append only file.
+#[derive(Debug)]
+pub struct Rewrites {
+    /// How many were begun.
+    pub started: u64,
+    /// How many failed since the last one that did not.
+    pub failures: u64,
+    /// Did the last one succeed?
+    pub last_ok: bool,
+    /// Seconds that the last one took; -1: there was none.
+    pub last_took_s: i64,
+    pub last_cow_bytes: u64,
+    /// The one whose child lives, or whose files are put in their places.
+    pub running: Option<Rewriting>,
+    /// Too many failed: not before this time, unix seconds.
+    pub retry_at_s: Option<i64>,
+    /// So long the last wait was.
+    pub delay_minutes: u32,
+}
+
+impl Default for Rewrites {
+    fn default() -> Self {
+        Rewrites {
+            started: 0,
+            failures: 0,
+            last_ok: true,
+            last_took_s: -1,
+            last_cow_bytes: 0,
+            running: None,
+            retry_at_s: None,
+            delay_minutes: 0,
+        }
+    }
+}
+
+/// A rewrite as it was begun.
+#[derive(Debug, Default)]
+pub struct Rewriting {
+    /// Its file begins as a snapshot.
+    pub rdb: bool,
+    /// What is written meanwhile goes to the AOF, into the file of this number (`Aof::file_number`).
+    pub appending: bool,
+    pub file_number: u64,
+    /// That file is not in the manifest yet.
+    pub first: bool,
+    /// Whatever its child says, it comes to nothing.
+    pub abandoned: bool,
+    /// The child has ended well.
+    pub installing: Option<Installing>,
+}
+
+/// New files on their way to their places.
+#[derive(Debug)]
+pub struct Installing {
+    pub task: Arc<Task>,
+    /// What holds when they are there.
+    pub manifest: Manifest,
+}
+
 impl super::State {
     /// Lets writes in, or refuses them, as it stands with what is to be on disk.
     pub fn settle_writes(&mut self) {
+        let failing = self.snapshots_fail() || self.aof.fails();
+        self.restrict(gate::DISK_ERROR, failing);
+    }
+
+    /// Are writes refused because the last snapshot failed?
+    pub fn snapshots_fail(&self) -> bool {
         let config = &self.config;
-        let snapshots_fail = !self.snapshots.last_ok
+        !self.snapshots.last_ok
             && config.stop_writes_on_bgsave_error
-            && !config.save.points.is_empty();
-        self.restrict(gate::DISK_ERROR, snapshots_fail);
+            && !config.save.points.is_empty()
+    }
+
+    /// CONFIG RESETSTAT: what is counted of files and children.
+    pub fn reset_file_stats(&mut self) {
+        self.forks = Forks::default();
+        self.snapshots.saves = 0;
+        (self.rewrites.started, self.rewrites.failures) = (0, 0);
+        self.aof.delayed_fsyncs = 0;
     }
 
     /// Does a child of this kind live?

@@ -24,7 +24,7 @@
 //! deadlines of fields ask for a newer one.
 
 use crate::base::hash::{HashKey, siphash13};
-use crate::codec::{Commands, Fault, Sink, Source, Written, rdb};
+use crate::codec::{Commands, Fault, Sink, Source, Why, Written, rdb};
 use crate::ds::listpack::{HEADER, Pack, Val};
 use crate::ds::ziplist;
 
@@ -126,6 +126,61 @@ pub fn kind_of(rdb_type: u8) -> Option<Kind> {
         rdb::STREAM | rdb::STREAM_2 | rdb::STREAM_3 => Kind::Stream,
         _ => return None,
     })
+}
+
+/// What Redis's tools call an RDB type number; `None` for what is no type of a value.
+pub fn name_of(rdb_type: u8) -> Option<&'static str> {
+    Some(match rdb_type {
+        rdb::STRING => "string",
+        rdb::LIST => "list-linked",
+        rdb::SET => "set-hashtable",
+        rdb::ZSET => "zset-v1",
+        rdb::HASH => "hash-hashtable",
+        rdb::ZSET_2 => "zset-v2",
+        rdb::MODULE_PRE_GA => "module-pre-release",
+        rdb::MODULE_2 => "module-value",
+        rdb::HASH_ZIPMAP => "hash-zipmap",
+        rdb::LIST_ZIPLIST => "list-ziplist",
+        rdb::SET_INTSET => "set-intset",
+        rdb::ZSET_ZIPLIST => "zset-ziplist",
+        rdb::HASH_ZIPLIST => "hash-ziplist",
+        rdb::LIST_QUICKLIST => "quicklist",
+        rdb::STREAM => "stream",
+        rdb::HASH_LISTPACK => "hash-listpack",
+        rdb::ZSET_LISTPACK => "zset-listpack",
+        rdb::LIST_QUICKLIST_2 => "quicklist-v2",
+        rdb::STREAM_2 => "stream-v2",
+        rdb::SET_LISTPACK => "set-listpack",
+        rdb::STREAM_3 => "stream-v3",
+        rdb::HASH_22 => "hash-hashtable-md-pre-release",
+        rdb::HASH_LISTPACK_EX_PRE_GA => "hash-listpack-md-pre-release",
+        rdb::HASH_METADATA => "hash-hashtable-md",
+        rdb::HASH_LISTPACK_EX => "hash-listpack-md",
+        _ => return None,
+    })
+}
+
+/// What Redis puts into its log about packed bytes that are broken: tools look for it. `None` where what is
+/// wrong is no packed bytes.
+pub fn complaint(rdb_type: u8, fault: &Fault) -> Option<String> {
+    let Why::Bad(what) = fault.why else {
+        return None;
+    };
+    let packed = match rdb_type {
+        rdb::HASH_ZIPMAP => "Zipmap",
+        rdb::HASH_ZIPLIST => "Hash ziplist",
+        rdb::HASH_LISTPACK => "Hash listpack",
+        rdb::ZSET_ZIPLIST => "Zset ziplist",
+        rdb::ZSET_LISTPACK => "Zset listpack",
+        rdb::SET_LISTPACK => "Set listpack",
+        rdb::SET_INTSET => "Intset",
+        rdb::LIST_ZIPLIST => "List ziplist",
+        rdb::LIST_QUICKLIST => "Ziplist",
+        rdb::LIST_QUICKLIST_2 => "Listpack",
+        rdb::STREAM | rdb::STREAM_2 | rdb::STREAM_3 => "Stream listpack",
+        _ => return None,
+    };
+    Some(format!("{packed} integrity check failed: {what}"))
 }
 
 /// For how many of the `count` elements that follow memory may be reserved beforehand: as many as the rest of

@@ -70,6 +70,30 @@ pub fn wait_child(pid: Option<i32>) -> io::Result<Option<ChildEnd>> {
     }
 }
 
+/// Waits until this child has ended.
+pub fn wait_for_child(pid: i32) -> io::Result<ChildEnd> {
+    loop {
+        match waitpid(Pid::from_raw(pid), None) {
+            Ok(WaitStatus::Exited(_, code)) => {
+                return Ok(ChildEnd {
+                    pid,
+                    code,
+                    signal: 0,
+                });
+            }
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                return Ok(ChildEnd {
+                    pid,
+                    code: -1,
+                    signal: signal as i32,
+                });
+            }
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Sends a signal by number to a process.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     let signal = Signal::try_from(signal)?;
@@ -110,6 +134,11 @@ pub fn set_nonblocking(file: &impl AsFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
     fcntl(file, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
+}
+
+/// Is there a process of this number, whoever's it is?
+pub fn process_runs(pid: i32) -> bool {
+    nix::sys::signal::kill(Pid::from_raw(pid), None) != Err(nix::Error::ESRCH)
 }
 
 /// This process's id.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files::{
-    Logged, make_directory, path_of, remove_history, remove_in_background,
+    Logged, is_on_disk, make_directory, path_of, remove_history, remove_in_background,
     remove_temporary_incremental, save_manifest, shown, temporary_incremental,
 };
 use super::writer::{flush, sync_later, timestamp};
@@ -13,6 +13,7 @@ use crate::base::alloc;
 use crate::base::disk::{DiskFile, Stream};
 use crate::codec::Sink;
 use crate::persist::rdb::write::write;
+use crate::persist::rewrite;
 use crate::state::State;
 use crate::state::aof::{FileJob, Mode};
 use crate::state::config::file::errno_text;
@@ -129,14 +130,22 @@ pub fn start(state: &mut State, later: bool) -> Result<(), Logged> {
     aof.mode = Mode::WaitRewrite;
     aof.synced_us = state.clock.mono_us;
     (aof.write_error, aof.sync_error) = (None, None);
-    let _ = later;
-    aof.rewrite_scheduled = true;
+    let begun = rewrite::begin_first(state, later);
+    if begun.is_err() {
+        state.aof.mode = Mode::Off;
+    }
     follow_readers(state);
-    Ok(())
+    begun
 }
 
 /// `CONFIG SET appendonly no`: everything is on disk when it has ended.
 pub fn stop(state: &mut State) {
+    rewrite::settle(state);
+    rewrite::abandon(state);
+    if state.aof.mode == Mode::WaitRewrite {
+        // What it holds goes behind a base file that will never be.
+        give_up_temporary(state);
+    }
     flush(state, true);
     if let Some(file) = state.aof.file.take()
         && let Err(error) = file.sync()
@@ -149,13 +158,13 @@ pub fn stop(state: &mut State) {
     aof.waiting = Vec::new();
     (aof.write_error, aof.sync_error) = (None, None);
     follow_readers(state);
-    state.refuse_writes_on_errors();
+    state.settle_writes();
 }
 
-/// The end of the server: everything that was acknowledged is on disk behind it.
-pub fn finish(state: &mut State) {
+/// The end of the server: everything that was acknowledged is on disk behind it, or it says no.
+pub fn finish(state: &mut State) -> bool {
     if state.aof.mode == Mode::Off {
-        return;
+        return true;
     }
     log::info!("Calling fsync() on the AOF file.");
     flush(state, true);
@@ -163,7 +172,9 @@ pub fn finish(state: &mut State) {
         && let Err(error) = file.sync()
     {
         log::warn!("Fail to fsync the AOF file: {}.", errno_text(&error));
+        return false;
     }
+    state.aof.waiting.is_empty() && state.aof.sync_error.is_none()
 }
 
 /// Before a rewrite's child is started: what is propagated from here on goes to a new incremental file.
@@ -204,7 +215,9 @@ pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
     })?;
     if let Some(manifest) = manifest {
         if let Err(error) = save_manifest(&**disk, &state.config, &manifest) {
-            remove_in_background(&**disk, &path, &mut state.aof.jobs);
+            if is_on_disk(&**disk, &state.config, &state.aof.manifest) {
+                remove_in_background(&**disk, &path, &mut state.aof.jobs);
+            }
             return Err(error);
         }
         state.aof.manifest = manifest;
@@ -225,7 +238,11 @@ pub fn rewrite_succeeded(state: &mut State) {
         state.aof.mode = Mode::On;
     }
     state.aof.sync_error = None;
-    state.refuse_writes_on_errors();
+    // What becomes of files that are history now does not matter.
+    let current = state.aof.file_number;
+    let syncs = &mut state.aof.syncs;
+    syncs.retain(|ticket| ticket.file_number == current);
+    state.settle_writes();
     measure(state);
     state.aof.base_bytes = state.aof.current_bytes;
     // What cannot be removed now is removed at the next start; it is in the log.
@@ -257,7 +274,7 @@ fn give_up_temporary(state: &mut State) {
         remove_temporary_incremental(state);
     }
     follow_readers(state);
-    state.refuse_writes_on_errors();
+    state.settle_writes();
 }
 
 /// An fsync of file `number` failed: what it was to bring to disk may be lost, and no later fsync tells. A
@@ -268,17 +285,18 @@ pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
     }
     state.aof.sync_error = Some(error);
     // A file before the current one is replaced by the rewrite that is running, if one is.
-    let replaced = number != state.aof.file_number && state.child_alive;
+    let replaced = number != state.aof.file_number && rewrite::is_running(state);
     if !replaced {
         begin_anew(state);
     }
-    state.refuse_writes_on_errors();
+    state.settle_writes();
 }
 
 /// Nothing more goes to the files there are: they are a whole AOF up to the last fsync, with what is
 /// missing no more. As when the AOF is switched on a rewrite is what comes next.
 fn begin_anew(state: &mut State) {
     log::warn!("The AOF can't be relied on after a failed fsync: it is rewritten.");
+    rewrite::abandon(state);
     match state.aof.mode {
         Mode::WaitRewrite => give_up_temporary(state),
         _ => {
