@@ -1,18 +1,22 @@
-//! Floor 1: how lengths, strings and numbers are written in RDB files and DUMP payloads.
+//! Floor 1: how lengths, strings and numbers are written in RDB files and DUMP payloads, and how requests
+//! are written.
 //!
 //! ```text
 //! length   00nnnnnn | 01nnnnnn nnnnnnnn | 80 u32 BE | 81 u64 BE
 //! string   length bytes | C0 i8 | C1 i16 LE | C2 i32 LE | C3 packed-length length LZF
 //! ```
 //!
-//! [`Sink`] writes, to memory or through a buffer to a file; [`Source`] reads, from bytes in memory. Which
+//! [`Sink`] writes, to memory or through a buffer to a file; [`Source`] reads, from bytes in memory;
+//! [`Commands`] writes requests to a sink, for append only files that hold no values but commands. Which
 //! value is made of what is its type's affair (`types`), how values make a file is `persist`'s.
 //!
 //! What is read is input, not trust: every length is held against the bytes that are there before
 //! anything is reserved for it, and a fault says where it was found.
+mod commands;
 mod sink;
 mod source;
 
+pub use commands::{Commands, Items};
 pub use sink::Sink;
 pub use source::{Fault, Source, Text, Why};
 

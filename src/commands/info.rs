@@ -375,7 +375,7 @@ fn persistence(r: &mut Report<'_>) {
     r.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
     r.field("rdb_changes_since_last_save", state.dirty);
     r.field("rdb_bgsave_in_progress", 0);
-    r.field("rdb_last_save_time", state.run.last_save_s);
+    r.field("rdb_last_save_time", state.snapshots.last_save_s);
     r.field("rdb_last_bgsave_status", "ok");
     r.field("rdb_last_bgsave_time_sec", -1);
     r.field("rdb_current_bgsave_time_sec", -1);

@@ -47,7 +47,7 @@ fn time(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn lastsave(ctx: &mut Ctx<'_>) -> CmdResult {
-    let at_s = ctx.state.run.last_save_s;
+    let at_s = ctx.state.snapshots.last_save_s;
     ctx.int(at_s)
 }
 

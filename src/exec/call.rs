@@ -46,7 +46,7 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
         slow(ctx, row, spent);
     }
     if ctx.state.dirty != dirty || ctx.state.prop.touched() {
-        propagate(ctx, row, dirty);
+        propagate(ctx, dirty);
     }
     outcome
 }
@@ -82,15 +82,17 @@ fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
 
 /// Decides what the log carries of a command that changed something.
 #[inline]
-fn propagate(ctx: &mut Ctx<'_>, _row: &Row, dirty_before: u64) {
+fn propagate(ctx: &mut Ctx<'_>, dirty_before: u64) {
     if !ctx.state.prop.on {
         ctx.state.prop.reset_choice();
         return;
     }
-    let changed = ctx.state.dirty != dirty_before;
-    if ctx.mode != Mode::Replay {
-        ctx.state.prop.push(ctx.db, ctx.argv, changed);
+    if ctx.mode == Mode::Replay {
+        ctx.state.prop.reset_choice();
+        return;
     }
+    let changed = ctx.state.dirty != dirty_before;
+    ctx.state.prop.push(ctx.db, ctx.argv, changed);
 }
 
 /// EXEC was not run: the transaction is over.

@@ -75,7 +75,7 @@ pub fn process<'a>(
 fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     ctx.client().last_command = row.id;
     let outcome = call(&mut ctx, row);
-    if ctx.state.unit_work() {
+    if ctx.state.prop.has_unit() || ctx.state.blocked.has_ready() {
         // What such a command expires on its way is no part of what it does.
         ctx.state.prop.apart = row.cmd.is(flag::ARBITRARY_KEYS);
         unit::finish(ctx.state, ctx.table);

@@ -46,7 +46,7 @@ impl Bench {
 
     /// The requests that the log got since it was last looked at, a line of words each.
     pub fn logged(&mut self) -> Vec<String> {
-        let bytes = std::mem::take(&mut self.state.log.bytes);
+        let bytes = std::mem::take(&mut self.state.prop.log.bytes);
         let (mut lines, mut rest) = (Vec::new(), &bytes[..]);
         while let Ok(Some((Value::Array(words), used))) = decode(rest) {
             let words: Vec<_> = words

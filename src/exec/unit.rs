@@ -61,10 +61,16 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
     }
 }
 
-/// Ends a unit: serves blocked clients until nothing is ready, then hands on what was changed.
-#[cold]
+/// Ends a unit: what it changed is handed on, then blocked clients are served until nothing is ready.
+#[inline]
 pub fn finish(state: &mut State, table: &Registry) {
-    emit(state);
+    if state.end_unit() {
+        serve_all(state, table);
+    }
+}
+
+#[cold]
+fn serve_all(state: &mut State, table: &Registry) {
     while state.blocked.has_ready() {
         for name in state.blocked.take_ready() {
             serve(state, table, &name);
@@ -84,15 +90,6 @@ fn serve(state: &mut State, table: &Registry, name: &KeyName) {
         };
         ticket = next;
         retry(state, table, who);
-    }
-}
-
-/// Hands the unit's commands to the readers of the log: more than one go inside MULTI/EXEC.
-fn emit(state: &mut State) {
-    let unit = std::mem::take(&mut state.prop.unit);
-    let apart = std::mem::take(&mut state.prop.apart);
-    if !unit.is_empty() {
-        state.log.append(&unit, apart);
     }
 }
 
@@ -132,7 +129,7 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
         release(state, who, &parked, &reply);
     }
     // Also when it waits on: the look at its keys may have removed dead ones.
-    emit(state);
+    state.prop.end_unit();
 }
 
 /// Unblocks a client with this reply.
@@ -434,7 +431,7 @@ mod tests {
         }
 
         fn log(&mut self) -> String {
-            let bytes = std::mem::take(&mut self.state.log.bytes);
+            let bytes = std::mem::take(&mut self.state.prop.log.bytes);
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let words = text
                 .split("\r\n")

@@ -61,7 +61,7 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
             SAVE_FAILED
         })?;
         ctx.state.dirty = 0;
-        ctx.state.run.last_save_s = ctx.state.clock.unix_ms / 1000;
+        ctx.state.snapshots.last_save_s = ctx.state.clock.unix_ms / 1000;
     }
     if flush {
         ctx.state.flush_all(false);

@@ -11,6 +11,7 @@
 //! could have been made by commands. `file` is both over files.
 pub mod file;
 pub mod read;
+pub mod record;
 pub mod write;
 
 #[cfg(test)]

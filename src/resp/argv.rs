@@ -74,6 +74,28 @@ impl<'a> Argv<'a> {
             .map(move |span| &buf[span.at as usize..][..span.len as usize])
     }
 
+    /// The bytes from the first argument to the last one, if all stand there as a request is written
+    /// (each behind its `\r\n$<length>\r\n`): an inline request or a copy has them otherwise.
+    #[inline]
+    pub fn wire(&self) -> Option<&'a [u8]> {
+        let (first, rest) = self.spans.split_first()?;
+        let mut end = (first.at + first.len) as usize;
+        for span in rest {
+            let at = span.at as usize;
+            // A line break stands in no inline request, and a length with as many digits as the number
+            // has can only be that number.
+            let head = self.buf.get(end..at)?;
+            let as_written = head.len() == 5 + digits(span.len)
+                && head.starts_with(b"\r\n$")
+                && head.ends_with(b"\r\n");
+            if !as_written {
+                return None;
+            }
+            end = at + span.len as usize;
+        }
+        self.buf.get(first.at as usize..end)
+    }
+
     /// A copy that outlives the buffer: for MULTI's queue and for a client that blocks.
     pub fn to_owned(&self) -> Box<OwnedArgv> {
         Box::new(self.iter().collect())
@@ -85,6 +107,17 @@ impl std::fmt::Debug for Argv<'_> {
         f.debug_list()
             .entries(self.iter().map(<[u8]>::escape_ascii))
             .finish()
+    }
+}
+
+/// How many decimal digits a number has.
+#[inline]
+fn digits(n: u32) -> usize {
+    match n {
+        0..10 => 1,
+        10..100 => 2,
+        100..1000 => 3,
+        _ => n.ilog10() as usize + 1,
     }
 }
 
@@ -157,7 +190,41 @@ mod tests {
             (0, true, 2)
         );
         assert!(argv.iter().rev().eq([&b"value"[..], b"key", b"SET"]));
+        assert_eq!(argv.wire(), None);
         let owned = argv.from(1).to_owned();
         assert!(owned.argv().iter().eq([&b"key"[..], b"value"]));
+    }
+
+    #[test]
+    fn a_request_is_one_piece_where_it_was_written_plainly() {
+        use crate::resp::request::{Limits, Resume, Step, parse};
+        for (sent, wire) in [
+            ("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$11\r\n12345678901\r\n", true),
+            ("*1\r\n$4\r\nPING\r\n", true),
+            ("*2\r\n$03\r\nDEL\r\n$1\r\nk\r\n", false),
+            ("*2\r\n$3\r\nDEL\r\n$01\r\nk\r\n", false),
+            ("*2\r\n$3\r\nDEL..$1\r\nk\r\n", false),
+            ("DEL       k\r\n", false),
+            ("DEL \"\\x24\" \"\r\"$   k\n", false),
+        ] {
+            let mut buf = sent.as_bytes().to_vec();
+            let (mut pos, mut resume, mut spans) = (0, Resume::default(), Vec::new());
+            let step = parse(
+                &mut buf,
+                &mut pos,
+                &mut resume,
+                &Limits::default(),
+                &mut spans,
+            );
+            if !matches!(step, Step::Request) {
+                assert!(!wire, "{sent:?}");
+                continue;
+            }
+            let argv = Argv::new(&buf, &spans);
+            assert_eq!(argv.wire().is_some(), wire, "{sent:?}");
+            if let Some(wire) = argv.wire() {
+                assert!(wire.starts_with(argv.get(0)) && wire.ends_with(argv.get(argv.len() - 1)));
+            }
+        }
     }
 }

@@ -120,7 +120,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.pid = sys::pid();
     state.run.started_s = state.clock.unix_ms / 1000;
     state.run.started_us = state.clock.mono_us;
-    state.run.last_save_s = state.run.started_s;
+    state.snapshots.last_save_s = state.run.started_s;
     state.run.executable = std::env::current_exe().unwrap_or_default();
     state.run.config_file = config_file;
     state.run.tcp_port = state.config.port;

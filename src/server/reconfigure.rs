@@ -3,26 +3,21 @@
 //! Before a CONFIG SET holds, [`hook`] does what can fail and be undone, and tries what cannot (listening). Once it
 //! holds, `Server::reconfigure` does the rest, before the reply goes out.
 
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::listen::{Listener, open_tcp, try_tcp};
 use super::turn::{Server, TOKEN_LISTENERS};
 use super::{absent, boot, logging};
 use crate::base::{alloc, sys};
 use crate::state::config::title::process_title;
-use crate::state::config::{Apply, Changed, Config, Key, OomScoreAdj};
+use crate::state::config::{Apply, Changed, Config, Key, oom};
 use mio::Token;
+use oom::adjust_oom_score;
 
 /// Where the process id goes when a daemon is not told otherwise.
 const DAEMON_PIDFILE: &str = "/var/run/redis.pid";
-
-/// The out-of-memory score that the process had before it set one of its own.
-static OOM_BASE: AtomicI32 = AtomicI32::new(OOM_UNTOUCHED);
-const OOM_UNTOUCHED: i32 = i32::MIN;
 
 /// What the process is to do first: where it works, how it is called, how the system sees it.
 pub fn at_start(config: &mut Config, config_file: Option<&Path>) {
@@ -37,7 +32,7 @@ pub fn at_start(config: &mut Config, config_file: Option<&Path>) {
         log::warn!("{} has no effect: {reason}", directive.name);
     }
     set_title(config, config_file);
-    if let Err(error) = adjust_oom_score(config) {
+    if let Err(error) = adjust_oom_score(config, oom::Role::of(config)) {
         log::warn!("Unable to write oom_score_adj: {error}");
     }
     alloc::set_background_threads(config.jemalloc_bg_thread);
@@ -119,7 +114,7 @@ pub fn hook() -> Box<Apply<'static>> {
             refuse(Key::dir, super::listen::strerror(&error));
         }
         if changed.any(&[Key::oom_score_adj, Key::oom_score_adj_values])
-            && let Err(error) = adjust_oom_score(new)
+            && let Err(error) = adjust_oom_score(new, oom::Role::of(new))
         {
             log::warn!("Unable to write oom_score_adj: {error}");
             let key = match changed.has(Key::oom_score_adj) {
@@ -147,37 +142,6 @@ fn fit_clients(clients: u32) -> Result<(), u64> {
         got if got >= wanted => Ok(()),
         got => Err(got.saturating_sub(boot::RESERVED_FDS)),
     }
-}
-
-/// Sets the out-of-memory score for this server's role, or gives back the one it had.
-pub fn adjust_oom_score(config: &Config) -> io::Result<()> {
-    let base = OOM_BASE.load(Ordering::Relaxed);
-    if config.oom_score_adj == OomScoreAdj::No {
-        if base == OOM_UNTOUCHED {
-            return Ok(());
-        }
-        OOM_BASE.store(OOM_UNTOUCHED, Ordering::Relaxed);
-        return sys::set_oom_score_adj(base);
-    }
-    let base = match base {
-        OOM_UNTOUCHED => read_oom_score()?,
-        base => base,
-    };
-    let role = usize::from(config.replicaof.0.is_some());
-    let value = config.oom_score_adj_values.0[role];
-    let score = match config.oom_score_adj {
-        OomScoreAdj::Relative => base + value,
-        _ => value,
-    };
-    OOM_BASE.store(base, Ordering::Relaxed);
-    sys::set_oom_score_adj(score.clamp(-1000, 1000))
-}
-
-fn read_oom_score() -> io::Result<i32> {
-    let text = std::fs::read_to_string("/proc/self/oom_score_adj")?;
-    text.trim()
-        .parse()
-        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 impl Server {
@@ -216,7 +180,7 @@ impl Server {
             self.next_cron_us = 0;
         }
         if changed.has(Key::replicaof)
-            && let Err(error) = adjust_oom_score(config)
+            && let Err(error) = adjust_oom_score(config, oom::Role::of(config))
         {
             log::warn!("Unable to write oom_score_adj: {error}");
         }

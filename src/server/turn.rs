@@ -341,9 +341,7 @@ impl Server {
         self.more_to_expire = false;
         loop {
             let more = self.state.expire_some(64);
-            if self.state.unit_work() {
-                unit::finish(&mut self.state, &self.table);
-            }
+            unit::finish(&mut self.state, &self.table);
             if !more || ticks() > end {
                 self.more_to_expire = more;
                 if more {
@@ -357,9 +355,7 @@ impl Server {
 
     /// Delivers messages that no running command took along.
     fn deliver_rest(&mut self) {
-        if self.state.unit_work() {
-            unit::finish(&mut self.state, &self.table);
-        }
+        unit::finish(&mut self.state, &self.table);
         if !self.state.outbox.is_empty() {
             let nobody = ClientId {
                 slot: u32::MAX,

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod choices;
 pub mod file;
+pub mod oom;
 pub mod rewrite;
 pub mod setting;
 pub mod special;

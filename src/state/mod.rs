@@ -12,6 +12,7 @@ pub mod loading;
 pub mod members;
 pub mod notify;
 pub mod outbox;
+pub mod persistence;
 pub mod prop;
 pub mod pubsub;
 pub mod run;
@@ -59,9 +60,8 @@ pub struct State {
     pub watched: watch::Watched,
     pub blocked: watch::BlockedClients,
     pub pubsub: pubsub::PubSub,
-    pub prop: prop::Propagation,
     /// What units changed, for the AOF and the replicas.
-    pub log: prop::Log,
+    pub prop: prop::Propagation,
     pub outbox: outbox::Outbox,
     pub monitors: Vec<ClientId>,
     /// Clients to close at the end of the turn.
@@ -75,6 +75,10 @@ pub struct State {
     /// Switches of DEBUG.
     pub debug: run::DebugSwitches,
     pub pause: run::Pause,
+    /// The process that writes a file from a copy of the data set; one at a time.
+    pub child: Option<persistence::Child>,
+    pub forks: persistence::Forks,
+    pub snapshots: persistence::Snapshots,
     /// A snapshot child lives: nothing is written to shared pages that need not be.
     pub child_alive: bool,
     /// Lookups leave the access clock alone: a child lives, or the running client asked for it.
@@ -112,7 +116,6 @@ impl State {
             blocked: watch::BlockedClients::default(),
             pubsub: pubsub::PubSub::default(),
             prop: prop::Propagation::default(),
-            log: prop::Log::default(),
             outbox: outbox::Outbox::default(),
             monitors: Vec::new(),
             closing: Vec::new(),
@@ -121,6 +124,9 @@ impl State {
             run: run::Run::default(),
             debug: run::DebugSwitches::default(),
             pause: run::Pause::default(),
+            child: None,
+            forks: persistence::Forks::default(),
+            snapshots: persistence::Snapshots::default(),
             child_alive: false,
             touch_off: false,
             lru_clock: 0,
@@ -239,6 +245,7 @@ impl State {
     pub fn set_child_alive(&mut self, alive: bool) {
         self.child_alive = alive;
         self.touch_off = alive;
+        self.dbs.pause_resize(alive);
     }
 
     /// Removes a key whose deadline has passed.
@@ -345,10 +352,11 @@ impl State {
         (fits && fills && !argument.is_empty()).then(|| self.request.slice_ref(argument))
     }
 
-    /// Does anything wait for the end of the unit?
+    /// Does anybody wait for what the unit did? Else it has ended with this.
     #[inline]
-    pub fn unit_work(&self) -> bool {
-        self.blocked.has_ready() || !self.prop.unit.is_empty()
+    pub fn end_unit(&mut self) -> bool {
+        self.prop.end_unit();
+        self.blocked.has_ready()
     }
 
     /// Is more memory in use than `maxmemory` allows?

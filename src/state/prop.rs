@@ -1,44 +1,102 @@
-//! What a unit of execution changed, as commands for the AOF and the replicas.
+//! What units of execution changed, as commands for the AOF and the replicas.
 //!
-//! Handlers only say where the log differs from the request (`replace`, `also`, `suppress`); the
-//! log itself is written in one place, when the unit ends, by `exec::unit`.
+//! Handlers only say where the log differs from the request (`replace`, `also`, `suppress`). By default it
+//! gets the request's own bytes, copied as they came. The log is written in one place, when a command has
+//! run; when its unit ends, more than one command is put between MULTI and EXEC.
+use crate::base::num::fmt_i64;
 use crate::resp::request::Argv;
 
-/// One command to propagate, with the database it runs in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PropagatedCommand {
-    pub db: u32,
-    pub argv: Vec<Box<[u8]>>,
+/// The log of what units changed, encoded as requests; AOF and replicas are its readers.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Requests not yet taken by the readers: they take all of it at the end of each turn.
+    pub bytes: Vec<u8>,
+    selected: Option<u32>,
+    /// Where the commands of the running unit begin.
+    unit_at: usize,
+    /// How many they are.
+    commands: usize,
+}
+
+/// Room that the log's buffer keeps when it is empty.
+const KEPT: usize = 1 << 20;
+
+impl Log {
+    /// The readers have what was there.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        if self.bytes.capacity() > KEPT {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// A reader begins here, who does not know which database was selected.
+    pub fn reselect(&mut self) {
+        self.selected = None;
+    }
+
+    /// Something is to follow in this database.
+    #[inline]
+    fn enter(&mut self, db: usize, commands: usize) {
+        let db = db as u32;
+        if self.selected != Some(db) {
+            self.select(db);
+        }
+        if self.commands == 0 {
+            // Behind that SELECT, as Redis does: readers of its log expect it there.
+            self.unit_at = self.bytes.len();
+        }
+        self.commands += commands;
+    }
+
+    #[cold]
+    fn select(&mut self, db: u32) {
+        push_request(&mut self.bytes, &[b"SELECT", db.to_string().as_bytes()]);
+        self.selected = Some(db);
+    }
+
+    /// Several commands of one unit: nobody may see some of them without the others.
+    #[cold]
+    fn wrap(&mut self) {
+        const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+        let at = self.unit_at;
+        self.bytes.splice(at..at, MULTI.iter().copied());
+        push_request(&mut self.bytes, &[b"EXEC"]);
+    }
 }
 
 /// What the running handler chose.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Choice {
     /// The request as it came, if it changed something.
     #[default]
     Request,
-    Instead(Vec<Vec<Box<[u8]>>>),
+    /// What lies in `instead`.
+    Instead,
     Nothing,
 }
 
-/// The commands of the running unit.
+/// Where commands are handed to.
 #[derive(Debug, Default)]
 pub struct Propagation {
     /// Does anybody read the log? Without a reader nothing is copied.
     pub on: bool,
-    choice: Choice,
-    /// Commands of the unit so far.
-    pub unit: Vec<PropagatedCommand>,
-    /// They have nothing to do with each other (keys that expired): each is logged on its own.
+    /// Commands of the unit have nothing to do with each other (keys that expired): each is logged on
+    /// its own.
     pub apart: bool,
+    choice: Choice,
+    /// Requests chosen by the handler, and how many they are.
+    instead: Vec<u8>,
+    instead_count: usize,
+    /// What the readers get.
+    pub log: Log,
 }
 
 impl Propagation {
     /// This instead of the request.
     pub fn replace(&mut self, argv: &[&[u8]]) {
-        if self.on {
-            self.choice = Choice::Instead(vec![owned(argv)]);
-        }
+        self.reset_choice();
+        self.also(argv);
     }
 
     /// This too, behind what was chosen by `replace`.
@@ -46,104 +104,177 @@ impl Propagation {
         if !self.on {
             return;
         }
-        match &mut self.choice {
-            Choice::Instead(list) => list.push(owned(argv)),
-            choice => *choice = Choice::Instead(vec![owned(argv)]),
-        }
+        self.choice = Choice::Instead;
+        push_request(&mut self.instead, argv);
+        self.instead_count += 1;
     }
 
     /// Nothing, whatever the request changed.
     pub fn suppress(&mut self) {
+        self.reset_choice();
         self.choice = Choice::Nothing;
     }
 
     /// Did the handler choose anything?
     #[inline]
     pub fn touched(&self) -> bool {
-        !matches!(self.choice, Choice::Request)
+        self.choice != Choice::Request
     }
 
     /// Forgets the handler's choice.
     #[inline]
     pub fn reset_choice(&mut self) {
-        self.choice = Choice::Request;
+        if self.choice != Choice::Request {
+            self.choice = Choice::Request;
+            self.instead.clear();
+            self.instead_count = 0;
+        }
     }
 
-    /// Takes a command that ran into the unit.
+    /// Takes a command that ran into the log.
+    #[inline]
     pub fn push(&mut self, db: usize, argv: Argv<'_>, changed: bool) {
-        let db = db as u32;
-        match std::mem::take(&mut self.choice) {
+        match self.choice {
             Choice::Request if changed => {
-                let argv = argv.iter().map(Box::from).collect();
-                self.unit.push(PropagatedCommand { db, argv });
+                self.log.enter(db, 1);
+                push_argv(&mut self.log.bytes, argv);
             }
-            Choice::Instead(list) => {
-                self.unit
-                    .extend(list.into_iter().map(|argv| PropagatedCommand { db, argv }));
+            Choice::Instead => {
+                self.log.enter(db, self.instead_count);
+                self.log.bytes.extend_from_slice(&self.instead);
             }
             Choice::Request | Choice::Nothing => {}
         }
+        self.reset_choice();
     }
 
     /// Takes a command that no request asked for (an expiry's DEL).
     pub fn push_own(&mut self, db: usize, argv: &[&[u8]]) {
         if self.on {
-            self.unit.push(PropagatedCommand {
-                db: db as u32,
-                argv: owned(argv),
-            });
+            self.log.enter(db, 1);
+            push_request(&mut self.log.bytes, argv);
         }
     }
-}
 
-fn owned(argv: &[&[u8]]) -> Vec<Box<[u8]>> {
-    argv.iter().map(|a| Box::from(*a)).collect()
-}
-
-/// The log of what units changed, encoded as requests; AOF and replicas are its readers.
-#[derive(Debug, Default)]
-pub struct Log {
-    /// RESP bytes not yet taken by the readers.
-    pub bytes: Vec<u8>,
-    selected: Option<u32>,
-}
-
-impl Log {
-    /// Appends a unit: a SELECT where the database changes, MULTI/EXEC around several commands
-    /// unless they stand apart.
-    pub fn append(&mut self, unit: &[PropagatedCommand], apart: bool) {
-        let wrapped = unit.len() > 1 && !apart;
-        if let (true, Some(first)) = (wrapped, unit.first()) {
-            // In front of MULTI, as Redis does: readers of its log expect it there.
-            self.select(first.db);
-            push_request(&mut self.bytes, &[b"MULTI"]);
-        }
-        for command in unit {
-            self.select(command.db);
-            let argv: Vec<&[u8]> = command.argv.iter().map(|a| &**a).collect();
-            push_request(&mut self.bytes, &argv);
-        }
-        if wrapped {
-            push_request(&mut self.bytes, &[b"EXEC"]);
-        }
+    /// Has the running unit logged anything yet?
+    pub fn has_unit(&self) -> bool {
+        self.log.commands > 0
     }
-}
 
-impl Log {
-    fn select(&mut self, db: u32) {
-        if self.selected != Some(db) {
-            push_request(&mut self.bytes, &[b"SELECT", db.to_string().as_bytes()]);
-            self.selected = Some(db);
+    /// The unit has ended.
+    #[inline]
+    pub fn end_unit(&mut self) {
+        if self.log.commands > 1 && !self.apart {
+            self.log.wrap();
         }
+        self.log.commands = 0;
+        self.apart = false;
     }
 }
 
 /// Appends a request as a client would send it.
 pub fn push_request(out: &mut Vec<u8>, argv: &[&[u8]]) {
-    out.extend_from_slice(format!("*{}\r\n", argv.len()).as_bytes());
+    push_length(out, b'*', argv.len());
     for arg in argv {
-        out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        push_length(out, b'$', arg.len());
         out.extend_from_slice(arg);
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The same for a request that came in: as a rule in one piece.
+#[inline]
+pub fn push_argv(out: &mut Vec<u8>, argv: Argv<'_>) {
+    push_length(out, b'*', argv.len());
+    if let Some(wire) = argv.wire() {
+        push_length(out, b'$', argv.get(0).len());
+        out.extend_from_slice(wire);
+        out.extend_from_slice(b"\r\n");
+        return;
+    }
+    for arg in argv.iter() {
+        push_length(out, b'$', arg.len());
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends a mark, a number and the end of the line.
+#[inline]
+fn push_length(out: &mut Vec<u8>, mark: u8, len: usize) {
+    if len < 10 {
+        out.extend_from_slice(&[mark, b'0' + len as u8, b'\r', b'\n']);
+        return;
+    }
+    let mut room = [0; 20];
+    let digits = fmt_i64(len as i64, &mut room);
+    out.push(mark);
+    out.extend_from_slice(digits);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::request::OwnedArgv;
+
+    fn logged(prop: &mut Propagation) -> String {
+        prop.end_unit();
+        let text = String::from_utf8_lossy(&prop.log.bytes).into_owned();
+        prop.log.clear();
+        let words = text
+            .split("\r\n")
+            .filter(|w| !w.starts_with(['*', '$']) && !w.is_empty());
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_handler_chooses_what_is_logged() {
+        let mut prop = Propagation {
+            on: true,
+            ..Default::default()
+        };
+        let argv: OwnedArgv = [&b"incrbyfloat"[..], b"k", b"1.5"].into_iter().collect();
+        prop.push(0, argv.argv(), true);
+        assert_eq!(logged(&mut prop), "SELECT 0 incrbyfloat k 1.5");
+        prop.push(0, argv.argv(), false);
+        assert_eq!(logged(&mut prop), "");
+        prop.replace(&[b"DEL", b"wrong"]);
+        prop.replace(&[b"SET", b"k", b"2.5"]);
+        prop.push(0, argv.argv(), true);
+        assert_eq!(logged(&mut prop), "SET k 2.5");
+        prop.suppress();
+        prop.push(0, argv.argv(), true);
+        assert!(!prop.touched() && !prop.has_unit());
+        assert_eq!(logged(&mut prop), "");
+    }
+
+    #[test]
+    fn several_commands_are_one_transaction() {
+        let mut prop = Propagation {
+            on: true,
+            ..Default::default()
+        };
+        prop.also(&[b"A", b"1"]);
+        prop.also(&[b"B", b"2"]);
+        prop.push(3, OwnedArgv::default().argv(), true);
+        prop.push_own(4, &[b"C"]);
+        assert_eq!(
+            logged(&mut prop),
+            "SELECT 3 MULTI A 1 B 2 SELECT 4 C EXEC",
+            "the first SELECT stands in front"
+        );
+        prop.push_own(4, &[b"D"]);
+        prop.push_own(4, &[b"E"]);
+        prop.apart = true;
+        assert_eq!(logged(&mut prop), "D E");
+        prop.log.reselect();
+        prop.push_own(4, &[b"F"]);
+        assert_eq!(logged(&mut prop), "SELECT 4 F");
+        prop.on = false;
+        prop.push_own(4, &[b"G"]);
+        prop.replace(&[b"H"]);
+        assert!(!prop.touched());
+        assert_eq!(logged(&mut prop), "");
     }
 }

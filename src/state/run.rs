@@ -30,8 +30,6 @@ pub struct Run {
     pub supervised: Option<&'static str>,
     /// What the fd limit leaves for clients.
     pub maxclients: u32,
-    pub last_save_s: i64,
-    pub dirty_at_save: u64,
     /// Time spent by the last active-expiry cycle and so on, for INFO.
     pub monotonic_clock: &'static str,
     pub hz: u32,

@@ -104,7 +104,7 @@ impl State {
         self.due = gone;
         // Each has a budget of its own, so that neither waits for the end of the other.
         let more = self.expire_some_members(max) || done.more;
-        self.prop.apart = !self.prop.unit.is_empty();
+        self.prop.apart = self.prop.has_unit();
         more
     }
 }

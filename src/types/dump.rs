@@ -7,7 +7,7 @@
 use super::saved::{Loaded, Loading, version_of};
 use super::{Value, ValueRef};
 use crate::base::crc64::crc64;
-use crate::codec::{Fault, Sink, Source};
+use crate::codec::{Commands, Fault, Sink, Source};
 
 const FOOTER: usize = 10;
 
@@ -92,6 +92,12 @@ fn check(value: &Value, how: &Loading) {
     own.sort_unstable();
     assert_eq!(copied, own);
     assert!(value.heap_bytes() < 1 << 30 && value.free_effort() > 0);
+    // Whether every command got its arguments, the writer looks itself.
+    let mut sink = Sink::to_memory(false);
+    let mut commands = Commands::new(&mut sink);
+    value.view().rewrite(b"key", Some(1), &mut commands);
+    drop(commands);
+    assert!(sink.position() > 0);
     for compress in [false, true] {
         let payload = dump(value.view(), compress);
         let (body, version) = open(&payload, false).expect("made a moment ago");

@@ -11,7 +11,7 @@ mod saved;
 
 use super::saved::Loading;
 use super::{Collection, Kind, PackTag, Part};
-use crate::codec::{Fault, Sink, Source, rdb};
+use crate::codec::{Commands, Fault, Sink, Source, rdb};
 use crate::ds::listpack::{self, HEADER, Pack, Side, Val};
 pub use crate::ds::quicklist::{End, Fill, Quicklist, Saved};
 
@@ -353,6 +353,10 @@ impl Collection for List {
 
     fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault> {
         saved::load(rdb_type, source, how)
+    }
+
+    fn rewrite(view: Self::Ref<'_>, key: &[u8], out: &mut Commands<'_, '_>) {
+        saved::rewrite(view, key, out);
     }
 }
 

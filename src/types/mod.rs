@@ -21,7 +21,7 @@ pub use crate::ds::table::{Fetch, TableStats};
 
 use self::saved::{Loaded, Loading};
 use self::string::{BigStr, StrRef};
-use crate::codec::{Fault, Sink, Source, rdb};
+use crate::codec::{Commands, Fault, Sink, Source, rdb};
 
 /// The types a client can see, in the order of the bits that the entry stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -179,6 +179,9 @@ pub trait Collection: Clone + Send + 'static {
 
     /// Reads a value in one of the layouts of [`RDB_TYPES`](Collection::RDB_TYPES). It may be empty.
     fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault>;
+
+    /// Writes the commands that make the value under a key that is not there.
+    fn rewrite(view: Self::Ref<'_>, key: &[u8], out: &mut Commands<'_, '_>);
 }
 
 /// What a value consists of.
@@ -365,6 +368,18 @@ macro_rules! value_types {
                 match self {
                     ValueRef::Str(s) => saved::save_string(s, sink),
                     $(ValueRef::$name(v) => <$module::$name as Collection>::save(v, sink),)*
+                }
+            }
+
+            /// Writes the commands that make the value under a key that is not there, and give that
+            /// its deadline.
+            pub fn rewrite(self, key: &[u8], expire_at: Option<i64>, out: &mut Commands<'_, '_>) {
+                match self {
+                    ValueRef::Str(s) => return saved::rewrite_string(s, key, expire_at, out),
+                    $(ValueRef::$name(v) => <$module::$name as Collection>::rewrite(v, key, out),)*
+                }
+                if let Some(at_ms) = expire_at {
+                    saved::rewrite_deadline(key, at_ms, out);
                 }
             }
 

@@ -18,10 +18,14 @@
 //! - an order that Redis keeps (scores in packs) is restored where it is broken.
 //!
 //! An empty collection is returned as such: RESTORE refuses it, a file is loaded without it.
+//!
+//! `rewrite`, the last of them, says a value in commands, for append only files that are to hold nothing
+//! else: those that Redis 7.0 would write and every server understands that has the type. Only the
+//! deadlines of fields ask for a newer one.
 
 use crate::base::hash::{HashKey, siphash13};
-use crate::codec::{Fault, Sink, Source, Text, rdb};
-use crate::ds::listpack::{HEADER, Pack};
+use crate::codec::{Commands, Fault, Sink, Source, Text, rdb};
+use crate::ds::listpack::{HEADER, Pack, Val};
 use crate::ds::ziplist;
 
 use super::string::StrRef;
@@ -205,4 +209,36 @@ pub(super) fn load_string<'a>(source: &mut Source<'a>) -> Result<Loaded<'a>, Fau
         Text::Int(int) => Loaded::Int(i64::from(int)),
         Text::Unpacked(bytes) => Loaded::Value(Value::Str(bytes.into())),
     })
+}
+
+/// Writes the command that makes a string, and gives it its deadline.
+pub(super) fn rewrite_string(
+    string: StrRef<'_>,
+    key: &[u8],
+    expire_at: Option<i64>,
+    out: &mut Commands<'_, '_>,
+) {
+    out.command("SET", if expire_at.is_some() { 4 } else { 2 });
+    out.bulk(key);
+    out.bulk(string.bytes(&mut [0; 20]));
+    if let Some(at_ms) = expire_at {
+        out.bulk(b"PXAT");
+        out.int(at_ms);
+    }
+}
+
+/// Writes the command that gives a key its deadline.
+pub(super) fn rewrite_deadline(key: &[u8], at_ms: i64, out: &mut Commands<'_, '_>) {
+    out.command("PEXPIREAT", 2);
+    out.bulk(key);
+    out.int(at_ms);
+}
+
+/// An element as an argument.
+#[inline]
+pub(super) fn argument(val: Val<'_>, out: &mut Commands<'_, '_>) {
+    match val {
+        Val::Str(text) => out.bulk(text),
+        Val::Int(int) => out.int(int),
+    }
 }

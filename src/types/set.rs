@@ -22,7 +22,7 @@ use super::{Collection, Fetch, Kind, PackTag, Part, TableStats};
 use crate::base::hash::HashKey;
 use crate::base::num;
 use crate::base::rng::Rng;
-use crate::codec::{Fault, Sink, Source};
+use crate::codec::{Commands, Fault, Sink, Source};
 use crate::ds::intset::{self, IntSet};
 use crate::ds::listpack::{self, Pack, Val};
 use crate::ds::pair::Pair;
@@ -479,6 +479,10 @@ impl Collection for Set {
 
     fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault> {
         saved::load(rdb_type, source, how)
+    }
+
+    fn rewrite(view: Self::Ref<'_>, key: &[u8], out: &mut Commands<'_, '_>) {
+        saved::rewrite(view, key, out);
     }
 }
 

@@ -28,7 +28,7 @@ use self::node::{Counts, Reader};
 use self::nodes::{Nodes, Place};
 use super::saved::Loading;
 use super::{Collection, Kind, PackTag, Part};
-use crate::codec::{Fault, Sink, Source};
+use crate::codec::{Commands, Fault, Sink, Source};
 use crate::ds::listpack::Pack;
 use crate::resp::argv::Argv;
 
@@ -501,6 +501,10 @@ impl Collection for Stream {
 
     fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault> {
         saved::load(rdb_type, source, how)
+    }
+
+    fn rewrite(view: Self::Ref<'_>, key: &[u8], out: &mut Commands<'_, '_>) {
+        saved::rewrite(view, key, out);
     }
 }
 

@@ -20,7 +20,7 @@ use super::saved::Loading;
 use super::{Collection, Fetch, Kind, PackTag, Part, TableStats};
 use crate::base::hash::HashKey;
 use crate::base::rng::Rng;
-use crate::codec::{Fault, Sink, Source};
+use crate::codec::{Commands, Fault, Sink, Source};
 use crate::ds::listpack::{self, Pack, Val};
 use crate::ds::ranked::{self, Ranked};
 
@@ -416,6 +416,10 @@ impl Collection for Zset {
 
     fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Self, Fault> {
         saved::load(rdb_type, source, how)
+    }
+
+    fn rewrite(view: Self::Ref<'_>, key: &[u8], out: &mut Commands<'_, '_>) {
+        saved::rewrite(view, key, out);
     }
 }
 

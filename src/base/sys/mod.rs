@@ -21,10 +21,10 @@ pub use machine::{
 };
 pub use memory::{disable_thp, peak_rss, prefetch, private_dirty_bytes, rss_bytes};
 pub use process::{
-    ChildEnd, Forked, daemonize, exit_now, fork, kill, make_dumpable, parent_pid, pid,
-    set_oom_score_adj, umask, wait_child,
+    ChildEnd, Forked, close_all_but, daemonize, end_with_parent, exit_now, fork, kill,
+    make_dumpable, parent_pid, pid, set_nonblocking, set_oom_score_adj, umask, wait_child,
 };
-pub use signals::{Received, Signals, block_signals, ignore_sigpipe, unblock_signals};
+pub use signals::{Received, Signals, block_signals, ignore_sigpipe, let_through_sigusr1};
 pub use sockets::read_behind;
 pub use ticks::{measure_ticks_per_us, ticks};
 pub use title::set_title;

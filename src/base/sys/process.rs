@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -73,6 +74,42 @@ pub fn wait_child(pid: Option<i32>) -> io::Result<Option<ChildEnd>> {
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     let signal = Signal::try_from(signal)?;
     Ok(nix::sys::signal::kill(Pid::from_raw(pid), signal)?)
+}
+
+/// Ends this process when the one that forked it ends; an error where that has happened already.
+pub fn end_with_parent(parent: i32) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    match parent_pid() == parent {
+        true => Ok(()),
+        false => Err(io::Error::from(io::ErrorKind::NotFound)),
+    }
+}
+
+/// Closes every descriptor but the standard streams and one more, for a child that is to keep
+/// nothing open which its parent closes. Whatever holds those descriptors must not be used again.
+pub fn close_all_but(kept: &impl AsRawFd) {
+    let kept = kept.as_raw_fd();
+    let mut from = 3;
+    let close = |first: i32, last: i32| {
+        if first <= last {
+            // SAFETY: closes descriptors by number and touches no memory. A child calls it that runs
+            // only code which opens its own and ends by `_exit`, so that no owner of one is used.
+            let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    };
+    if kept >= from {
+        close(from, kept - 1);
+        from = kept + 1;
+    }
+    close(from, i32::MAX);
+}
+
+/// Makes reads from this give an error instead of waiting.
+pub fn set_nonblocking(file: &impl AsFd) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
+    fcntl(file, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
 }
 
 /// This process's id.

@@ -48,9 +48,12 @@ pub fn block_signals() -> io::Result<Signals> {
     Ok(Signals { fd })
 }
 
-/// Undoes the blocking, for a forked child that is to die of a signal.
-pub fn unblock_signals() -> io::Result<()> {
-    Ok(taken().thread_unblock()?)
+/// Undoes the blocking of SIGUSR1, for a forked child that is to die of it. The others stay blocked:
+/// what ends a group of processes is its parent's affair.
+pub fn let_through_sigusr1() -> io::Result<()> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGUSR1);
+    Ok(mask.thread_unblock()?)
 }
 
 /// Makes writing to a closed connection an error instead of the end of the process.
@@ -111,7 +114,7 @@ mod tests {
                 signals.next().expect("an empty descriptor is no error"),
                 None
             );
-            unblock_signals().expect("a thread may unblock its signals");
+            let_through_sigusr1().expect("a thread may unblock its signals");
             first
         });
         let seen = seen.join().expect("the thread does not panic");

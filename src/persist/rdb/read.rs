@@ -10,19 +10,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{
-    AUX, CHECKSUM_VERSION_MIN, EOF, EXPIRE_MS, EXPIRE_S, FREQ, FUNCTION, FUNCTION_PRE_GA, IDLE,
-    MODULE_AUX, RESIZE_DB, SELECT_DB, SLOT_IMPORT, SLOT_INFO,
-};
+use super::CHECKSUM_VERSION_MIN;
+use super::record::{MAGIC, Problem, Record, module_name, version_of};
 use crate::base::crc64::Crc64;
-use crate::codec::{Fault, Source, Text, Why, rdb};
+use crate::codec::{Fault, Source, Why};
 use crate::state::State;
-use crate::types::Value;
-use crate::types::dump::knows_version;
-use crate::types::saved::{Loaded, Loading, kind_of};
+use crate::types::saved::{Loaded, Loading};
 
-/// "REDIS" and four digits, or "VALKEY" and three.
-const MAGIC: usize = 9;
 /// Keys whose places are asked of the memory together.
 const BATCH: usize = 32;
 /// Bytes to be fed at least.
@@ -121,7 +115,7 @@ pub struct Reader {
 }
 
 /// A key on its way into the keyspace.
-struct Record<'a> {
+struct Found<'a> {
     db: usize,
     key: Cow<'a, [u8]>,
     value: Loaded<'a>,
@@ -131,7 +125,7 @@ struct Record<'a> {
 
 /// What one record was.
 enum Item<'a> {
-    Key(Record<'a>),
+    Key(Found<'a>),
     Other,
     End,
 }
@@ -229,7 +223,7 @@ impl Reader {
         let mut how = self.how.clone().unwrap_or_else(|| state.loading(0));
         how.now_ms = state.clock.unix_ms;
 
-        let mut batch: Vec<Record<'_>> = Vec::with_capacity(BATCH);
+        let mut batch: Vec<Found<'_>> = Vec::with_capacity(BATCH);
         let mut left = keys;
         let mut taken = source.position();
         let progress = loop {
@@ -300,16 +294,25 @@ impl Reader {
     }
 
     /// Reads the next record. What it says takes effect only when it is whole.
+    #[inline]
     fn item<'a>(
         &mut self,
         source: &mut Source<'a>,
         state: &mut State,
         how: &Loading,
     ) -> Result<Item<'a>, Problem> {
-        match source.byte()? {
-            EOF => return Ok(Item::End),
-            SELECT_DB => {
-                let db = source.len()?;
+        match Record::read(source, how)? {
+            Record::Key { at, key, value, .. } => {
+                return Ok(Item::Key(Found {
+                    db: self.db,
+                    key,
+                    value,
+                    before: std::mem::take(&mut self.before),
+                    at,
+                }));
+            }
+            Record::End => return Ok(Item::End),
+            Record::Db(db) => {
                 if db >= state.dbs.count() as u64 {
                     return Err(Problem::Other(format!(
                         "a key of database {db}, but there are only {} databases",
@@ -318,57 +321,23 @@ impl Reader {
                 }
                 self.db = db as usize;
             }
-            RESIZE_DB => {
-                let (keys, _) = (source.len()?, source.len()?);
-                self.reserve(keys, state);
-            }
-            EXPIRE_MS => self.before.expire_at = Some(source.u64_le()?.cast_signed()),
-            EXPIRE_S => self.before.expire_at = Some(i64::from(source.u32_le()?) * 1000),
-            IDLE => self.before.idle_s = Some(i64::try_from(source.len()?).unwrap_or(i64::MAX)),
-            FREQ => self.before.uses = Some(source.byte()?),
-            AUX => {
-                let (name, value) = (source.string()?, source.string()?);
-                self.aux(name.into_vec(), value.into_vec());
-            }
-            FUNCTION => {
-                let source = source.string()?.into_vec();
-                self.summary.functions.push(source);
-            }
-            FUNCTION_PRE_GA => {
-                return Err(Problem::Other(
-                    "functions as release candidates of Redis 7.0 wrote them".to_owned(),
-                ));
-            }
-            MODULE_AUX => {
-                let module = source.len()?;
-                skip_module(source)?;
+            Record::Size { keys } => self.reserve(keys, state),
+            Record::Deadline(at) => self.before.expire_at = Some(at),
+            Record::Idle(seconds) => self.before.idle_s = Some(seconds),
+            Record::Uses(uses) => self.before.uses = Some(uses),
+            Record::Fact { name, value } => self.aux(name, value),
+            Record::Function(source) => self.summary.functions.push(source),
+            Record::ModuleData(module) => {
                 log::warn!("Data of the module {} are left out", module_name(module));
             }
-            SLOT_INFO => _ = (source.len()?, source.len()?, source.len()?),
-            SLOT_IMPORT => {
-                return Err(Problem::Other("slots that are being imported".to_owned()));
-            }
-            rdb::MODULE_PRE_GA | rdb::MODULE_2 => return Err(module_value(source)?),
-            rdb_type if rdb_type == rdb::STRING || kind_of(rdb_type).is_some() => {
-                let at = source.position();
-                let key = match source.string()? {
-                    Text::Plain(bytes) => Cow::Borrowed(bytes),
-                    text => Cow::Owned(text.into_vec()),
-                };
-                let value = Value::load(rdb_type, source, how)?;
-                return Ok(Item::Key(Record {
-                    db: self.db,
-                    key,
-                    value,
-                    before: std::mem::take(&mut self.before),
-                    at,
-                }));
-            }
-            unknown => {
+            Record::ModuleKey { key, module } => {
                 return Err(Problem::Other(format!(
-                    "{unknown} is neither an opcode nor a type"
+                    "the key '{}' is of the module type {}, which is not known",
+                    String::from_utf8_lossy(&key),
+                    module_name(module)
                 )));
             }
+            Record::Slot => {}
         }
         Ok(Item::Other)
     }
@@ -397,7 +366,7 @@ impl Reader {
         }
     }
 
-    fn insert(&mut self, batch: &mut Vec<Record<'_>>, state: &mut State) -> Result<(), LoadError> {
+    fn insert(&mut self, batch: &mut Vec<Found<'_>>, state: &mut State) -> Result<(), LoadError> {
         state.dbs.end_batch();
         for record in batch.iter() {
             state.dbs.hint(record.db, &record.key);
@@ -413,7 +382,7 @@ impl Reader {
     }
 
     #[inline]
-    fn insert_one(&mut self, record: Record<'_>, state: &mut State) -> Result<(), LoadError> {
+    fn insert_one(&mut self, record: Found<'_>, state: &mut State) -> Result<(), LoadError> {
         let (db, key, before) = (record.db, &*record.key, record.before);
         let past = before.expire_at.is_some_and(|at| at < state.clock.unix_ms);
         if past && self.options.drop_expired {
@@ -443,67 +412,4 @@ impl Reader {
         self.summary.keys += 1;
         Ok(())
     }
-}
-
-/// Why a record cannot be read.
-enum Problem {
-    Fault(Fault),
-    Other(String),
-}
-
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Problem {
-        Problem::Fault(fault)
-    }
-}
-
-/// The version that the first bytes name.
-fn version_of(magic: &[u8]) -> Result<u32, String> {
-    let digits = magic
-        .strip_prefix(b"REDIS")
-        .or_else(|| magic.strip_prefix(b"VALKEY"))
-        .ok_or("this is no RDB file")?;
-    let version = std::str::from_utf8(digits)
-        .ok()
-        .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
-        .and_then(|digits| digits.parse().ok())
-        .ok_or("this is no RDB file")?;
-    if !knows_version(version) {
-        return Err(format!("RDB version {version} is not known"));
-    }
-    Ok(version)
-}
-
-/// Modules write their values as pieces that say what they are, up to an end mark.
-fn skip_module(source: &mut Source<'_>) -> Result<(), Fault> {
-    loop {
-        match source.len()? {
-            0 => return Ok(()),
-            1 | 2 => _ = source.len()?,
-            3 => source.skip(4)?,
-            4 => source.skip(8)?,
-            5 => _ = source.skip_string()?,
-            _ => return Err(source.bad("a module's data of an unknown kind")),
-        }
-    }
-}
-
-/// The error of a key whose value belongs to a module.
-fn module_value(source: &mut Source<'_>) -> Result<Problem, Fault> {
-    let key = source.string()?.into_vec();
-    let module = source.len()?;
-    Ok(Problem::Other(format!(
-        "the key '{}' is of the module type {}, which is not known",
-        String::from_utf8_lossy(&key),
-        module_name(module)
-    )))
-}
-
-/// The name in a module type's number: nine characters of six bits over ten bits of version.
-fn module_name(number: u64) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    (0..9)
-        .rev()
-        .map(|at| char::from(LETTERS[(number >> (10 + 6 * at)) as usize & 63]))
-        .collect()
 }

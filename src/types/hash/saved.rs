@@ -12,7 +12,7 @@
 //! unix times in milliseconds.
 
 use super::{FieldTtl, Hash, HashRef, Limits};
-use crate::codec::{Fault, Sink, Source, rdb};
+use crate::codec::{Commands, Fault, Sink, Source, rdb};
 use crate::ds::listpack::Pack;
 use crate::ds::zipmap;
 use crate::types::Collection;
@@ -65,6 +65,29 @@ pub(super) fn save(view: HashRef<'_>, sink: &mut Sink<'_>) {
         }
         sink.string(pair.key());
         sink.string(pair.value());
+    }
+}
+
+/// Fields first, then the deadlines, each by itself: equal ones are rare.
+pub(super) fn rewrite(view: HashRef<'_>, key: &[u8], out: &mut Commands<'_, '_>) {
+    let mut items = out.items("HSET", key, view.len(), 2);
+    for (field, value) in view.iter() {
+        let out = items.item();
+        saved::argument(field, out);
+        saved::argument(value, out);
+    }
+    if !view.has_deadlines() {
+        return;
+    }
+    for ((field, _), at_ms) in view.iter_with_deadlines() {
+        if let Some(at_ms) = at_ms {
+            out.command("HPEXPIREAT", 5);
+            out.bulk(key);
+            out.int(at_ms);
+            out.bulk(b"FIELDS");
+            out.int(1);
+            saved::argument(field, out);
+        }
     }
 }
 

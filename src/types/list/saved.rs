@@ -1,7 +1,7 @@
 //! Lists in RDB files and dumps: nodes of a quicklist, each a listpack or one large element.
 
 use super::{End, Limits, List, ListRef, Quicklist, Saved};
-use crate::codec::{Fault, Sink, Source, rdb};
+use crate::codec::{Commands, Fault, Sink, Source, rdb};
 use crate::ds::listpack::{OVERHEAD_MAX, Pack, Val};
 use crate::types::Collection;
 use crate::types::saved::{self, Loading};
@@ -43,6 +43,11 @@ pub(super) fn save(view: ListRef<'_>, sink: &mut Sink<'_>) {
             }
         }
     }
+}
+
+pub(super) fn rewrite(view: ListRef<'_>, key: &[u8], out: &mut Commands<'_, '_>) {
+    let mut items = out.items("RPUSH", key, view.len(), 1);
+    view.each(0, usize::MAX, |val| saved::argument(val, items.item()));
 }
 
 pub(super) fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<List, Fault> {

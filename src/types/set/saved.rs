@@ -3,7 +3,7 @@
 //! A set in a listpack is written as its members, too: Redis 7.0 does not know the packed form.
 
 use super::{Limits, Set, SetRef};
-use crate::codec::{Fault, Sink, Source, rdb};
+use crate::codec::{Commands, Fault, Sink, Source, rdb};
 use crate::ds::intset::{self, IntSet};
 use crate::ds::listpack::{Pack, Val};
 use crate::types::Collection;
@@ -32,6 +32,12 @@ pub(super) fn save(view: SetRef<'_>, sink: &mut Sink<'_>) {
             Val::Int(int) => sink.int_string(int),
         }
     }
+}
+
+pub(super) fn rewrite(view: SetRef<'_>, key: &[u8], out: &mut Commands<'_, '_>) {
+    let mut items = out.items("SADD", key, view.len(), 1);
+    view.iter()
+        .for_each(|member| saved::argument(member, items.item()));
 }
 
 pub(super) fn load(rdb_type: u8, source: &mut Source<'_>, how: &Loading) -> Result<Set, Fault> {

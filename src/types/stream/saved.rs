@@ -11,10 +11,10 @@
 //! Type 19 is written, which Redis 7.0 reads: when a consumer last got something is not in it, and
 //! taken to be when it was last seen, as Redis does.
 
-use super::{Delivery, Entries, Group, Stream, StreamId};
-use crate::codec::{Fault, Sink, Source, rdb};
+use super::{Delivery, Entries, Group, Stream, StreamId, TEXT_MAX};
+use crate::codec::{Commands, Fault, Sink, Source, rdb};
 use crate::types::Collection;
-use crate::types::saved::Loading;
+use crate::types::saved::{self, Loading};
 
 pub(super) const RDB_TYPES: &[u8] = &[rdb::STREAM, rdb::STREAM_2, rdb::STREAM_3];
 
@@ -71,6 +71,130 @@ fn save_group(group: &Group, sink: &mut Sink<'_>) {
             sink.raw(&id.to_bytes());
         }
     }
+}
+
+/// The entries, the counters, then the groups with what is pending.
+///
+/// XCLAIM gives out only entries that are there. One that was deleted while it was pending is therefore
+/// added in its place, and deleted again when it is with its consumer.
+pub(super) fn rewrite(stream: &Entries, key: &[u8], out: &mut Commands<'_, '_>) {
+    let gone = pending_and_gone(stream);
+    let mut next_gone = gone.iter().copied().peekable();
+    let mut all = stream.range(StreamId::ZERO, StreamId::MAX, false);
+    while let Some(entry) = all.entry() {
+        while let Some(id) = next_gone.next_if(|id| *id < entry.id) {
+            rewrite_stand_in(id, key, &[], out);
+        }
+        out.command("XADD", 2 + 2 * entry.fields);
+        out.bulk(key);
+        rewrite_id(entry.id, out);
+        while let Some((field, value)) = all.pair() {
+            saved::argument(field, out);
+            saved::argument(value, out);
+        }
+    }
+    next_gone.for_each(|id| rewrite_stand_in(id, key, &[], out));
+    if stream.is_empty() && gone.is_empty() {
+        // A stream is there without entries, too. No entry has the lowest id.
+        let id = stream.last_id.max(StreamId::new(0, 1));
+        rewrite_stand_in(id, key, &[b"MAXLEN", b"0"], out);
+    }
+    let last_gone = gone.last().copied().unwrap_or_default();
+    rewrite_counters(stream, stream.last_id.max(last_gone), key, out);
+    for (name, group) in stream.groups() {
+        rewrite_group(name, group, key, out);
+    }
+    if !gone.is_empty() {
+        let mut items = out.items("XDEL", key, gone.len(), 1);
+        gone.iter().for_each(|id| rewrite_id(*id, items.item()));
+        rewrite_counters(stream, stream.last_id, key, out);
+    }
+}
+
+/// The ids of entries that are pending and not there, in their order.
+fn pending_and_gone(stream: &Entries) -> Vec<StreamId> {
+    let pending = stream
+        .groups()
+        .flat_map(|(_, group)| group.pending().keys());
+    let gone = pending.filter(|id| !stream.has(**id) && **id != StreamId::ZERO);
+    let mut gone: Vec<StreamId> = gone.copied().collect();
+    gone.sort_unstable();
+    gone.dedup();
+    gone
+}
+
+fn rewrite_id(id: StreamId, out: &mut Commands<'_, '_>) {
+    out.bulk(id.text(&mut [0; TEXT_MAX]));
+}
+
+/// An entry that is not to stay.
+fn rewrite_stand_in(id: StreamId, key: &[u8], options: &[&[u8]], out: &mut Commands<'_, '_>) {
+    out.command("XADD", 4 + options.len());
+    out.bulk(key);
+    options.iter().for_each(|word| out.bulk(word));
+    rewrite_id(id, out);
+    out.bulk(b"x");
+    out.bulk(b"y");
+}
+
+/// A file may have said anything of them: what XSETID would refuse is made plausible.
+fn rewrite_counters(stream: &Entries, last_id: StreamId, key: &[u8], out: &mut Commands<'_, '_>) {
+    out.command("XSETID", 6);
+    out.bulk(key);
+    rewrite_id(last_id, out);
+    out.bulk(b"ENTRIESADDED");
+    out.uint(stream.entries_added.clamp(stream.len(), i64::MAX as u64));
+    out.bulk(b"MAXDELETEDID");
+    rewrite_id(stream.max_deleted_id.min(last_id), out);
+}
+
+fn rewrite_group(name: &[u8], group: &Group, key: &[u8], out: &mut Commands<'_, '_>) {
+    out.command("XGROUP", 6);
+    out.bulk(b"CREATE");
+    out.bulk(key);
+    out.bulk(name);
+    rewrite_id(group.last_id, out);
+    out.bulk(b"ENTRIESREAD");
+    out.int(group.entries_read().unwrap_or(-1).max(-1));
+    for consumer in group.consumers() {
+        // Zero is no entry's id, whatever a file says.
+        let pending = || {
+            consumer
+                .pending()
+                .iter()
+                .filter(|id| **id != StreamId::ZERO)
+        };
+        if pending().next().is_none() {
+            out.command("XGROUP", 4);
+            out.bulk(b"CREATECONSUMER");
+            out.bulk(key);
+            out.bulk(name);
+            out.bulk(consumer.name());
+        }
+        for id in pending() {
+            if let Some(delivery) = group.delivery(*id) {
+                rewrite_pending(*id, delivery, [key, name, consumer.name()], out);
+            }
+        }
+    }
+}
+
+fn rewrite_pending(
+    id: StreamId,
+    delivery: Delivery,
+    whose: [&[u8]; 3],
+    out: &mut Commands<'_, '_>,
+) {
+    out.command("XCLAIM", 11);
+    whose.iter().for_each(|word| out.bulk(word));
+    out.bulk(b"0");
+    rewrite_id(id, out);
+    out.bulk(b"TIME");
+    out.int(delivery.time_ms);
+    out.bulk(b"RETRYCOUNT");
+    out.uint(delivery.count.min(i64::MAX as u64));
+    out.bulk(b"JUSTID");
+    out.bulk(b"FORCE");
 }
 
 pub(super) fn load(rdb_type: u8, source: &mut Source<'_>, _how: &Loading) -> Result<Stream, Fault> {

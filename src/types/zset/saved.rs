@@ -2,7 +2,7 @@
 
 use super::{Limits, Zset, ZsetRef, packed};
 use crate::base::num;
-use crate::codec::{Fault, Sink, Source, rdb};
+use crate::codec::{Commands, Fault, Sink, Source, rdb};
 use crate::ds::listpack::{Pack, Val};
 use crate::types::Collection;
 use crate::types::saved::{self, Loading};
@@ -34,6 +34,15 @@ pub(super) fn save(view: ZsetRef<'_>, sink: &mut Sink<'_>) {
     for (member, score) in view.iter_ranks(0..view.len(), true) {
         sink.string(member.text(&mut [0; 20]));
         sink.f64(score);
+    }
+}
+
+pub(super) fn rewrite(view: ZsetRef<'_>, key: &[u8], out: &mut Commands<'_, '_>) {
+    let mut items = out.items("ZADD", key, view.len(), 2);
+    for (member, score) in view.iter() {
+        let out = items.item();
+        out.double(score);
+        saved::argument(member, out);
     }
 }
 
