@@ -22,7 +22,7 @@ class Failed(Exception):
 class Process:
     """One life of a server."""
 
-    def __init__(self, binary, directory, arguments, shim=None):
+    def __init__(self, binary, directory, arguments, shim=None, log=None):
         self.synced = os.path.join(directory, "synced")
         environment = dict(os.environ)
         if shim:
@@ -32,11 +32,14 @@ class Process:
                 for path in files(directory):
                     state = os.stat(path)
                     notes.write(f"{state.st_ino} {state.st_size}\n")
-        self.port, self.log = free_port(), os.path.join(directory, "server.log")
+        self.port, self.log = free_port(), log or os.path.join(directory, "server.log")
         self.log_from = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", directory, *arguments]
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+            # Python ignores SIGXFSZ, and so does what inherits that: a file at its limit is an error then, no end.
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, restore_signals=False
+            )
 
     def wait_loaded(self):
         """Waits until it answers with its data; a server that ends by itself could not load its files."""

@@ -41,7 +41,7 @@ pub struct Life {
     appendonly: bool,
     /// The newest data set when the child that lives was begun.
     child_holds: usize,
-    saves: u64,
+    child: Option<(ChildKind, u64)>,
     base: Vec<u8>,
     pub requests: u64,
     pub rewrites: u64,
@@ -77,7 +77,7 @@ impl Life {
         let clients = clients.collect();
         Ok(Life {
             appendonly: state.config.appendonly,
-            saves: state.snapshots.saves,
+            child: None,
             base: base_name(&state),
             state,
             table,
@@ -178,18 +178,31 @@ impl Life {
     /// What a child that has just begun holds, and what one that has ended well has made safe.
     fn look_at_children(&mut self, ledger: &mut Ledger) {
         let state = &self.state;
-        if self.saves != state.snapshots.saves && !state.has_child(ChildKind::Snapshot) {
-            self.saves = state.snapshots.saves;
+        let child = state.child.as_ref();
+        let child = child.map(|child| (child.kind, child.started_us));
+        if child == self.child {
+            return;
         }
-        let base = base_name(state);
-        if base != self.base && state.aof.mode == Mode::On {
-            self.base = base;
-            self.rewrites += 1;
-            ledger.aof_floor = ledger.aof_floor.max(self.child_holds);
+        match self.child {
+            Some((ChildKind::Snapshot, _)) => {
+                let saved_ms = state.snapshots.last_save_s * 1000;
+                if state.snapshots.last_ok && saved_ms + 1000 > self.now_ms() {
+                    ledger.snapshot_floor = self.child_holds;
+                    self.snapshots += 1;
+                }
+            }
+            Some((ChildKind::Rewrite, _)) => {
+                let base = base_name(state);
+                if base != self.base && state.aof.mode == Mode::On {
+                    self.base = base;
+                    self.rewrites += 1;
+                    ledger.aof_floor = ledger.aof_floor.max(self.child_holds);
+                }
+            }
+            None => {}
         }
-        if state.child.is_some() {
-            self.child_holds = ledger.newest();
-        }
+        self.child = child;
+        self.child_holds = ledger.newest();
     }
 
     /// Replies went out.
