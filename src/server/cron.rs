@@ -40,6 +40,7 @@ impl Server {
         if every(1000) {
             self.sample_memory();
         }
+        crate::persist::aof::every_cron(&mut self.state, every(1000));
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
     }

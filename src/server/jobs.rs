@@ -1,74 +1,88 @@
-//! The background thread: what would block the loop and owns no keyspace.
+//! The background threads: what would block the loop and owns no keyspace.
 //!
-//! It gets ownership of what it works on and shares nothing but counters: values to free, files to
-//! close.
+//! They get ownership of what they work on and share nothing but counters and tickets. One frees values and
+//! closes files whose names are gone; the other does the AOF's fsyncs, which may not stand behind a value that
+//! takes seconds to free.
+use crate::state::aof::FileJob;
 use crate::state::run::Rubbish;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
-/// Work for the background thread.
+/// Work for a background thread.
 enum Job {
     Free(Rubbish),
-    Close(std::fs::File),
+    File(FileJob),
 }
 
-/// The sending side; dropping it lets the thread end when its work is done.
+/// The sending side; dropping it lets the threads end when their work is done.
 pub struct Jobs {
-    sender: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    frees: Option<Sender<Job>>,
+    syncs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Jobs {
-    /// Starts the thread. `pending` counts values handed over and not yet freed, `freed` all that
-    /// were; `processors` is where it may run.
+    /// Starts the threads. `pending` counts values handed over and not yet freed, `freed` all that
+    /// were; `processors` is where they may run.
     pub fn start(
         pending: Arc<AtomicUsize>,
         freed: Arc<AtomicUsize>,
         processors: Option<Vec<u8>>,
     ) -> std::io::Result<Self> {
-        let (sender, receiver) = channel::<Job>();
-        let thread = Builder::new().name("rv_background".into()).spawn(move || {
-            super::crash::own_stack();
-            super::supervise::bind_to(processors.as_deref());
-            for job in receiver {
-                match job {
-                    Job::Free(rubbish) => {
-                        rubbish.free(&pending, &freed);
+        let mut threads = Vec::new();
+        let mut start = |name: &str| {
+            let (sender, receiver) = channel::<Job>();
+            let (pending, freed) = (pending.clone(), freed.clone());
+            let processors = processors.clone();
+            let thread = Builder::new().name(name.to_owned()).spawn(move || {
+                super::crash::own_stack();
+                super::supervise::bind_to(processors.as_deref());
+                for job in receiver {
+                    match job {
+                        Job::Free(rubbish) => rubbish.free(&pending, &freed),
+                        Job::File(job) => job.run(),
                     }
-                    Job::Close(file) => drop(file),
                 }
-            }
-        })?;
+            })?;
+            threads.push(thread);
+            std::io::Result::Ok(Some(sender))
+        };
+        let (frees, syncs) = (start("rv_background")?, start("rv_fsync")?);
         Ok(Self {
-            sender: Some(sender),
-            thread: Some(thread),
+            frees,
+            syncs,
+            threads,
         })
     }
 
     /// Frees a value there.
     pub fn free(&self, rubbish: Rubbish) {
-        self.send(Job::Free(rubbish));
+        send(&self.frees, Job::Free(rubbish));
     }
 
-    /// Closes a file there: closing the last reference to a deleted file can take long.
-    pub fn close(&self, file: std::fs::File) {
-        self.send(Job::Close(file));
+    /// Syncs or closes a file there; fsyncs in the order in which they come.
+    pub fn file(&self, job: FileJob) {
+        let sender = match job {
+            FileJob::Sync(..) => &self.syncs,
+            FileJob::Close(_) => &self.frees,
+        };
+        send(sender, Job::File(job));
     }
+}
 
-    fn send(&self, job: Job) {
-        if let Some(sender) = &self.sender {
-            // The thread lives as long as the sender: a failed send would only drop the job here.
-            let _ = sender.send(job);
-        }
+fn send(sender: &Option<Sender<Job>>, job: Job) {
+    if let Some(sender) = sender {
+        // The thread lives as long as the sender: a failed send would only drop the job here.
+        let _ = sender.send(job);
     }
 }
 
 impl Drop for Jobs {
     fn drop(&mut self) {
-        self.sender = None;
-        if let Some(thread) = self.thread.take() {
+        (self.frees, self.syncs) = (None, None);
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }

@@ -1,7 +1,7 @@
 //! The loop: one thread that owns every connection and the keyspace.
 //!
 //! Order of a turn: poll; run ready connections under a budget; serve what other clients wait for;
-//! expire under a budget; cron if due; write replies, once for each connection; close what is to be
+//! expire under a budget; cron if due; append the AOF; write replies, once for each connection; close what is to be
 //! closed; accept. The poll is edge-triggered: whatever was not taken to its end is on one of this
 //! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
 use super::conn::{Conn, Pool, Stream};
@@ -13,6 +13,7 @@ use crate::base::clock::mono_us;
 use crate::base::sys::{Signals, thread_cpu_us, ticks};
 use crate::exec::registry::Registry;
 use crate::exec::unit;
+use crate::persist::aof;
 use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{ClientId, Peer, client_flag};
@@ -187,6 +188,12 @@ impl Server {
             self.reconfigure();
         }
         self.deliver_rest();
+        // In front of all replies: with `appendfsync always` none may say what is not on disk.
+        aof::end_of_turn(&mut self.state);
+        if self.state.aof.fatal {
+            self.exit = Some(1);
+            return;
+        }
         self.take_wanted();
         self.flush_some();
         self.hand_over_garbage();
@@ -374,6 +381,9 @@ impl Server {
     }
 
     pub(super) fn hand_over_garbage(&mut self) {
+        for job in self.state.aof.jobs.drain(..) {
+            self.jobs.file(job);
+        }
         let garbage = &mut self.state.garbage;
         for rubbish in garbage.waiting.drain(..) {
             self.jobs.free(rubbish);

@@ -4,6 +4,7 @@
 //! it was modified. What belongs to one part lives with that part or on a floor above. No field
 //! names a socket, a file descriptor or a command row.
 pub mod access;
+pub mod aof;
 pub mod client;
 pub mod config;
 pub mod gate;
@@ -61,6 +62,8 @@ pub struct State {
     pub blocked: watch::BlockedClients,
     pub pubsub: pubsub::PubSub,
     /// What units changed, for the AOF and the replicas.
+    /// The append-only file.
+    pub aof: aof::Aof,
     pub prop: prop::Propagation,
     pub outbox: outbox::Outbox,
     pub monitors: Vec<ClientId>,
@@ -116,6 +119,7 @@ impl State {
             blocked: watch::BlockedClients::default(),
             pubsub: pubsub::PubSub::default(),
             prop: prop::Propagation::default(),
+            aof: aof::Aof::default(),
             outbox: outbox::Outbox::default(),
             monitors: Vec::new(),
             closing: Vec::new(),

@@ -30,6 +30,20 @@ impl Log {
         }
     }
 
+    /// Up to where it holds nothing of the unit that still runs.
+    pub fn whole(&self) -> usize {
+        match self.commands {
+            0 => self.bytes.len(),
+            _ => self.unit_at,
+        }
+    }
+
+    /// Nobody reads any more: what is there is dropped, the running unit's commands too.
+    pub fn abandon(&mut self) {
+        self.clear();
+        (self.unit_at, self.commands) = (0, 0);
+    }
+
     /// A reader begins here, who does not know which database was selected.
     pub fn reselect(&mut self) {
         self.selected = None;

@@ -1,0 +1,295 @@
+//! Where the AOF begins and ends: at the start, by CONFIG SET, with each rewrite, and anew when a file
+//! cannot be trusted any more.
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::files::{
+    Logged, make_directory, path_of, remove_history, remove_in_background,
+    remove_temporary_incremental, save_manifest, shown, temporary_incremental,
+};
+use super::writer::{flush, sync_later, timestamp};
+use crate::base::alloc;
+use crate::base::disk::{DiskFile, Stream};
+use crate::codec::Sink;
+use crate::persist::rdb::write::write;
+use crate::state::State;
+use crate::state::aof::{FileJob, Mode};
+use crate::state::config::file::errno_text;
+
+/// Opens the AOF of a server that starts, behind what was loaded; a data set without one gets its first
+/// base file. Does nothing with `appendonly no`.
+pub fn open_at_start(state: &mut State) -> Result<(), Logged> {
+    if !state.config.appendonly {
+        return Ok(());
+    }
+    make_directory(&*state.disk, &state.config)?;
+    let stem = state.config.appendfilename.clone();
+    let mut manifest = state.aof.manifest.clone();
+    if manifest.is_empty() {
+        let rdb = state.config.aof_use_rdb_preamble;
+        let name = manifest.new_base(&stem, rdb);
+        let path = path_of(&state.config, &name);
+        log::info!("Creating AOF base file {} on server start", shown(&name));
+        write_base(state, &path, rdb).map_err(|error| {
+            log::warn!("Can't write {}: {}", path.display(), errno_text(&error));
+            Logged
+        })?;
+    }
+    let (name, what) = match manifest.incrementals.last() {
+        Some(last) => (last.name.clone(), "Opening"),
+        None => (manifest.new_incremental(&stem), "Creating"),
+    };
+    let path = path_of(&state.config, &name);
+    let opened = state
+        .disk
+        .append(&path)
+        .and_then(|file| Ok((file.size()?, file)));
+    let (bytes, file) = opened.map_err(|error| {
+        let reason = errno_text(&error);
+        log::warn!("Can't open the append-only file {}: {reason}", shown(&name));
+        Logged
+    })?;
+    save_manifest(&*state.disk, &state.config, &manifest)?;
+    log::info!("{what} AOF incr file {} on server start", shown(&name));
+    state.aof.manifest = manifest;
+    adopt(state, file, bytes);
+    state.aof.mode = Mode::On;
+    // What was loaded is taken for synced: who wrote it has seen to that.
+    state.aof.sync_asked = bytes;
+    measure(state);
+    follow_readers(state);
+    Ok(())
+}
+
+/// Writes the data set as a base file, in place: only for one that is as good as empty.
+fn write_base(state: &State, path: &Path, rdb: bool) -> io::Result<()> {
+    let file = state.disk.create(path)?;
+    let mut out = Stream(&*file);
+    if rdb {
+        let config = &state.config;
+        let mut sink = Sink::to_writer(&mut out, config.rdbcompression, config.rdbchecksum);
+        write(
+            state,
+            &mut sink,
+            alloc::used(),
+            &[("aof-base", "1")],
+            &mut |_| {},
+        );
+        sink.finish()?;
+    } else if state.config.aof_timestamp_enabled {
+        io::Write::write_all(&mut out, &timestamp(state.clock.unix_ms / 1000))?;
+    }
+    file.sync()
+}
+
+/// Takes the figures of INFO from the files.
+fn measure(state: &mut State) {
+    let size = |name: &[u8]| {
+        let file = state.disk.open(&path_of(&state.config, name));
+        file.and_then(|file| file.size()).unwrap_or(0)
+    };
+    let manifest = &state.aof.manifest;
+    let base = manifest.base.as_ref().map_or(0, |part| size(&part.name));
+    let all = manifest.parts().map(|part| size(&part.name)).sum();
+    (state.aof.current_bytes, state.aof.base_bytes) = (all, base);
+}
+
+/// From here on this file is written to; so many bytes of it are whole.
+fn adopt(state: &mut State, file: Arc<dyn DiskFile>, bytes: u64) {
+    let aof = &mut state.aof;
+    aof.file = Some(file);
+    aof.file_number += 1;
+    (aof.file_bytes, aof.sync_asked) = (bytes, bytes);
+    aof.stamped_s = 0;
+    aof.postponed_us = None;
+    state.prop.log.reselect();
+}
+
+/// Lets go of the file that is written to. What was written to it lately is synced behind our back.
+fn leave(state: &mut State) {
+    if state.aof.sync_asked < state.aof.file_bytes {
+        sync_later(state);
+    }
+    if let Some(file) = state.aof.file.take() {
+        state.aof.jobs.push(FileJob::Close(file));
+    }
+}
+
+/// Tells handlers whether anybody reads what they propagate.
+fn follow_readers(state: &mut State) {
+    // Waiting for a rewrite there is a file only while one runs.
+    state.prop.on = state.aof.file.is_some();
+}
+
+/// `CONFIG SET appendonly yes`: begins with a rewrite, at once or as soon as one can begin. `later`: not
+/// before the running transaction has ended.
+pub fn start(state: &mut State, later: bool) -> Result<(), Logged> {
+    let aof = &mut state.aof;
+    aof.mode = Mode::WaitRewrite;
+    aof.synced_us = state.clock.mono_us;
+    (aof.write_error, aof.sync_error) = (None, None);
+    let _ = later;
+    aof.rewrite_scheduled = true;
+    follow_readers(state);
+    Ok(())
+}
+
+/// `CONFIG SET appendonly no`: everything is on disk when it has ended.
+pub fn stop(state: &mut State) {
+    flush(state, true);
+    if let Some(file) = state.aof.file.take()
+        && let Err(error) = file.sync()
+    {
+        log::warn!("Fail to fsync the AOF file: {}", errno_text(&error));
+    }
+    let aof = &mut state.aof;
+    aof.mode = Mode::Off;
+    aof.rewrite_scheduled = false;
+    aof.waiting = Vec::new();
+    (aof.write_error, aof.sync_error) = (None, None);
+    follow_readers(state);
+    state.refuse_writes_on_errors();
+}
+
+/// The end of the server: everything that was acknowledged is on disk behind it.
+pub fn finish(state: &mut State) {
+    if state.aof.mode == Mode::Off {
+        return;
+    }
+    log::info!("Calling fsync() on the AOF file.");
+    flush(state, true);
+    if let Some(file) = &state.aof.file
+        && let Err(error) = file.sync()
+    {
+        log::warn!("Fail to fsync the AOF file: {}.", errno_text(&error));
+    }
+}
+
+/// Before a rewrite's child is started: what is propagated from here on goes to a new incremental file.
+/// Without an AOF there is none.
+pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
+    make_directory(&*state.disk, &state.config)?;
+    let mut manifest = None;
+    let name = match state.aof.mode {
+        Mode::Off => return Ok(()),
+        Mode::On => {
+            flush(state, true);
+            if !state.aof.waiting.is_empty() {
+                // They are part of what the child writes: in the new file they would be done twice.
+                log::warn!(
+                    "Can't rewrite the AOF before what could not be written to it is written."
+                );
+                return Err(Logged);
+            }
+            let mut next = state.aof.manifest.clone();
+            let name = next.new_incremental(&state.config.appendfilename);
+            manifest = Some(next);
+            name
+        }
+        Mode::WaitRewrite => {
+            state.prop.log.abandon();
+            state.aof.waiting.clear();
+            temporary_incremental(&state.config)
+        }
+    };
+    let path = path_of(&state.config, &name);
+    // Empty first; then so that every write goes to its end, even behind a tail that was cut off.
+    let disk = &state.disk;
+    let opened = disk.create(&path).and_then(|_| disk.append(&path));
+    let file = opened.map_err(|error| {
+        let reason = errno_text(&error);
+        log::warn!("Can't open the append-only file {}: {reason}", shown(&name));
+        Logged
+    })?;
+    if let Some(manifest) = manifest {
+        if let Err(error) = save_manifest(&**disk, &state.config, &manifest) {
+            remove_in_background(&**disk, &path, &mut state.aof.jobs);
+            return Err(error);
+        }
+        state.aof.manifest = manifest;
+    }
+    log::info!(
+        "Creating AOF incr file {} on background rewrite",
+        shown(&name)
+    );
+    leave(state);
+    adopt(state, file, 0);
+    follow_readers(state);
+    Ok(())
+}
+
+/// A rewrite has ended well, its files are named in the manifest in memory and on disk: the AOF is whole.
+pub fn rewrite_succeeded(state: &mut State) {
+    if state.aof.mode == Mode::WaitRewrite {
+        state.aof.mode = Mode::On;
+    }
+    state.aof.sync_error = None;
+    state.refuse_writes_on_errors();
+    measure(state);
+    state.aof.base_bytes = state.aof.current_bytes;
+    // What cannot be removed now is removed at the next start; it is in the log.
+    let _ = remove_history(state);
+}
+
+/// A rewrite has failed, or could not begin.
+pub fn rewrite_failed(state: &mut State) {
+    match state.aof.mode {
+        Mode::Off => {}
+        Mode::On if state.aof.sync_error.is_some() => begin_anew(state),
+        Mode::On => {}
+        Mode::WaitRewrite => {
+            give_up_temporary(state);
+            state.aof.rewrite_scheduled = true;
+        }
+    }
+}
+
+/// The incremental file of a rewrite that came to nothing goes, and what was recorded with it.
+fn give_up_temporary(state: &mut State) {
+    let aof = &mut state.aof;
+    aof.waiting = Vec::new();
+    aof.write_error = None;
+    (aof.file_bytes, aof.sync_asked) = (0, 0);
+    state.prop.log.abandon();
+    if let Some(file) = aof.file.take() {
+        aof.jobs.push(FileJob::Close(file));
+        remove_temporary_incremental(state);
+    }
+    follow_readers(state);
+    state.refuse_writes_on_errors();
+}
+
+/// An fsync of file `number` failed: what it was to bring to disk may be lost, and no later fsync tells. A
+/// rewrite makes the AOF whole again; until then writes are refused.
+pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
+    if state.aof.mode == Mode::Off {
+        return;
+    }
+    state.aof.sync_error = Some(error);
+    // A file before the current one is replaced by the rewrite that is running, if one is.
+    let replaced = number != state.aof.file_number && state.child_alive;
+    if !replaced {
+        begin_anew(state);
+    }
+    state.refuse_writes_on_errors();
+}
+
+/// Nothing more goes to the files there are: they are a whole AOF up to the last fsync, with what is
+/// missing no more. As when the AOF is switched on a rewrite is what comes next.
+fn begin_anew(state: &mut State) {
+    log::warn!("The AOF can't be relied on after a failed fsync: it is rewritten.");
+    match state.aof.mode {
+        Mode::WaitRewrite => give_up_temporary(state),
+        _ => {
+            let aof = &mut state.aof;
+            aof.mode = Mode::WaitRewrite;
+            aof.waiting = Vec::new();
+            aof.write_error = None;
+            aof.jobs.extend(aof.file.take().map(FileJob::Close));
+            state.prop.log.abandon();
+        }
+    }
+    state.aof.rewrite_scheduled = true;
+    follow_readers(state);
+}
