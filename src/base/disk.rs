@@ -18,6 +18,9 @@ pub trait DiskFile: Send + Sync {
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Everything written so far survives a crash when this has returned (fdatasync).
     fn sync(&self) -> io::Result<()>;
+    /// Hints that these bytes may go to the disk now, so that a later sync finds less to do; waits for
+    /// what was hinted at before, so that not everything piles up. Promises nothing.
+    fn begin_sync(&self, _from: u64, _len: u64) {}
     /// Bytes in the file.
     fn size(&self) -> io::Result<u64>;
     /// Cuts the file off.
@@ -91,6 +94,10 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn begin_sync(&self, from: u64, len: u64) {
+        super::sys::begin_sync(self, from, len);
     }
 
     fn size(&self) -> io::Result<u64> {

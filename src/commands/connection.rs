@@ -18,7 +18,9 @@ const ALWAYS: u32 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY;
 const COMMANDS: &[Command] = &[
     cmd("auth", -2, ALWAYS | SECRET, acl::NONE, NO_KEYS, auth),
     cmd("hello", -1, ALWAYS, acl::NONE, NO_KEYS, hello).hiding(hello_secrets),
-    cmd("ping", -1, FAST | SUBSCRIBED_OK, acl::NONE, NO_KEYS, ping),
+    // Whoever asks how the server fares learns that it refuses writes.
+    cmd("ping", -1, FAST | SUBSCRIBED_OK, acl::NONE, NO_KEYS, ping)
+        .also_refused_by(gate::DISK_ERROR),
     cmd("echo", 2, FAST | LOADING | STALE, acl::NONE, NO_KEYS, echo),
     cmd(
         "select",

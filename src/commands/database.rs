@@ -1,4 +1,4 @@
-//! Whole databases: DBSIZE, FLUSHDB, FLUSHALL, SWAPDB.
+//! Whole databases: DBSIZE, FLUSHDB, SWAPDB, and what FLUSHALL does to them.
 use crate::base::num::parse_i64;
 use crate::exec::command::{
     CmdResult, Command, NO_KEYS,
@@ -13,7 +13,6 @@ use flag::{FAST, READONLY, WRITE};
 const COMMANDS: &[Command] = &[
     cmd("dbsize", 1, READONLY | FAST, NONE, NO_KEYS, dbsize),
     cmd("flushdb", -1, WRITE, DANGEROUS, NO_KEYS, flushdb),
-    cmd("flushall", -1, WRITE, DANGEROUS, NO_KEYS, flushall),
     cmd("swapdb", 3, WRITE | FAST, DANGEROUS, NO_KEYS, swapdb),
 ];
 
@@ -45,7 +44,8 @@ fn flushdb(ctx: &mut Ctx<'_>) -> CmdResult {
     flushed(ctx, keys)
 }
 
-fn flushall(ctx: &mut Ctx<'_>) -> CmdResult {
+/// FLUSHALL, but for what it means to files: its row is `persist::flush`'s.
+pub fn flushall(ctx: &mut Ctx<'_>) -> CmdResult {
     let lazy = wants_lazy(ctx)?;
     let keys = ctx.state.flush_all(lazy);
     flushed(ctx, keys)

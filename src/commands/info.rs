@@ -11,6 +11,7 @@ use crate::exec::registry::{Family, Registry};
 use crate::state::State;
 use crate::state::client::client_flag;
 use crate::state::config::REDIS_VERSION;
+use crate::state::persistence::ChildKind;
 use crate::state::stats::{PerCommand, RowNumber};
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
@@ -365,23 +366,21 @@ fn persistence(r: &mut Report<'_>) {
     r.head("Persistence");
     let loading = state.gate & crate::state::gate::LOADING != 0;
     r.field("loading", u8::from(loading));
-    r.zeros(&[
-        "async_loading",
-        "current_cow_peak",
-        "current_cow_size",
-        "current_cow_size_age",
-    ]);
-    r.field("current_fork_perc", "0.00");
-    r.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    r.zeros(&["async_loading"]);
+    child(r);
+    let snapshots = &state.snapshots;
+    let saving = state.has_child(ChildKind::Snapshot);
     r.field("rdb_changes_since_last_save", state.dirty);
-    r.field("rdb_bgsave_in_progress", 0);
-    r.field("rdb_last_save_time", state.snapshots.last_save_s);
-    r.field("rdb_last_bgsave_status", "ok");
-    r.field("rdb_last_bgsave_time_sec", -1);
-    r.field("rdb_current_bgsave_time_sec", -1);
+    r.field("rdb_bgsave_in_progress", u8::from(saving));
+    r.field("rdb_last_save_time", snapshots.last_save_s);
+    let status = if snapshots.last_ok { "ok" } else { "err" };
+    r.field("rdb_last_bgsave_status", status);
+    r.field("rdb_last_bgsave_time_sec", snapshots.last_took_s);
+    let age_s = state.child_age_s(ChildKind::Snapshot);
+    r.field("rdb_current_bgsave_time_sec", age_s);
+    r.field("rdb_saves", snapshots.saves);
+    r.field("rdb_last_cow_size", snapshots.last_cow_bytes);
     r.zeros(&[
-        "rdb_saves",
-        "rdb_last_cow_size",
         "rdb_last_load_keys_expired",
         "rdb_last_load_keys_loaded",
         "aof_enabled",
@@ -398,6 +397,22 @@ fn persistence(r: &mut Report<'_>) {
         "module_fork_in_progress",
         "module_fork_last_cow_size",
     ]);
+}
+
+/// What the child that lives has told of itself.
+fn child(r: &mut Report<'_>) {
+    let progress = r.state.child.as_ref().map(|child| child.progress);
+    let p = progress.unwrap_or_default();
+    r.field("current_cow_peak", p.cow_peak);
+    r.field("current_cow_size", p.cow_now);
+    let age_us = match p.cow_at_us {
+        0 => 0,
+        at_us => r.state.clock.mono_us.saturating_sub(at_us),
+    };
+    r.field("current_cow_size_age", age_us / 1_000_000);
+    r.field("current_fork_perc", format_args!("{:.2}", p.percent()));
+    r.field("current_save_keys_processed", p.keys_done);
+    r.field("current_save_keys_total", p.keys_total);
 }
 
 fn stats(r: &mut Report<'_>) {
@@ -437,7 +452,7 @@ fn stats(r: &mut Report<'_>) {
     r.field("pubsub_channels", pubsub.channels.len());
     r.field("pubsub_patterns", pubsub.patterns.len());
     r.field("pubsubshard_channels", pubsub.shard_channels.len());
-    r.field("latest_fork_usec", 0);
+    r.field("latest_fork_usec", r.state.forks.latest_us);
     r.field("total_forks", s.forks);
     r.zeros(&[
         "migrate_cached_sockets",

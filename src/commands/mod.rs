@@ -28,7 +28,6 @@ pub mod multi;
 pub mod pubsub;
 pub mod scan;
 pub mod set;
-pub mod shutdown;
 pub mod slowlog;
 pub mod sort;
 pub mod status;

@@ -1,4 +1,4 @@
-//! Small facts about the server: TIME, LASTSAVE, ROLE, and LOLWUT.
+//! Small facts about the server: TIME, ROLE, and LOLWUT.
 use super::lolwut::lolwut;
 use crate::base::{clock, num};
 use crate::exec::command::{
@@ -14,7 +14,6 @@ const ALWAYS: u32 = LOADING | STALE | FAST;
 
 const COMMANDS: &[Command] = &[
     cmd("time", 1, ALWAYS, NONE, NO_KEYS, time),
-    cmd("lastsave", 1, ALWAYS, ADMIN | DANGEROUS, NO_KEYS, lastsave),
     cmd(
         "role",
         1,
@@ -44,11 +43,6 @@ fn time(ctx: &mut Ctx<'_>) -> CmdResult {
     num::push_i64(&mut text, now_us % 1_000_000);
     ctx.out.bulk(&text);
     Ok(Outcome::Done)
-}
-
-fn lastsave(ctx: &mut Ctx<'_>) -> CmdResult {
-    let at_s = ctx.state.snapshots.last_save_s;
-    ctx.int(at_s)
 }
 
 fn role(ctx: &mut Ctx<'_>) -> CmdResult {

@@ -29,7 +29,10 @@ pub enum Verdict {
 /// Checks the restrictions `gate` for a row that at least one of them concerns.
 pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
     let flags = effective_flags(ctx, row);
-    let concerned = blocked_by(flags) & gate;
+    let concerned = match row.cmd.is(flag::RUNS_QUEUE) {
+        true => blocked_by(flags) & gate,
+        false => row.cmd.blocked_by & gate,
+    };
     match refusal(ctx, row, flags, concerned) {
         Some(error) => {
             reject(ctx, Some(row), &error);

@@ -375,6 +375,12 @@ pub const fn container(
 }
 
 impl Command {
+    /// The same row, refused by more restrictions than its flags say.
+    pub const fn also_refused_by(mut self, bits: u32) -> Command {
+        self.blocked_by |= bits;
+        self
+    }
+
     /// The same row with a function that finds its keys, or what it does with them, where the key
     /// specs cannot say it.
     pub const fn with_finder(mut self, finder: KeyFinder) -> Self {

@@ -1,16 +1,14 @@
 //! DEBUG with the subcommands that need files.
 
-use std::path::PathBuf;
-
 use super::rdb::file;
 use super::rdb::read::Taken;
+use super::save;
 use crate::commands::debug::{ANY, Sub, debug_with, row};
 use crate::exec::command::CmdResult;
 use crate::exec::command::acl;
 use crate::exec::ctx::Ctx;
 use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
-use crate::state::State;
 
 /// DEBUG.
 pub static FAMILY: Family = Family {
@@ -29,16 +27,9 @@ fn debug(ctx: &mut Ctx<'_>) -> CmdResult {
     debug_with(ctx, SUBS)
 }
 
-/// Where the snapshot of the data set lies.
-fn snapshot_path(state: &State) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    let name = std::ffi::OsStr::from_bytes(&state.config.dbfilename);
-    state.config.dir.0.join(name)
-}
-
 /// Saves everything and loads it again.
 fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
-    let (mut save, mut flush, mut taken) = (true, true, Taken::Refuse);
+    let (mut saves, mut flush, mut taken) = (true, true, Taken::Refuse);
     for at in 2..ctx.argc() {
         let word = ctx.arg(at);
         if word.eq_ignore_ascii_case(b"merge") {
@@ -46,22 +37,17 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
         } else if word.eq_ignore_ascii_case(b"noflush") {
             flush = false;
         } else if word.eq_ignore_ascii_case(b"nosave") {
-            save = false;
+            saves = false;
         } else {
             return Err(CmdError::new(
                 "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
             ));
         }
     }
-    let path = snapshot_path(ctx.state);
+    let path = save::path(ctx.state);
     ctx.propagate_nothing();
-    if save {
-        file::save(ctx.state, &path).map_err(|error| {
-            log::warn!("Error saving DB on disk: {}: {error}", path.display());
-            SAVE_FAILED
-        })?;
-        ctx.state.dirty = 0;
-        ctx.state.snapshots.last_save_s = ctx.state.clock.unix_ms / 1000;
+    if saves {
+        save::now(ctx.state, &mut || {}).map_err(|_| SAVE_FAILED)?;
     }
     if flush {
         ctx.state.flush_all(false);

@@ -2,6 +2,11 @@
 //! and read is its type's affair (`types`, over `codec`).
 pub mod aof;
 pub mod child;
+pub mod cron;
 pub mod debug;
+pub mod fit;
+pub mod flush;
 pub mod rdb;
 pub mod rewrite;
+pub mod save;
+pub mod shutdown;

@@ -51,12 +51,6 @@ pub fn refused_lines(config: &Config) -> Option<&'static str> {
 
 /// Says what a user might believe and what is not so: at the start, and when it is changed.
 pub fn warn(config: &Config) {
-    if !config.save.points.is_empty() {
-        log::warn!(
-            "WARNING: this release writes no snapshots yet. Data lives in memory only and is gone \
-             when the server ends. Set 'save \"\"' to say that this is meant."
-        );
-    }
     if config.maxmemory > 0 && config.maxmemory_policy != MaxmemoryPolicy::Noeviction {
         log::warn!(
             "WARNING: this release evicts no keys yet: at maxmemory writes that need memory are \

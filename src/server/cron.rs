@@ -3,6 +3,7 @@
 //! Each job is bounded: a part of the clients a time, a few figures a time.
 use super::turn::Server;
 use crate::base::{alloc, sys};
+use crate::persist;
 use crate::state::client::client_flag;
 
 /// Clients looked at in one cron, at least.
@@ -32,6 +33,7 @@ impl Server {
             return;
         }
         self.follow_signal();
+        persist::cron::run(&mut self.state, &self.table);
         let loops = self.cron_loops;
         let every = |ms: u64| loops.is_multiple_of((ms * u64::from(hz) / 1000).max(1));
         if every(100) {
@@ -117,6 +119,7 @@ impl Server {
         while let Ok(Some(received)) = self.signals.next() {
             match received.signal {
                 libc::SIGINT | libc::SIGTERM => self.signalled(received.signal),
+                libc::SIGCHLD => persist::cron::children(&mut self.state, &self.table),
                 _ => {}
             }
         }

@@ -63,7 +63,7 @@ pub fn open_tcp(config: &Config, port: u16) -> Result<Vec<Listener>, String> {
             Err(error) => {
                 let text = format!(
                     "Warning: Could not create server TCP listening socket {address}:{port}: {}",
-                    strerror(&error)
+                    crate::base::sys::strerror(&error)
                 );
                 if optional && absent(&error) {
                     skipped = Some(text);
@@ -126,14 +126,6 @@ fn absent(error: &io::Error) -> bool {
     )
 }
 
-/// The system's text for an error, as C programs print it.
-pub fn strerror(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_string(),
-        None => error.to_string(),
-    }
-}
-
 fn open_one(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -176,7 +168,7 @@ pub fn open_unix(path: &str, mode: u32, backlog: i32) -> Result<Listener, String
         Ok(listener) => Ok(Listener::Unix(listener, PathBuf::from(path))),
         Err(error) => Err(format!(
             "Failed opening Unix socket: bind: {}",
-            strerror(&error)
+            crate::base::sys::strerror(&error)
         )),
     }
 }

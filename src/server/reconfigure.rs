@@ -111,7 +111,7 @@ pub fn hook() -> Box<Apply<'static>> {
         if changed.has(Key::dir)
             && let Err(error) = std::env::set_current_dir(&new.dir.0)
         {
-            refuse(Key::dir, super::listen::strerror(&error));
+            refuse(Key::dir, crate::base::sys::strerror(&error));
         }
         if changed.any(&[Key::oom_score_adj, Key::oom_score_adj_values])
             && let Err(error) = adjust_oom_score(new, oom::Role::of(new))

@@ -34,9 +34,11 @@ pub const FAMILIES: &[&Family] = &[
     &commands::info::FAMILY,
     &commands::slowlog::FAMILY,
     &crate::persist::debug::FAMILY,
+    &crate::persist::save::FAMILY,
+    &crate::persist::flush::FAMILY,
     &commands::latency::FAMILY,
     &commands::memory::FAMILY,
-    &commands::shutdown::FAMILY,
+    &crate::persist::shutdown::FAMILY,
 ];
 
 /// The registry with the names in force.

@@ -4,6 +4,7 @@
 //! SHUTDOWN ABORT can still be faster, as in Redis.
 use super::turn::Server;
 use crate::base::alloc;
+use crate::persist::shutdown::{By, prepare};
 use crate::state::config::ShutdownFlags;
 use crate::state::run::Shutdown;
 use std::ffi::OsStr;
@@ -43,21 +44,15 @@ impl Server {
         let Some(how) = self.state.wanted.shutdown_by_signal.take() else {
             return;
         };
-        log::warn!("User requested shutdown...");
-        if how.must_save() && !how.force {
-            log::warn!("Error trying to save the DB, can't exit. This version cannot save.");
-            log::warn!(
-                "Errors trying to shut down the server. Check the logs for more information."
-            );
-            return;
+        if prepare(&mut self.state, how, By::Signal) {
+            self.shut_down();
         }
-        self.shut_down(how);
     }
 
     /// What commands asked for, at the end of the turn.
     pub(super) fn take_wanted(&mut self) {
-        if let Some(how) = self.state.wanted.shutdown.take() {
-            self.shut_down(how);
+        if self.state.wanted.shutdown.take().is_some() {
+            self.shut_down();
         }
         if std::mem::take(&mut self.state.wanted.purge) {
             self.pool.clear();
@@ -66,18 +61,7 @@ impl Server {
     }
 
     /// Ends the server in order: replies go out, files that only a living server has are removed.
-    fn shut_down(&mut self, how: Shutdown) {
-        if self.state.run.supervised.is_some() {
-            super::supervise::notify("STOPPING=1\n");
-        }
-        let points = !self.state.config.save.points.is_empty();
-        let unsaved = self.state.dirty > 0;
-        if how.must_save() || (how.save.is_none() && points && unsaved) {
-            log::warn!(
-                "The data set is not saved: this version keeps nothing on disk ({} changes are lost).",
-                self.state.dirty
-            );
-        }
+    fn shut_down(&mut self) {
         let config = &self.state.config;
         for (file, what) in [
             (&config.pidfile, "pid"),

@@ -1,5 +1,6 @@
 //! Who started the server, where it runs, and what of the machine it should be warned about.
 use crate::base::sys;
+pub use crate::base::sys::notify_systemd as notify;
 use crate::state::config::{Config, Supervised};
 
 /// Finds out whether systemd or upstart watches this process, and greets it. Tells who does: then the server stays in the foreground whatever `daemonize` says.
@@ -37,13 +38,6 @@ fn upstart(there: bool) -> Option<&'static str> {
     // Upstart waits for the process to stop and continues it.
     let _ = sys::kill(sys::pid(), libc::SIGSTOP);
     Some("upstart")
-}
-
-/// Tells systemd: lines of `NAME=value`.
-pub fn notify(text: &str) {
-    let states: Vec<sd_notify::NotifyState<'_>> =
-        text.lines().map(sd_notify::NotifyState::Custom).collect();
-    let _ = sd_notify::notify(&states);
 }
 
 /// Binds the calling thread to the processors of a list (`server_cpulist`, `bio_cpulist`).

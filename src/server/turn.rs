@@ -285,6 +285,10 @@ impl Server {
                     self.queue(slot);
                 }
             }
+            if self.state.wanted.shutdown.is_some() {
+                // The files are closed: what is done now would be acknowledged and lost.
+                break;
+            }
             if ticks() > self.budget_end || self.unwritten.len() >= UNWRITTEN_MAX {
                 break;
             }
@@ -457,7 +461,7 @@ impl Server {
             self.accept_failures_logged_s = now_s;
             log::warn!(
                 "Accepting client connection: {}",
-                super::listen::strerror(error)
+                crate::base::sys::strerror(error)
             );
         }
         let of_one = error.kind() == io::ErrorKind::Interrupted

@@ -158,6 +158,7 @@ impl State {
         let few_replicas = replicas > 0 && config.min_replicas_max_lag > 0;
         self.restrict(gate::MAXMEMORY, maxmemory > 0);
         self.restrict(gate::FEW_REPLICAS, few_replicas);
+        self.settle_writes();
         self.tick_access_clock();
     }
 

@@ -1,6 +1,7 @@
 //! What the server knows of its files: the child that writes one, and the snapshots taken.
 //!
 //! Data only; `persist` acts on it, INFO and admission read it.
+use super::gate;
 use crate::base::sys::ChildEnd;
 use std::fmt;
 use std::io::Read;
@@ -118,6 +119,15 @@ impl Default for Snapshots {
 }
 
 impl super::State {
+    /// Lets writes in, or refuses them, as it stands with what is to be on disk.
+    pub fn settle_writes(&mut self) {
+        let config = &self.config;
+        let snapshots_fail = !self.snapshots.last_ok
+            && config.stop_writes_on_bgsave_error
+            && !config.save.points.is_empty();
+        self.restrict(gate::DISK_ERROR, snapshots_fail);
+    }
+
     /// Does a child of this kind live?
     pub fn has_child(&self, kind: ChildKind) -> bool {
         self.child.as_ref().is_some_and(|child| child.kind == kind)

@@ -47,13 +47,6 @@ pub struct Shutdown {
     pub force: bool,
 }
 
-impl Shutdown {
-    /// Must there be a snapshot before the end?
-    pub fn must_save(&self) -> bool {
-        self.save == Some(true)
-    }
-}
-
 /// What commands asked the server to do outside commands.
 #[derive(Debug, Default)]
 pub struct Wanted {

@@ -56,6 +56,15 @@ pub fn let_through_sigusr1() -> io::Result<()> {
     Ok(mask.thread_unblock()?)
 }
 
+/// Does a blocked signal wait? It stays where it is.
+pub fn is_pending(signal: i32) -> bool {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the call fills the set that the second one reads; both touch nothing else.
+    unsafe {
+        libc::sigpending(set.as_mut_ptr()) == 0 && libc::sigismember(set.as_ptr(), signal) == 1
+    }
+}
+
 /// Makes writing to a closed connection an error instead of the end of the process.
 pub fn ignore_sigpipe() -> io::Result<()> {
     // SAFETY: ignoring a signal installs no code.
@@ -106,6 +115,7 @@ mod tests {
                 None
             );
             nix::sys::signal::raise(Signal::SIGUSR1).expect("a process may signal itself");
+            assert!(is_pending(libc::SIGUSR1) && !is_pending(libc::SIGHUP));
             let first = signals
                 .next()
                 .expect("a signal waits")

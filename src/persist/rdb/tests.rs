@@ -170,7 +170,7 @@ fn deadlines_databases_and_access_clocks_come_back() {
     );
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dump.rdb");
-    file::save(&state, &path).unwrap();
+    file::save(&state, &path, &mut |_| {}).unwrap();
     let mut steps = 0;
     let merged = file::load(&mut again, &path, Taken::Replace, &mut |_, _| steps += 1).unwrap();
     assert_eq!((merged.keys, again.dbs.total_keys()), (2, 2));
@@ -181,7 +181,7 @@ fn deadlines_databases_and_access_clocks_come_back() {
         "nothing is left behind"
     );
     let nowhere = dir.path().join("no/dump.rdb");
-    assert!(file::save(&state, &nowhere).is_err());
+    assert!(file::save(&state, &nowhere, &mut |_| {}).is_err());
     assert!(file::load(&mut again, &nowhere, Taken::Replace, &mut |_, _| {}).is_err());
 }
 

@@ -1,5 +1,7 @@
 //! Writing all databases.
 
+use std::time::Duration;
+
 use super::{AUX, CHECKSUM_VERSION_MIN, EOF, EXPIRE_MS, FREQ, IDLE, RESIZE_DB, SELECT_DB};
 use crate::codec::Sink;
 use crate::keyspace::databases::Databases;
@@ -81,6 +83,24 @@ fn write_aux(sink: &mut Sink<'_>, name: &str, value: &str) {
     sink.string(value.as_bytes());
 }
 
+/// Keys written between two calls that tell of it.
+const PROGRESS_EVERY: u64 = 1024;
+
+/// `rdb-key-save-delay`, for tests: sleeps so many microseconds at each key; below zero, one at every
+/// so-manieth key.
+fn delay(state: &State, keys: u64) {
+    let delay = state.config.rdb_key_save_delay;
+    let every = u64::from(delay.unsigned_abs());
+    let us = match delay {
+        0 => 0,
+        1.. => every,
+        _ => u64::from(keys.is_multiple_of(every)),
+    };
+    if us > 0 {
+        std::thread::sleep(Duration::from_micros(us));
+    }
+}
+
 fn write_db(
     state: &State,
     sink: &mut Sink<'_>,
@@ -90,7 +110,10 @@ fn write_db(
     keys: &mut u64,
     progress: &mut dyn FnMut(u64),
 ) {
-    const PROGRESS_EVERY: u64 = 1024;
+    let every = match state.config.rdb_key_save_delay {
+        0 => PROGRESS_EVERY,
+        _ => 1,
+    };
     sink.byte(SELECT_DB);
     sink.len(number as u64);
     sink.byte(RESIZE_DB);
@@ -99,7 +122,8 @@ fn write_db(
     for entry in db.iter() {
         write_key(state, sink, entry, clocks);
         *keys += 1;
-        if keys.is_multiple_of(PROGRESS_EVERY) {
+        if keys.is_multiple_of(every) {
+            delay(state, *keys);
             progress(*keys);
         }
         if sink.failed() {

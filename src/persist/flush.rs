@@ -1,0 +1,32 @@
+//! FLUSHALL: what is gone from memory is to be gone from the snapshot, too.
+use super::save;
+use crate::commands::database;
+use crate::exec::command::{
+    CmdResult, Command, NO_KEYS,
+    acl::{self, DANGEROUS},
+    cmd, flag,
+};
+use crate::exec::ctx::Ctx;
+use crate::exec::registry::Family;
+
+const COMMANDS: &[Command] = &[cmd(
+    "flushall",
+    -1,
+    flag::WRITE,
+    DANGEROUS,
+    NO_KEYS,
+    flushall,
+)];
+
+/// FLUSHALL.
+pub static FAMILY: Family = Family {
+    group: "server",
+    acl: acl::KEYSPACE,
+    commands: COMMANDS,
+};
+
+fn flushall(ctx: &mut Ctx<'_>) -> CmdResult {
+    let outcome = database::flushall(ctx)?;
+    save::after_flush(ctx.state);
+    Ok(outcome)
+}

@@ -1,0 +1,234 @@
+//! Snapshots: SAVE, BGSAVE, LASTSAVE, and what the end of a child that writes one means.
+use super::child::{self, Ended, Reporter};
+use super::rdb::file::{self, temporary};
+use crate::base::disk::Disk;
+use crate::exec::command::{
+    CmdResult, Command, NO_KEYS, Outcome,
+    acl::{self, ADMIN as ACL_ADMIN, DANGEROUS},
+    cmd, flag,
+};
+use crate::exec::ctx::{Ctx, Mode};
+use crate::exec::error::{CmdError, SYNTAX};
+use crate::exec::registry::Family;
+use crate::state::State;
+use crate::state::persistence::ChildKind;
+use flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const COMMANDS: &[Command] = &[
+    cmd(
+        "save",
+        1,
+        ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI,
+        acl::NONE,
+        NO_KEYS,
+        save,
+    ),
+    cmd(
+        "bgsave",
+        -1,
+        ADMIN | NOSCRIPT | NO_ASYNC_LOADING,
+        acl::NONE,
+        NO_KEYS,
+        bgsave,
+    ),
+    cmd(
+        "lastsave",
+        1,
+        LOADING | STALE | FAST,
+        ACL_ADMIN | DANGEROUS,
+        NO_KEYS,
+        lastsave,
+    ),
+];
+
+/// Snapshots.
+pub static FAMILY: Family = Family {
+    group: "server",
+    acl: acl::NONE,
+    commands: COMMANDS,
+};
+
+/// Where the snapshot lies.
+pub fn path(state: &State) -> PathBuf {
+    let name = OsStr::from_bytes(&state.config.dbfilename);
+    state.config.dir.0.join(name)
+}
+
+/// What failed is in the log.
+const FAILED: CmdError = CmdError::new("ERR");
+const IN_PROGRESS: CmdError = CmdError::new("ERR Background save already in progress");
+
+fn save(ctx: &mut Ctx<'_>) -> CmdResult {
+    if ctx.state.has_child(ChildKind::Snapshot) {
+        return Err(IN_PROGRESS);
+    }
+    ctx.state.snapshots.saves += 1;
+    now(ctx.state, &mut || {}).map_err(|_| FAILED)?;
+    ctx.ok()
+}
+
+fn bgsave(ctx: &mut Ctx<'_>) -> CmdResult {
+    let schedule = match ctx.argc() {
+        1 => false,
+        2 if ctx.arg(1).eq_ignore_ascii_case(b"schedule") => true,
+        2 if ctx.arg(1).eq_ignore_ascii_case(b"cancel") => return cancel(ctx),
+        _ => return Err(SYNTAX),
+    };
+    if ctx.state.has_child(ChildKind::Snapshot) {
+        return Err(IN_PROGRESS);
+    }
+    // In a transaction: what it has not done yet belongs into the snapshot.
+    let later = ctx.mode == Mode::Transaction;
+    if ctx.state.child.is_some() || later {
+        if !schedule && !later {
+            return Err(CmdError::new(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE \
+                 SCHEDULE in order to schedule a BGSAVE whenever possible.",
+            ));
+        }
+        ctx.state.snapshots.scheduled = true;
+        return status(ctx, "Background saving scheduled");
+    }
+    match in_background(ctx.state) {
+        Ok(()) => status(ctx, "Background saving started"),
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+            Err(CmdError::owned(format!("ERR {error}")))
+        }
+        Err(_) => Err(FAILED),
+    }
+}
+
+fn cancel(ctx: &mut Ctx<'_>) -> CmdResult {
+    if ctx.state.has_child(ChildKind::Snapshot) {
+        log::info!("Background saving will be aborted due to user request");
+        child::stop(ctx.state, ChildKind::Snapshot);
+        return status(ctx, "Background saving cancelled");
+    }
+    if std::mem::take(&mut ctx.state.snapshots.scheduled) {
+        log::info!("Scheduled background saving will be cancelled due to user request");
+        return status(ctx, "Scheduled background saving cancelled");
+    }
+    Err(CmdError::new(
+        "ERR Background saving is currently not in progress or scheduled",
+    ))
+}
+
+fn status(ctx: &mut Ctx<'_>, text: &str) -> CmdResult {
+    ctx.out.simple(text);
+    Ok(Outcome::Done)
+}
+
+fn lastsave(ctx: &mut Ctx<'_>) -> CmdResult {
+    let at_s = ctx.state.snapshots.last_save_s;
+    ctx.int(at_s)
+}
+
+/// Writes a snapshot here and now; what goes wrong is in the log too. `pause` is called between keys,
+/// often enough for a signal to be noticed.
+pub fn now(state: &mut State, pause: &mut dyn FnMut()) -> io::Result<()> {
+    let path = path(state);
+    let keys = state.dbs.total_keys() as u64;
+    let result = file::save(state, &path, &mut |_| pause());
+    state.clock.refresh();
+    if let Err(error) = result {
+        log::warn!("{error}");
+        return Err(error);
+    }
+    log::info!("DB saved on disk");
+    log::debug!("{keys} keys saved to {}", path.display());
+    state.dirty = 0;
+    state.snapshots.last_save_s = state.clock.unix_ms / 1000;
+    state.snapshots.last_ok = true;
+    state.settle_writes();
+    Ok(())
+}
+
+/// Begins a snapshot in a child. There must be no other child.
+pub fn in_background(state: &mut State) -> io::Result<()> {
+    state.snapshots.saves += 1;
+    state.snapshots.dirty_at_start = state.dirty;
+    state.snapshots.last_try_s = state.clock.unix_ms / 1000;
+    let path = path(state);
+    let started = super::fit::check(state, ChildKind::Snapshot)
+        .and_then(|()| child::start(state, ChildKind::Snapshot, write, &path));
+    match started {
+        Ok(pid) => {
+            log::info!("Background saving started by pid {pid}");
+            Ok(())
+        }
+        Err(error) => {
+            state.snapshots.last_ok = false;
+            state.settle_writes();
+            log::warn!("Can't save in background: fork: {error}");
+            Err(error)
+        }
+    }
+}
+
+/// What the child does.
+fn write(state: &State, path: &PathBuf, reporter: &mut Reporter<'_>) -> io::Result<()> {
+    file::save(state, path, &mut |keys| reporter.keys_done(keys))?;
+    Ok(())
+}
+
+/// A child that wrote a snapshot has ended.
+pub fn ended(state: &mut State, ended: &Ended) {
+    let snapshots = &mut state.snapshots;
+    let now_s = state.clock.unix_ms / 1000;
+    snapshots.last_cow_bytes = ended.child.progress.cow_now;
+    snapshots.last_took_s = (now_s - ended.child.started_s).max(0);
+    if ended.succeeded() {
+        log::info!("DB saved on disk");
+        log::info!("Background saving terminated with success");
+        state.dirty = state.dirty.saturating_sub(snapshots.dirty_at_start);
+        snapshots.last_save_s = now_s;
+        snapshots.last_ok = true;
+    } else if ended.end.signal == 0 {
+        log::warn!("Background saving error");
+        snapshots.last_ok = false;
+    } else {
+        log::warn!(
+            "Background saving terminated by signal {}",
+            ended.end.signal
+        );
+        snapshots.last_ok &= ended.was_stopped();
+        forget_temporary(state, ended.child.pid);
+    }
+    state.settle_writes();
+}
+
+/// Where a process writes the snapshot until it is whole.
+pub fn temporary_path(state: &State, pid: i32) -> PathBuf {
+    temporary(&path(state), pid)
+}
+
+/// Removes what a child left that could not do so itself.
+pub fn forget_temporary(state: &mut State, pid: i32) {
+    let path = temporary_path(state, pid);
+    let disk = state.disk.clone();
+    remove_gently(state, &*disk, &path);
+}
+
+/// Removes a file; its blocks, which may be many, are freed where the last reference ends, off the loop's
+/// thread.
+pub fn remove_gently(state: &mut State, disk: &dyn Disk, path: &Path) {
+    let Ok(open) = disk.open(path) else { return };
+    if let Err(error) = disk.remove(path) {
+        log::warn!("Can't remove {}: {error}", path.display());
+    }
+    state.garbage.later(Box::new(open), 0);
+}
+
+/// FLUSHALL: a snapshot of what is gone is of no use, and one that is older brings it back after a
+/// restart.
+pub fn after_flush(state: &mut State) {
+    child::stop(state, ChildKind::Snapshot);
+    if !state.config.save.points.is_empty() {
+        // As in Redis the reply is the same when this fails; the log tells.
+        let _ = now(state, &mut || {});
+    }
+}

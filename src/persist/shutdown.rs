@@ -1,0 +1,181 @@
+//! The end of the server, as far as files go: what is in memory is brought to disk, or the server stays.
+//!
+//! By SHUTDOWN or by a signal; closing sockets and leaving the loop is the server's. Once this has said
+//! yes nothing may change any more: it would be acknowledged and lost.
+use super::{child, save};
+use crate::base::disk::Disk;
+use crate::base::sys;
+use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
+use crate::exec::ctx::Ctx;
+use crate::exec::error::{CmdError, SYNTAX};
+use crate::exec::registry::Family;
+use crate::state::persistence::ChildKind;
+use crate::state::run::Shutdown;
+use crate::state::{State, gate};
+use flag::{ADMIN, ALLOW_BUSY, LOADING, NO_MULTI, NOSCRIPT, STALE};
+use std::path::Path;
+
+/// SHUTDOWN.
+pub static FAMILY: Family = Family {
+    group: "server",
+    acl: acl::NONE,
+    commands: &[cmd(
+        "shutdown",
+        -1,
+        ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
+        acl::NONE,
+        NO_KEYS,
+        shutdown,
+    )],
+};
+
+/// What the words of a request ask for.
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    End(Shutdown),
+    Abort,
+}
+
+fn parse<'a>(words: impl Iterator<Item = &'a [u8]>) -> Option<Request> {
+    let mut how = Shutdown::default();
+    let mut abort = false;
+    for word in words {
+        match word.to_ascii_lowercase().as_slice() {
+            b"nosave" if how.save != Some(true) => how.save = Some(false),
+            b"save" if how.save != Some(false) => how.save = Some(true),
+            b"now" => how.now = true,
+            b"force" => how.force = true,
+            b"abort" => abort = true,
+            _ => return None,
+        }
+    }
+    match (abort, how == Shutdown::default()) {
+        (false, _) => Some(Request::End(how)),
+        (true, true) => Some(Request::Abort),
+        (true, false) => None,
+    }
+}
+
+fn shutdown(ctx: &mut Ctx<'_>) -> CmdResult {
+    let how = match parse(ctx.argv.from(1).iter()).ok_or(SYNTAX)? {
+        Request::End(how) => how,
+        Request::Abort => return abort(ctx),
+    };
+    if !prepare(ctx.state, how, By::Command) {
+        return Err(CmdError::new("ERR Errors trying to SHUTDOWN. Check logs."));
+    }
+    ctx.state.wanted.shutdown = Some(how);
+    // There is no reply: the connection ends with the server, and nothing behind this runs.
+    Ok(Outcome::Block)
+}
+
+/// Who wants the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Command,
+    /// A SIGINT behind it ends everything at once.
+    Signal,
+}
+
+/// Brings everything to disk that is to be there; false if the server has to stay.
+pub fn prepare(state: &mut State, how: Shutdown, by: By) -> bool {
+    log::warn!("User requested shutdown...");
+    tell_systemd(state, "STOPPING=1\n");
+    let ready = bring_to_disk(state, how, by);
+    if !ready {
+        log::warn!("Errors trying to shut down the server. Check the logs for more information.");
+    }
+    ready
+}
+
+fn bring_to_disk(state: &mut State, how: Shutdown, by: By) -> bool {
+    // It would end with this process, but may finish before: over what is written here.
+    if state.has_child(ChildKind::Snapshot) {
+        log::warn!("There is a child saving an .rdb. Killing it!");
+        child::stop(state, ChildKind::Snapshot);
+        let pid = state.child.as_ref().map_or(0, |child| child.pid);
+        save::forget_temporary(state, pid);
+    }
+    if state.has_child(ChildKind::Rewrite) {
+        log::warn!("There is a child rewriting the AOF. Killing it!");
+        child::stop(state, ChildKind::Rewrite);
+    }
+    // Half a data set never replaces a whole one.
+    let half = state.gate & gate::LOADING != 0;
+    let points = !state.config.save.points.is_empty();
+    if half || !how.save.unwrap_or(points) {
+        return true;
+    }
+    log::info!("Saving the final RDB snapshot before exiting.");
+    tell_systemd(state, "STATUS=Saving the final RDB snapshot\n");
+    let temporary = save::temporary_path(state, sys::pid());
+    let disk = state.disk.clone();
+    let mut pause = || {
+        if by == By::Signal && sys::is_pending(libc::SIGINT) {
+            give_up(&*disk, &temporary);
+        }
+    };
+    if save::now(state, &mut pause).is_ok() {
+        return true;
+    }
+    if how.force {
+        log::warn!("Error trying to save the DB. Exit anyway.");
+        return true;
+    }
+    log::warn!("Error trying to save the DB, can't exit.");
+    tell_systemd(state, "STATUS=Error trying to save the DB, can't exit.\n");
+    false
+}
+
+/// Ends at once, in the middle of the last snapshot.
+fn give_up(disk: &dyn Disk, temporary: &Path) -> ! {
+    log::warn!("You insist... exiting now.");
+    let _ = disk.remove(temporary);
+    sys::exit_now(1)
+}
+
+fn tell_systemd(state: &State, text: &str) {
+    if state.run.supervised == Some("systemd") {
+        sys::notify_systemd(text);
+    }
+}
+
+fn abort(ctx: &mut Ctx<'_>) -> CmdResult {
+    let wanted = &mut ctx.state.wanted;
+    if wanted.shutdown_by_signal.take().is_none() {
+        return Err(CmdError::new("ERR No shutdown in progress."));
+    }
+    log::info!("Shutdown manually aborted.");
+    ctx.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &str) -> Option<Request> {
+        parse(words.split_whitespace().map(str::as_bytes))
+    }
+
+    fn end(save: Option<bool>, now: bool, force: bool) -> Option<Request> {
+        Some(Request::End(Shutdown { save, now, force }))
+    }
+
+    #[test]
+    fn words_are_understood() {
+        assert_eq!(parsed(""), end(None, false, false));
+        assert_eq!(parsed("NoSave"), end(Some(false), false, false));
+        assert_eq!(parsed("save now force"), end(Some(true), true, true));
+        assert_eq!(parsed("abort"), Some(Request::Abort));
+        for wrong in [
+            "x",
+            "save nosave",
+            "nosave save",
+            "abort now",
+            "force abort",
+            "now x",
+        ] {
+            assert_eq!(parsed(wrong), None, "{wrong}");
+        }
+    }
+}
