@@ -134,8 +134,14 @@ fn class_of(size: usize, align: usize) -> usize {
 unsafe impl GlobalAlloc for CountingJemalloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: GlobalAlloc's caller promises a size above zero, which is all that mallocx asks.
-        let block = unsafe { je::mallocx(layout.size(), flags_of(layout.align())) };
+        let block = if layout.align() <= QUANTUM {
+            // Its way for small blocks is the shorter one, and its blocks are as aligned.
+            // SAFETY: malloc asks for nothing.
+            unsafe { je::malloc(layout.size()) }
+        } else {
+            // SAFETY: GlobalAlloc's caller promises a size above zero, which is all that mallocx asks.
+            unsafe { je::mallocx(layout.size(), flags_of(layout.align())) }
+        };
         if !block.is_null() {
             count(class_of(layout.size(), layout.align()));
         }

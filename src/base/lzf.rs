@@ -187,27 +187,25 @@ pub fn decompress(input: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Cor
         return Err(Corrupt);
     }
     let start = out.len();
-    out.reserve(len);
-    let result = unfold(input, start, start + len, out);
+    out.resize(start + len, 0);
+    let result = unfold(input, &mut out[start..]);
     if result.is_err() {
         out.truncate(start);
     }
     result
 }
 
-/// Unfolds to `out[start..end]`, exactly.
-fn unfold(mut input: &[u8], start: usize, end: usize, out: &mut Vec<u8>) -> Result<(), Corrupt> {
+/// Unfolds to exactly these bytes.
+fn unfold(mut input: &[u8], out: &mut [u8]) -> Result<(), Corrupt> {
+    let mut at = 0;
     while let Some((&head, rest)) = input.split_first() {
         input = rest;
         if usize::from(head) < LITERALS_MAX {
-            let (run, rest) = input
-                .split_at_checked(usize::from(head) + 1)
-                .ok_or(Corrupt)?;
-            if end - out.len() < run.len() {
-                return Err(Corrupt);
-            }
-            out.extend_from_slice(run);
-            input = rest;
+            let len = usize::from(head) + 1;
+            let (run, rest) = input.split_at_checked(len).ok_or(Corrupt)?;
+            let room = out.get_mut(at..at + len).ok_or(Corrupt)?;
+            room.copy_from_slice(run);
+            (input, at) = (rest, at + len);
             continue;
         }
         let mut len = usize::from(head >> 5) + 2;
@@ -219,21 +217,33 @@ fn unfold(mut input: &[u8], start: usize, end: usize, out: &mut Vec<u8>) -> Resu
         let (&low, rest) = input.split_first().ok_or(Corrupt)?;
         input = rest;
         let back = (usize::from(head & 31) << 8 | usize::from(low)) + 1;
-        if back > out.len() - start || end - out.len() < len {
+        if back > at || out.len() - at < len {
             return Err(Corrupt);
         }
-        let from = out.len() - back;
-        // A copy that reaches into itself repeats the bytes that are there already.
-        while len > 0 {
-            let ready = len.min(out.len() - from);
-            out.extend_from_within(from..from + ready);
-            len -= ready;
-        }
+        copy_within(out, at, back, len);
+        at += len;
     }
-    if out.len() == end {
+    if at == out.len() {
         Ok(())
     } else {
         Err(Corrupt)
+    }
+}
+
+/// Copies `len` bytes to `at` from `back` before it. A copy that reaches into itself repeats the bytes that
+/// are there already.
+#[inline]
+fn copy_within(out: &mut [u8], at: usize, back: usize, len: usize) {
+    if back == 1 {
+        let byte = out[at - 1];
+        out[at..at + len].fill(byte);
+        return;
+    }
+    let (mut done, from) = (0, at - back);
+    while done < len {
+        let ready = (len - done).min(back + done);
+        out.copy_within(from..from + ready, at + done);
+        done += ready;
     }
 }
 

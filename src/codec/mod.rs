@@ -18,7 +18,7 @@ mod source;
 
 pub use commands::{Commands, Items};
 pub use sink::Sink;
-pub use source::{Fault, Source, Text, Why};
+pub use source::{Fault, Source, Text, Why, Written};
 
 /// The numbers by which RDB files name what a value is and how it is laid out. Only `types` and the
 /// tests use them.

@@ -67,6 +67,22 @@ impl Text<'_> {
     }
 }
 
+/// A string as it lies in the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written<'a> {
+    /// Its bytes.
+    Plain(&'a [u8]),
+    /// A number.
+    Int(i32),
+    /// Compressed, and the length of the text that is said to be.
+    Packed {
+        /// What [`Source::unpack`] unpacks.
+        bytes: &'a [u8],
+        /// Bytes of the text.
+        len: usize,
+    },
+}
+
 /// Bytes being read, with the place where reading goes on. A failed read leaves it anywhere.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
@@ -197,14 +213,14 @@ impl<'a> Source<'a> {
         usize::try_from(len).map_err(|_| self.bad("a length beyond all memory"))
     }
 
-    /// A string.
+    /// A string as it is written: nothing is unpacked yet.
     #[inline]
-    pub fn string(&mut self) -> Result<Text<'a>, Fault> {
+    pub fn written(&mut self) -> Result<Written<'a>, Fault> {
         let form = match self.length()? {
             Length::Plain(len) => {
                 let len =
                     usize::try_from(len).map_err(|_| self.bad("a length beyond all memory"))?;
-                return self.take(len).map(Text::Plain);
+                return self.take(len).map(Written::Plain);
             }
             Length::Encoded(form) => form,
         };
@@ -215,16 +231,53 @@ impl<'a> Source<'a> {
             LZF => {
                 let packed_len = self.blob_len()?;
                 let len = self.blob_len()?;
-                let packed = self.take(packed_len)?;
-                let mut text = Vec::new();
-                return match lzf::decompress(packed, len, &mut text) {
-                    Ok(()) => Ok(Text::Unpacked(text)),
-                    Err(lzf::Corrupt) => Err(self.bad("a string whose compression is broken")),
-                };
+                let bytes = self.take(packed_len)?;
+                return Ok(Written::Packed { bytes, len });
             }
             _ => return Err(self.bad("an unknown encoding of a string")),
         };
-        Ok(Text::Int(int))
+        Ok(Written::Int(int))
+    }
+
+    /// Appends a compressed string's text to `out`.
+    #[inline]
+    pub fn unpack(&self, packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        lzf::decompress(packed, len, out)
+            .map_err(|lzf::Corrupt| self.bad("a string whose compression is broken"))
+    }
+
+    /// A string.
+    #[inline]
+    pub fn string(&mut self) -> Result<Text<'a>, Fault> {
+        Ok(match self.written()? {
+            Written::Plain(bytes) => Text::Plain(bytes),
+            Written::Int(int) => Text::Int(int),
+            Written::Packed { bytes, len } => {
+                let mut text = Vec::new();
+                self.unpack(bytes, len, &mut text)?;
+                Text::Unpacked(text)
+            }
+        })
+    }
+
+    /// A string's bytes, which are put into `room` if they do not lie in the source.
+    #[inline]
+    pub fn string_in<'r>(&mut self, room: &'r mut Vec<u8>) -> Result<&'r [u8], Fault>
+    where
+        'a: 'r,
+    {
+        match self.written()? {
+            Written::Plain(bytes) => return Ok(bytes),
+            Written::Int(int) => {
+                room.clear();
+                room.extend_from_slice(fmt_i64(i64::from(int), &mut [0; 20]));
+            }
+            Written::Packed { bytes, len } => {
+                room.clear();
+                self.unpack(bytes, len, room)?;
+            }
+        }
+        Ok(room)
     }
 
     /// The string at an offset that was passed already; reading goes on where it was.

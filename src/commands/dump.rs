@@ -108,7 +108,8 @@ fn restore(ctx: &mut Ctx<'_>) -> CmdResult {
     let (body, version) =
         dump::open(ctx.arg(3), ctx.state.debug.skip_checksum).map_err(|_| BAD_FRAME)?;
     let how = ctx.state.loading(version);
-    let value = dump::load(body, &how).map_err(|fault| {
+    let mut room = Vec::new();
+    let value = dump::load(body, &how, &mut room).map_err(|fault| {
         log::debug!("RESTORE refused a payload: {fault}");
         BAD_DATA
     })?;

@@ -3,6 +3,7 @@
 //! Floor 3: it knows the types by their traits only, reads no clock (callers pass `now_ms`), and never
 //! decides policy: whether an expired key is removed, propagated or announced is for the floors above.
 
+pub mod arrivals;
 pub mod databases;
 pub mod db;
 pub mod entry;

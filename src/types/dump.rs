@@ -50,11 +50,12 @@ pub fn open(payload: &[u8], skip_checksum: bool) -> Result<(&[u8], u32), WrongFr
     }
 }
 
-/// The value of a payload's body: nothing may be left over, and no collection be empty.
-pub fn load<'a>(body: &'a [u8], how: &Loading) -> Result<Loaded<'a>, Fault> {
+/// The value of a payload's body: nothing may be left over, and no collection be empty. `room` is lent as to
+/// [`Value::load`].
+pub fn load<'r>(body: &'r [u8], how: &Loading, room: &'r mut Vec<u8>) -> Result<Loaded<'r>, Fault> {
     let mut source = Source::new(body);
     let rdb_type = source.byte()?;
-    let value = Value::load(rdb_type, &mut source, how)?;
+    let value = Value::load(rdb_type, &mut source, how, room)?;
     if !source.is_empty() {
         return Err(source.bad("bytes behind the value"));
     }
@@ -72,7 +73,7 @@ pub fn fuzz_restore(data: &[u8]) {
             version,
             ..Loading::for_tests()
         };
-        if let Ok(Loaded::Value(value)) = load(data, &how) {
+        if let Ok(Loaded::Value(value)) = load(data, &how, &mut Vec::new()) {
             check(&value, &how);
         }
     }
@@ -105,7 +106,8 @@ fn check(value: &Value, how: &Loading) {
             version,
             ..how.clone()
         };
-        let again = match load(body, &how).expect("what was saved can be loaded") {
+        let mut room = Vec::new();
+        let again = match load(body, &how, &mut room).expect("what was saved can be loaded") {
             Loaded::Int(int) => Value::Str(int.to_string().into_bytes().into()),
             Loaded::Bytes(bytes) => Value::Str(bytes.to_vec().into()),
             Loaded::Value(value) => value,
@@ -168,7 +170,8 @@ mod tests {
                 version,
                 ..Loading::for_tests()
             };
-            let value = match load(body, &how) {
+            let mut room = Vec::new();
+            let value = match load(body, &how, &mut room) {
                 Ok(Loaded::Value(value)) => value,
                 Ok(_) => continue,
                 Err(fault) => panic!("{name}: {fault}"),

@@ -253,15 +253,26 @@ macro_rules! value_types {
                 None
             }
 
-            /// Reads a value in the layout of that number.
-            pub fn load<'a>(
+            /// Reads a value in the layout of that number. A small string that does not lie in the
+            /// source as it is gets unpacked into `room`.
+            #[inline]
+            pub fn load<'a: 'r, 'r>(
                 rdb_type: u8,
                 source: &mut Source<'a>,
                 how: &Loading,
-            ) -> Result<Loaded<'a>, Fault> {
+                room: &'r mut Vec<u8>,
+            ) -> Result<Loaded<'r>, Fault> {
                 if rdb_type == rdb::STRING {
-                    return saved::load_string(source);
+                    return saved::load_string(source, room);
                 }
+                Self::load_collection(rdb_type, source, how)
+            }
+
+            fn load_collection<'r>(
+                rdb_type: u8,
+                source: &mut Source<'_>,
+                how: &Loading,
+            ) -> Result<Loaded<'r>, Fault> {
                 $(if <$module::$name as Collection>::RDB_TYPES.contains(&rdb_type) {
                     let value = <$module::$name as Collection>::load(rdb_type, source, how)?;
                     return Ok(Loaded::Value(Value::$name(value)));

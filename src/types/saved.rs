@@ -24,7 +24,7 @@
 //! deadlines of fields ask for a newer one.
 
 use crate::base::hash::{HashKey, siphash13};
-use crate::codec::{Commands, Fault, Sink, Source, Text, rdb};
+use crate::codec::{Commands, Fault, Sink, Source, Written, rdb};
 use crate::ds::listpack::{HEADER, Pack, Val};
 use crate::ds::ziplist;
 
@@ -92,7 +92,7 @@ impl Loading {
 pub enum Loaded<'a> {
     /// A string that is an integer.
     Int(i64),
-    /// A string, as it lies in the source.
+    /// A string, as it lies in the source or in the room lent.
     Bytes(&'a [u8]),
     /// Any other value.
     Value(Value),
@@ -199,15 +199,30 @@ pub(super) fn save_string(string: StrRef<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-/// Reads a string value.
-pub(super) fn load_string<'a>(source: &mut Source<'a>) -> Result<Loaded<'a>, Fault> {
-    Ok(match source.string()? {
-        Text::Plain(bytes) => match crate::base::num::parse_i64(bytes) {
+/// Reads a string value: a small one that is compressed into `room`.
+#[inline]
+pub(super) fn load_string<'a: 'r, 'r>(
+    source: &mut Source<'a>,
+    room: &'r mut Vec<u8>,
+) -> Result<Loaded<'r>, Fault> {
+    /// Longer texts are worth an allocation of their own, which becomes the value's.
+    const ROOM_MAX: usize = 4096;
+    Ok(match source.written()? {
+        Written::Plain(bytes) => match crate::base::num::parse_i64(bytes) {
             Some(int) => Loaded::Int(int),
             None => Loaded::Bytes(bytes),
         },
-        Text::Int(int) => Loaded::Int(i64::from(int)),
-        Text::Unpacked(bytes) => Loaded::Value(Value::Str(bytes.into())),
+        Written::Int(int) => Loaded::Int(i64::from(int)),
+        Written::Packed { bytes, len } if len <= ROOM_MAX => {
+            room.clear();
+            source.unpack(bytes, len, room)?;
+            Loaded::Bytes(room)
+        }
+        Written::Packed { bytes, len } => {
+            let mut text = Vec::new();
+            source.unpack(bytes, len, &mut text)?;
+            Loaded::Value(Value::Str(text.into()))
+        }
     })
 }
 

@@ -7,18 +7,16 @@
 //! Keys go into the keyspace by batches whose places are asked of the memory beforehand, and a database is
 //! made large enough when the file says how many keys it has: together three times as fast as one by one.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::{fmt, mem};
 
 use super::CHECKSUM_VERSION_MIN;
-use super::record::{MAGIC, Problem, Record, module_name, version_of};
+use super::record::{MAGIC, Problem, Record, Rooms, module_name, version_of};
 use crate::base::crc64::Crc64;
 use crate::codec::{Fault, Source, Why};
+use crate::keyspace::arrivals::Arrivals;
 use crate::state::State;
 use crate::types::saved::{Loaded, Loading};
 
-/// Keys whose places are asked of the memory together.
-const BATCH: usize = 32;
 /// Bytes to be fed at least.
 const CHUNK: usize = 128 << 10;
 /// Bytes of a small key with its type and value: a file that announces more keys than that is not believed.
@@ -112,20 +110,15 @@ pub struct Reader {
     db: usize,
     before: Before,
     summary: Summary,
-}
-
-/// A key on its way into the keyspace.
-struct Found<'a> {
-    db: usize,
-    key: Cow<'a, [u8]>,
-    value: Loaded<'a>,
-    before: Before,
-    at: usize,
+    /// Keys of `db` that are read and not in it yet, with the places of their records.
+    arrivals: Arrivals<u64>,
+    rooms: Rooms,
 }
 
 /// What one record was.
-enum Item<'a> {
-    Key(Found<'a>),
+#[derive(PartialEq, Eq)]
+enum Item {
+    Key,
     Other,
     End,
 }
@@ -144,6 +137,8 @@ impl Reader {
             db: 0,
             before: Before::default(),
             summary: Summary::default(),
+            arrivals: Arrivals::new(),
+            rooms: Rooms::default(),
         }
     }
 
@@ -195,16 +190,19 @@ impl Reader {
 
     /// Loads about `keys` keys into the keyspace.
     pub fn step(&mut self, state: &mut State, keys: usize) -> Result<Progress, LoadError> {
-        // Out while keys are borrowed from it.
-        let window = std::mem::take(&mut self.window);
-        let result = self.step_in(&window, state, keys);
-        self.window = window;
-        result
+        // Out while they are used.
+        let (window, mut rooms) = (mem::take(&mut self.window), mem::take(&mut self.rooms));
+        let result = self.step_in(&window, &mut rooms, state, keys);
+        (self.window, self.rooms) = (window, rooms);
+        // Whoever looks at the keyspace between two steps sees every key that was counted.
+        let settled = self.settle(state);
+        result.and_then(|progress| settled.map(|()| progress))
     }
 
     fn step_in(
         &mut self,
         window: &[u8],
+        rooms: &mut Rooms,
         state: &mut State,
         keys: usize,
     ) -> Result<Progress, LoadError> {
@@ -223,49 +221,43 @@ impl Reader {
         let mut how = self.how.clone().unwrap_or_else(|| state.loading(0));
         how.now_ms = state.clock.unix_ms;
 
-        let mut batch: Vec<Found<'_>> = Vec::with_capacity(BATCH);
         let mut left = keys;
         let mut taken = source.position();
         let progress = loop {
             if left == 0 {
-                break Ok(Progress::More);
+                break Progress::More;
             }
             let mut ahead = source.clone();
-            match self.item(&mut ahead, state, &how) {
-                Ok(Item::Key(record)) => {
-                    batch.push(record);
-                    left -= 1;
-                }
+            match self.item(&mut ahead, rooms, state, &how) {
+                Ok(Item::Key) => left -= 1,
                 Ok(Item::Other) => {}
                 Ok(Item::End) => {
                     let end = ahead.position();
-                    break self.end(&window[start..], end, ahead);
+                    match self.end(&window[start..], end, ahead)? {
+                        Progress::Done => return Ok(Progress::Done),
+                        // The records before it need not come again.
+                        progress => break progress,
+                    }
                 }
-                Err(Problem::Fault(Fault {
+                Err(Stop::Problem(Problem::Fault(Fault {
                     why: Why::Short(missing),
                     ..
-                })) => {
+                }))) => {
                     self.missing = missing;
-                    break Ok(Progress::Hungry);
+                    break Progress::Hungry;
                 }
-                Err(Problem::Fault(Fault {
+                Err(Stop::Problem(Problem::Fault(Fault {
                     at,
                     why: Why::Bad(what),
-                })) => break Err(self.error(at, what)),
-                Err(Problem::Other(why)) => break Err(self.error(taken, why)),
+                }))) => return Err(self.error(at, what)),
+                Err(Stop::Problem(Problem::Other(why))) => return Err(self.error(taken, why)),
+                Err(Stop::Load(error)) => return Err(error),
             }
             source = ahead;
             taken = source.position();
-            if batch.len() == BATCH {
-                self.insert(&mut batch, state)?;
-            }
         };
-        self.insert(&mut batch, state)?;
-        let progress = progress?;
-        if progress != Progress::Done {
-            self.crc.update(&window[start..start + taken]);
-            self.used += taken;
-        }
+        self.crc.update(&window[start..start + taken]);
+        self.used += taken;
         Ok(progress)
     }
 
@@ -295,30 +287,27 @@ impl Reader {
 
     /// Reads the next record. What it says takes effect only when it is whole.
     #[inline]
-    fn item<'a>(
+    fn item(
         &mut self,
-        source: &mut Source<'a>,
+        source: &mut Source<'_>,
+        rooms: &mut Rooms,
         state: &mut State,
         how: &Loading,
-    ) -> Result<Item<'a>, Problem> {
-        match Record::read(source, how)? {
-            Record::Key { at, key, value, .. } => {
-                return Ok(Item::Key(Found {
-                    db: self.db,
-                    key,
-                    value,
-                    before: std::mem::take(&mut self.before),
-                    at,
-                }));
+    ) -> Result<Item, Stop> {
+        match Record::read(source, how, rooms)? {
+            Record::Key { at, key, value } => {
+                self.key(at, key, value, state)?;
+                return Ok(Item::Key);
             }
             Record::End => return Ok(Item::End),
             Record::Db(db) => {
                 if db >= state.dbs.count() as u64 {
-                    return Err(Problem::Other(format!(
+                    return Err(Stop::from(Problem::Other(format!(
                         "a key of database {db}, but there are only {} databases",
                         state.dbs.count()
-                    )));
+                    ))));
                 }
+                self.settle(state)?;
                 self.db = db as usize;
             }
             Record::Size { keys } => self.reserve(keys, state),
@@ -331,11 +320,11 @@ impl Reader {
                 log::warn!("Data of the module {} are left out", module_name(module));
             }
             Record::ModuleKey { key, module } => {
-                return Err(Problem::Other(format!(
+                return Err(Stop::from(Problem::Other(format!(
                     "the key '{}' is of the module type {}, which is not known",
                     String::from_utf8_lossy(&key),
                     module_name(module)
-                )));
+                ))));
             }
             Record::Slot => {}
         }
@@ -366,30 +355,22 @@ impl Reader {
         }
     }
 
-    fn insert(&mut self, batch: &mut Vec<Found<'_>>, state: &mut State) -> Result<(), LoadError> {
-        state.dbs.end_batch();
-        for record in batch.iter() {
-            state.dbs.hint(record.db, &record.key);
-        }
-        state.dbs.prefetch_hints();
-        let result = batch.drain(..).enumerate().try_for_each(|(at, record)| {
-            state.dbs.seek_hint(at);
-            self.insert_one(record, state)
-        });
-        // The keys' bytes go now.
-        state.dbs.end_batch();
-        result
-    }
-
+    /// Builds a key.
     #[inline]
-    fn insert_one(&mut self, record: Found<'_>, state: &mut State) -> Result<(), LoadError> {
-        let (db, key, before) = (record.db, &*record.key, record.before);
+    fn key(
+        &mut self,
+        at: usize,
+        key: &[u8],
+        value: Loaded<'_>,
+        state: &mut State,
+    ) -> Result<(), LoadError> {
+        let before = mem::take(&mut self.before);
         let past = before.expire_at.is_some_and(|at| at < state.clock.unix_ms);
         if past && self.options.drop_expired {
             self.summary.expired += 1;
             return Ok(());
         }
-        if record.value.is_empty() {
+        if value.is_empty() {
             if self.summary.empty == 0 {
                 let name = String::from_utf8_lossy(key);
                 log::warn!("A key without elements is left out, the first of such: {name}");
@@ -397,19 +378,53 @@ impl Reader {
             self.summary.empty += 1;
             return Ok(());
         }
-        if let Some(slot) = state.dbs.find(db, key) {
-            if self.options.taken == Taken::Refuse {
-                return Err(self.error(record.at, "a key that is there already"));
-            }
-            state.remove(db, slot, false);
+        let clock = if before.idle_s.is_some() || before.uses.is_some() {
+            state.restored_clock(before.idle_s, before.uses)
+        } else {
+            state.dbs.new_clock
+        };
+        let (db, at) = (&state.dbs[self.db], self.position() + at as u64);
+        self.arrivals
+            .add(db, key, value.into(), before.expire_at, clock, at);
+        if self.arrivals.is_full() {
+            self.settle(state)?;
         }
-        let value = record.value.into();
-        let slot = state.dbs.insert(db, key, value, before.expire_at);
-        if before.idle_s.is_some() || before.uses.is_some() {
-            let clock = state.restored_clock(before.idle_s, before.uses);
-            state.dbs[db].set_clock(slot, clock);
-        }
-        self.summary.keys += 1;
         Ok(())
+    }
+
+    /// Puts the keys that were built into their database.
+    fn settle(&mut self, state: &mut State) -> Result<(), LoadError> {
+        let before = state.dbs[self.db].len() as u64;
+        while let Some(taken) = self.arrivals.settle(&mut state.dbs[self.db]) {
+            if self.options.taken == Taken::Refuse {
+                return Err(LoadError {
+                    at: taken.note,
+                    why: "a key that is there already".to_owned(),
+                });
+            }
+            state.remove(self.db, taken.there, false);
+            state.dbs[self.db].insert_entry(taken.hash, taken.entry);
+            self.summary.keys += 1;
+        }
+        self.summary.keys += state.dbs[self.db].len() as u64 - before;
+        Ok(())
+    }
+}
+
+/// Why a record was not taken.
+enum Stop {
+    Problem(Problem),
+    Load(LoadError),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Stop {
+        Stop::Problem(problem)
+    }
+}
+
+impl From<LoadError> for Stop {
+    fn from(error: LoadError) -> Stop {
+        Stop::Load(error)
     }
 }

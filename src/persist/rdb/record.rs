@@ -2,13 +2,11 @@
 //!
 //! The loader puts them into the keyspace, the offline check only counts them; both read the same.
 
-use std::borrow::Cow;
-
 use super::{
     AUX, EOF, EXPIRE_MS, EXPIRE_S, FREQ, FUNCTION, FUNCTION_PRE_GA, IDLE, MODULE_AUX, RESIZE_DB,
     SELECT_DB, SLOT_IMPORT, SLOT_INFO,
 };
-use crate::codec::{Fault, Source, Text, rdb};
+use crate::codec::{Fault, Source, rdb};
 use crate::types::Value;
 use crate::types::dump::knows_version;
 use crate::types::saved::{Loaded, Loading, kind_of};
@@ -21,7 +19,7 @@ pub enum Record<'a> {
     /// A key, its value, and where it begins.
     Key {
         at: usize,
-        key: Cow<'a, [u8]>,
+        key: &'a [u8],
         value: Loaded<'a>,
     },
     /// A key whose value belongs to a module, stepped over.
@@ -48,6 +46,13 @@ pub enum Record<'a> {
     End,
 }
 
+/// Lent to a record for a name and a value that do not lie in the file as they are.
+#[derive(Default)]
+pub struct Rooms {
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
 /// Why a record cannot be read.
 pub enum Problem {
     Fault(Fault),
@@ -60,10 +65,14 @@ impl From<Fault> for Problem {
     }
 }
 
-impl<'a> Record<'a> {
+impl<'r> Record<'r> {
     /// Reads the next record.
     #[inline]
-    pub fn read(source: &mut Source<'a>, how: &Loading) -> Result<Record<'a>, Problem> {
+    pub fn read<'a: 'r>(
+        source: &mut Source<'a>,
+        how: &Loading,
+        rooms: &'r mut Rooms,
+    ) -> Result<Record<'r>, Problem> {
         Ok(match source.byte()? {
             EOF => Record::End,
             SELECT_DB => Record::Db(source.len()?),
@@ -116,11 +125,8 @@ impl<'a> Record<'a> {
             }
             rdb_type if rdb_type == rdb::STRING || kind_of(rdb_type).is_some() => {
                 let at = source.position();
-                let key = match source.string()? {
-                    Text::Plain(bytes) => Cow::Borrowed(bytes),
-                    text => Cow::Owned(text.into_vec()),
-                };
-                let value = Value::load(rdb_type, source, how)?;
+                let key = source.string_in(&mut rooms.key)?;
+                let value = Value::load(rdb_type, source, how, &mut rooms.value)?;
                 Record::Key { at, key, value }
             }
             unknown => {

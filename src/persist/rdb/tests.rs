@@ -108,7 +108,7 @@ fn a_damaged_file_is_refused_or_loads_and_does_no_harm() {
             .collect();
         let how = state.loading(12);
         if let Ok((body, 1..=20)) = crate::types::dump::open(&payload, false)
-            && let Ok(Loaded::Value(value)) = crate::types::dump::load(body, &how)
+            && let Ok(Loaded::Value(value)) = crate::types::dump::load(body, &how, &mut Vec::new())
         {
             let expire_at = n.is_multiple_of(2).then_some(1_800_000_000_000);
             let key = format!("key:{n}");
