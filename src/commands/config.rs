@@ -4,10 +4,11 @@
 //! `state.config_apply` before a change holds, and done by the server before the reply goes out.
 use crate::base::alloc;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, container, flag};
-use crate::exec::ctx::Ctx;
+use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
 use crate::resp::request::Argv;
+use crate::state;
 use crate::state::config::file::errno_text;
 use crate::state::config::{Caller, Directive, Key, access, rewrite};
 use crate::state::gate;
@@ -56,10 +57,18 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
     let caller = Caller {
         local: ctx.client().peer.is_local(),
         loading: ctx.state.gate & gate::LOADING != 0,
+        transaction: ctx.mode == Mode::Transaction,
     };
     let state = &mut *ctx.state;
-    let changed = access::set(&mut state.config, &pairs, caller, &mut *state.config_apply)
-        .map_err(CmdError::owned)?;
+    let mut config = state.config.clone();
+    // It has the state, so it cannot be a part of it meanwhile.
+    let mut apply = std::mem::replace(&mut state.config_apply, state::nothing_to_apply());
+    let outcome = access::set(&mut config, &pairs, caller, &mut |old, new, changed| {
+        apply(state, caller, (old, new), changed)
+    });
+    state.config_apply = apply;
+    let changed = outcome.map_err(CmdError::owned)?;
+    state.config = config;
     state.apply_config();
     state.wanted.changed.merge(&changed);
     if changed.has(Key::maxmemory) && state.over_memory_limit() {

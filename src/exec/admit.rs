@@ -10,6 +10,7 @@ use super::registry::Row;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::{ClientId, Peer, client_flag};
+use crate::state::config::file::errno_text;
 use crate::state::gate;
 
 /// What becomes of a request.
@@ -84,13 +85,7 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
         return Some(error::OOM);
     }
     if concerned & gate::DISK_ERROR != 0 {
-        return Some(CmdError::new(
-            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
-             persist to disk. Commands that may modify the data set are disabled, because this \
-             instance is configured to report errors during writes if RDB snapshotting fails \
-             (stop-writes-on-bgsave-error option). Please check the Redis logs for details about \
-             the RDB error.",
-        ));
+        return Some(disk_error(ctx.state));
     }
     if concerned & gate::FEW_REPLICAS != 0 {
         return Some(CmdError::new(
@@ -122,6 +117,23 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
         ));
     }
     None
+}
+
+/// Why what is written could not be kept.
+fn disk_error(state: &State) -> CmdError {
+    match state.aof.error() {
+        Some(error) if !state.snapshots_fail() => {
+            let reason = errno_text(error);
+            CmdError::owned(format!("MISCONF Errors writing to the AOF file: {reason}"))
+        }
+        _ => CmdError::new(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+             persist to disk. Commands that may modify the data set are disabled, because this \
+             instance is configured to report errors during writes if RDB snapshotting fails \
+             (stop-writes-on-bgsave-error option). Please check the Redis logs for details about \
+             the RDB error.",
+        ),
+    }
 }
 
 /// CLIENT PAUSE: does this request wait?

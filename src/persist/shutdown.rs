@@ -2,13 +2,14 @@
 //!
 //! By SHUTDOWN or by a signal; closing sockets and leaving the loop is the server's. Once this has said
 //! yes nothing may change any more: it would be acknowledged and lost.
-use super::{child, save};
+use super::{aof, child, save};
 use crate::base::disk::Disk;
 use crate::base::sys;
 use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
+use crate::state::aof::Mode;
 use crate::state::persistence::ChildKind;
 use crate::state::run::Shutdown;
 use crate::state::{State, gate};
@@ -96,9 +97,8 @@ fn bring_to_disk(state: &mut State, how: Shutdown, by: By) -> bool {
         let pid = state.child.as_ref().map_or(0, |child| child.pid);
         save::forget_temporary(state, pid);
     }
-    if state.has_child(ChildKind::Rewrite) {
-        log::warn!("There is a child rewriting the AOF. Killing it!");
-        child::stop(state, ChildKind::Rewrite);
+    if !end_aof(state, how.force) {
+        return false;
     }
     // Half a data set never replaces a whole one.
     let half = state.gate & gate::LOADING != 0;
@@ -125,6 +125,32 @@ fn bring_to_disk(state: &mut State, how: Shutdown, by: By) -> bool {
     log::warn!("Error trying to save the DB, can't exit.");
     tell_systemd(state, "STATUS=Error trying to save the DB, can't exit.\n");
     false
+}
+
+/// What was acknowledged is in the AOF behind this; false if that cannot be, and is not to be passed over.
+fn end_aof(state: &mut State, force: bool) -> bool {
+    if state.has_child(ChildKind::Rewrite) {
+        if state.aof.mode == Mode::WaitRewrite {
+            if !force {
+                log::warn!("Writing initial AOF, can't exit.");
+                tell_systemd(state, "STATUS=Writing initial AOF, can't exit.\n");
+                return false;
+            }
+            log::warn!("Writing initial AOF. Exit anyway.");
+        }
+        log::warn!("There is a child rewriting the AOF. Killing it!");
+        child::stop(state, ChildKind::Rewrite);
+    }
+    if aof::switch::finish(state) {
+        return true;
+    }
+    if force {
+        log::warn!("The AOF can't be written. Exit anyway.");
+    } else {
+        log::warn!("The AOF can't be written, can't exit.");
+        tell_systemd(state, "STATUS=The AOF can't be written, can't exit.\n");
+    }
+    force
 }
 
 /// Ends at once, in the middle of the last snapshot.

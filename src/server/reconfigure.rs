@@ -11,8 +11,11 @@ use super::listen::{Listener, open_tcp, try_tcp};
 use super::turn::{Server, TOKEN_LISTENERS};
 use super::{absent, boot, logging};
 use crate::base::{alloc, sys};
+use crate::persist::aof;
+use crate::persist::aof::files::Logged;
 use crate::state::config::title::process_title;
-use crate::state::config::{Apply, Changed, Config, Key, oom};
+use crate::state::config::{Caller, Config, Key, oom};
+use crate::state::{ApplyConfig, State};
 use mio::Token;
 use oom::adjust_oom_score;
 
@@ -65,10 +68,10 @@ fn set_title(config: &Config, config_file: Option<&Path>) {
 }
 
 /// Does what a change needs outside and can be refused for.
-pub fn hook() -> Box<Apply<'static>> {
+pub fn hook() -> Box<ApplyConfig> {
     // A refusal is followed by the way back, where there is nothing to try: those sockets are open.
     let mut refused = false;
-    Box::new(move |old: &Config, new: &Config, changed: &Changed| {
+    Box::new(move |state: &mut State, caller, (old, new), changed| {
         let undoing = std::mem::take(&mut refused);
         // Every step is taken even after a failure: going back runs through here too, and must undo them all.
         let mut outcome = Ok(());
@@ -126,9 +129,35 @@ pub fn hook() -> Box<Apply<'static>> {
                 "Failed to set current oom_score_adj. Check server logs.".to_owned(),
             );
         }
+        // Last: it is not begun where something else is refused.
+        if changed.has(Key::appendonly)
+            && outcome.is_ok()
+            && switch_aof(state, caller, new).is_err()
+        {
+            outcome = Err((
+                Key::appendonly,
+                "Unable to turn on AOF. Check server logs.".to_owned(),
+            ));
+        }
         refused = !undoing && outcome.is_err();
         outcome
     })
+}
+
+/// Begins or ends the AOF, as it is not yet.
+fn switch_aof(state: &mut State, caller: Caller, new: &Config) -> Result<(), Logged> {
+    if new.appendonly == state.aof.enabled() {
+        return Ok(());
+    }
+    if !new.appendonly {
+        aof::switch::stop(state);
+        return Ok(());
+    }
+    // What else is changed by the same request holds for it already.
+    let old = std::mem::replace(&mut state.config, new.clone());
+    let outcome = aof::switch::start(state, caller.transaction);
+    state.config = old;
+    outcome
 }
 
 /// Makes room for so many clients, or tells how many there is room for.
@@ -175,6 +204,11 @@ impl Server {
         ]) {
             set_title(config, self.state.run.config_file.as_deref());
         }
+        if changed.has(Key::aof_disable_auto_gc) {
+            // That it failed is in the log.
+            let _ = aof::files::remove_history(&mut self.state);
+        }
+        let config = &self.state.config;
         if changed.has(Key::hz) {
             // Otherwise the new pace would begin after one more turn at the old one.
             self.next_cron_us = 0;

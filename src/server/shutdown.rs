@@ -72,7 +72,6 @@ impl Server {
                 let _ = std::fs::remove_file(OsStr::from_bytes(path));
             }
         }
-        crate::persist::aof::switch::finish(&mut self.state);
         self.flush_all();
         log::warn!("Redis is now ready to exit, bye bye...");
         self.exit = Some(0);

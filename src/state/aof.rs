@@ -81,17 +81,14 @@ impl Aof {
         self.mode != Mode::Off
     }
 
+    /// Are writes refused because it cannot be written?
+    pub fn fails(&self) -> bool {
+        self.enabled() && self.error().is_some()
+    }
+
     /// Why writes are refused, in the system's words.
     pub fn error(&self) -> Option<&io::Error> {
         self.write_error.as_ref().or(self.sync_error.as_ref())
-    }
-}
-
-impl super::State {
-    /// Follows the last errors: while there is one, writes are refused.
-    pub fn refuse_writes_on_errors(&mut self) {
-        let failing = self.aof.enabled() && self.aof.error().is_some();
-        self.restrict(super::gate::DISK_ERROR, failing);
     }
 }
 

@@ -37,11 +37,25 @@ use config::{Config, EventMask};
 use notify::Event;
 use std::sync::Arc;
 
+/// Makes a CONFIG SET take hold outside, or refuses it: who asks, the values before and behind it, what
+/// differs. The state still has the values before it.
+pub type ApplyConfig = dyn FnMut(
+    &mut State,
+    config::Caller,
+    (&Config, &Config),
+    &config::Changed,
+) -> Result<(), (config::Key, String)>;
+
+/// For a server without an outside.
+pub fn nothing_to_apply() -> Box<ApplyConfig> {
+    Box::new(|_, _, _, _| Ok(()))
+}
+
 /// Everything a command may see.
 pub struct State {
     pub config: Config,
     /// Asked before a CONFIG SET holds: what is outside may refuse it.
-    pub config_apply: Box<config::Apply<'static>>,
+    pub config_apply: Box<ApplyConfig>,
     /// Frozen for one unit: a key cannot expire halfway through a script.
     pub clock: Clock,
     pub rng: Rng,
@@ -138,7 +152,7 @@ impl State {
             garbage: run::Garbage::default(),
             request: bytes::Bytes::new(),
             due: Vec::new(),
-            config_apply: Box::new(config::access::always),
+            config_apply: nothing_to_apply(),
             config,
         }
     }

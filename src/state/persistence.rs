@@ -121,11 +121,16 @@ impl Default for Snapshots {
 impl super::State {
     /// Lets writes in, or refuses them, as it stands with what is to be on disk.
     pub fn settle_writes(&mut self) {
+        let failing = self.snapshots_fail() || self.aof.fails();
+        self.restrict(gate::DISK_ERROR, failing);
+    }
+
+    /// Are writes refused because the last snapshot failed?
+    pub fn snapshots_fail(&self) -> bool {
         let config = &self.config;
-        let snapshots_fail = !self.snapshots.last_ok
+        !self.snapshots.last_ok
             && config.stop_writes_on_bgsave_error
-            && !config.save.points.is_empty();
-        self.restrict(gate::DISK_ERROR, snapshots_fail);
+            && !config.save.points.is_empty()
     }
 
     /// Does a child of this kind live?

@@ -149,13 +149,13 @@ pub fn stop(state: &mut State) {
     aof.waiting = Vec::new();
     (aof.write_error, aof.sync_error) = (None, None);
     follow_readers(state);
-    state.refuse_writes_on_errors();
+    state.settle_writes();
 }
 
-/// The end of the server: everything that was acknowledged is on disk behind it.
-pub fn finish(state: &mut State) {
+/// The end of the server: everything that was acknowledged is on disk behind it, or it says no.
+pub fn finish(state: &mut State) -> bool {
     if state.aof.mode == Mode::Off {
-        return;
+        return true;
     }
     log::info!("Calling fsync() on the AOF file.");
     flush(state, true);
@@ -163,7 +163,9 @@ pub fn finish(state: &mut State) {
         && let Err(error) = file.sync()
     {
         log::warn!("Fail to fsync the AOF file: {}.", errno_text(&error));
+        return false;
     }
+    state.aof.waiting.is_empty() && state.aof.sync_error.is_none()
 }
 
 /// Before a rewrite's child is started: what is propagated from here on goes to a new incremental file.
@@ -225,7 +227,7 @@ pub fn rewrite_succeeded(state: &mut State) {
         state.aof.mode = Mode::On;
     }
     state.aof.sync_error = None;
-    state.refuse_writes_on_errors();
+    state.settle_writes();
     measure(state);
     state.aof.base_bytes = state.aof.current_bytes;
     // What cannot be removed now is removed at the next start; it is in the log.
@@ -257,7 +259,7 @@ fn give_up_temporary(state: &mut State) {
         remove_temporary_incremental(state);
     }
     follow_readers(state);
-    state.refuse_writes_on_errors();
+    state.settle_writes();
 }
 
 /// An fsync of file `number` failed: what it was to bring to disk may be lost, and no later fsync tells. A
@@ -272,7 +274,7 @@ pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
     if !replaced {
         begin_anew(state);
     }
-    state.refuse_writes_on_errors();
+    state.settle_writes();
 }
 
 /// Nothing more goes to the files there are: they are a whole AOF up to the last fsync, with what is

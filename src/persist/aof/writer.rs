@@ -153,7 +153,7 @@ fn write_waiting(state: &mut State) -> Result<(), WriteFailed> {
     }
     if aof.write_error.take().is_some() {
         log::warn!("AOF write error looks solved. The server can write again.");
-        state.refuse_writes_on_errors();
+        state.settle_writes();
     }
     let event = if !state.aof.syncs.is_empty() {
         "aof-write-pending-fsync"
@@ -220,7 +220,7 @@ fn write_failed(state: &mut State, failed: WriteFailed) {
         return;
     }
     aof.write_error = Some(failed.error);
-    state.refuse_writes_on_errors();
+    state.settle_writes();
 }
 
 fn sync_if_due(state: &mut State) {

@@ -119,6 +119,8 @@ pub struct Caller {
     pub local: bool,
     /// A dataset is being loaded.
     pub loading: bool,
+    /// In a transaction: more is done before anybody else is served.
+    pub transaction: bool,
 }
 
 /// What makes a change take hold outside: old values, new values, what differs. An error names the directive that
@@ -410,6 +412,7 @@ mod tests {
             let caller = Caller {
                 local,
                 loading: false,
+                ..Caller::default()
             };
             assert_eq!(
                 set(&mut config, &pair, caller, &mut always).is_ok(),
@@ -419,6 +422,7 @@ mod tests {
         let caller = Caller {
             local: true,
             loading: true,
+            ..Caller::default()
         };
         let pair: [(&[u8], &[u8]); 1] = [(b"appendonly", b"yes")];
         let outcome = set(&mut Config::default(), &pair, caller, &mut always);
