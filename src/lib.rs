@@ -13,4 +13,5 @@ pub mod persist;
 pub mod resp;
 pub mod server;
 pub mod state;
+pub mod tools;
 pub mod types;

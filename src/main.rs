@@ -2,11 +2,13 @@
 use redvault::server::cli::{self, Request};
 use redvault::server::{boot, registry};
 use redvault::state::config::Lookups;
+use redvault::tools::command_line;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Request::Print(answer) => finish(&answer),
+        Request::Tool(tool) => exit(command_line::run(&tool)),
         Request::CheckConfig(path) => finish(&cli::check_config(&path, Lookups::ANY)),
         Request::Serve(launch) => {
             let table = registry::build(&|_| None);

@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("script", 6),
     ("vault", 6),
     ("persist", 7),
+    ("tools", 8), // offline work on files: needs persist's readers, and is named by the command line only
     ("replication", 8),
     ("cluster", 9),
     ("server", 10),

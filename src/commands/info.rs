@@ -352,7 +352,7 @@ fn memory(r: &mut Report<'_>) {
     r.field("mem_clients_slaves", m.clients.replica_bytes);
     r.field("mem_clients_normal", m.clients.normal_bytes);
     r.field("mem_cluster_links", 0);
-    r.field("mem_aof_buffer", 0);
+    r.field("mem_aof_buffer", state.aof.waiting.capacity());
     r.field("mem_allocator", &state.run.allocator);
     r.field("active_defrag_running", 0);
     let garbage = &state.garbage;
@@ -364,8 +364,7 @@ fn memory(r: &mut Report<'_>) {
 fn persistence(r: &mut Report<'_>) {
     let state = r.state;
     r.head("Persistence");
-    let loading = state.gate & crate::state::gate::LOADING != 0;
-    r.field("loading", u8::from(loading));
+    r.field("loading", u8::from(state.is_loading()));
     r.zeros(&["async_loading"]);
     child(r);
     let snapshots = &state.snapshots;
@@ -380,23 +379,50 @@ fn persistence(r: &mut Report<'_>) {
     r.field("rdb_current_bgsave_time_sec", age_s);
     r.field("rdb_saves", snapshots.saves);
     r.field("rdb_last_cow_size", snapshots.last_cow_bytes);
-    r.zeros(&[
-        "rdb_last_load_keys_expired",
-        "rdb_last_load_keys_loaded",
-        "aof_enabled",
-        "aof_rewrite_in_progress",
-        "aof_rewrite_scheduled",
-    ]);
-    r.field("aof_last_rewrite_time_sec", -1);
-    r.field("aof_current_rewrite_time_sec", -1);
-    r.field("aof_last_bgrewrite_status", "ok");
-    r.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    r.field("aof_last_write_status", "ok");
-    r.zeros(&[
-        "aof_last_cow_size",
-        "module_fork_in_progress",
-        "module_fork_last_cow_size",
-    ]);
+    r.field("rdb_last_load_keys_expired", state.load.rdb_expired);
+    r.field("rdb_last_load_keys_loaded", state.load.rdb_keys);
+    append_only_file(r);
+    if state.is_loading() {
+        loading(r);
+    }
+}
+
+/// How far the loading of files has come.
+fn loading(r: &mut Report<'_>) {
+    let (load, now_s) = (&r.state.load, r.state.clock.unix_ms / 1000);
+    r.field("loading_start_time", load.started_s);
+    r.field("loading_total_bytes", load.total_bytes);
+    r.field("loading_rdb_used_mem", load.rdb_used_memory);
+    r.field("loading_loaded_bytes", load.loaded_bytes);
+    r.field("loading_loaded_perc", format_args!("{:.2}", load.percent()));
+    r.field("loading_eta_seconds", load.eta_s(now_s));
+}
+
+fn append_only_file(r: &mut Report<'_>) {
+    let state = r.state;
+    let (aof, rewrites) = (&state.aof, &state.rewrites);
+    let rewriting = state.has_child(ChildKind::Rewrite);
+    let status = |ok: bool| if ok { "ok" } else { "err" };
+    r.field("aof_enabled", u8::from(aof.enabled()));
+    r.field("aof_rewrite_in_progress", u8::from(rewriting));
+    r.field("aof_rewrite_scheduled", u8::from(aof.rewrite_scheduled));
+    r.field("aof_last_rewrite_time_sec", rewrites.last_took_s);
+    let age_s = state.child_age_s(ChildKind::Rewrite);
+    r.field("aof_current_rewrite_time_sec", age_s);
+    r.field("aof_last_bgrewrite_status", status(rewrites.last_ok));
+    r.field("aof_rewrites", rewrites.started);
+    r.field("aof_rewrites_consecutive_failures", rewrites.failures);
+    r.field("aof_last_write_status", status(aof.error().is_none()));
+    r.field("aof_last_cow_size", rewrites.last_cow_bytes);
+    r.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
+    if aof.enabled() {
+        r.field("aof_current_size", aof.current_bytes);
+        r.field("aof_base_size", aof.base_bytes);
+        r.zeros(&["aof_pending_rewrite"]);
+        r.field("aof_buffer_length", aof.waiting.len());
+        r.field("aof_pending_bio_fsync", aof.syncs.len());
+        r.field("aof_delayed_fsync", aof.delayed_fsyncs);
+    }
 }
 
 /// What the child that lives has told of itself.

@@ -13,9 +13,10 @@
 //! the system may have thrown away what it could not write and say next time that all is well. The file
 //! begins anew then, by a rewrite.
 //!
-//! `files` knows the directory, `writer` appends, `switch` begins and ends. What is not here: loading
-//! (`persist::load`) and the rewrite's child.
+//! `files` knows the directory, `writer` appends, `switch` begins and ends. `replay` runs a
+//! file's requests again, for `persist::load`. What is not here: the rewrite's child.
 pub mod files;
+pub mod replay;
 pub mod switch;
 pub mod writer;
 

@@ -1,6 +1,6 @@
-//! What files need by the clock: children are listened to and collected, snapshots that are due begun.
-use super::child;
-use super::save;
+//! What files need by the clock: children are listened to and collected, rewrites and snapshots that are due
+//! begun.
+use super::{child, rewrite, save};
 use crate::exec::registry::Registry;
 use crate::state::State;
 use crate::state::persistence::ChildKind;
@@ -12,6 +12,9 @@ const RETRY_S: i64 = 5;
 pub fn run(state: &mut State, table: &Registry) {
     child::listen(state);
     children(state, table);
+    if state.child.is_none() {
+        rewrite::start_if_due(state);
+    }
     if state.child.is_none() {
         save_if_due(state);
     }
@@ -32,7 +35,7 @@ pub fn children(state: &mut State, _table: &Registry) {
     };
     match ended.child.kind {
         ChildKind::Snapshot => save::ended(state, &ended),
-        ChildKind::Rewrite => {}
+        ChildKind::Rewrite => rewrite::ended(state, &ended),
     }
 }
 

@@ -1,13 +1,14 @@
 //! DEBUG with the subcommands that need files.
 
-use super::rdb::file;
+use super::aof;
+use super::load::{Failed, Loader};
 use super::rdb::read::Taken;
 use super::save;
 use crate::commands::debug::{ANY, Sub, debug_with, row};
 use crate::exec::command::CmdResult;
 use crate::exec::command::acl;
 use crate::exec::ctx::Ctx;
-use crate::exec::error::CmdError;
+use crate::exec::error::{self, CmdError};
 use crate::exec::registry::Family;
 
 /// DEBUG.
@@ -17,11 +18,14 @@ pub static FAMILY: Family = Family {
     commands: &[row(debug)],
 };
 
-const SUBS: &[Sub] = &[("reload", 0, ANY, reload)];
+const SUBS: &[Sub] = &[("loadaof", 0, 0, load_aof), ("reload", 0, ANY, reload)];
 
 const SAVE_FAILED: CmdError = CmdError::new("ERR");
 const LOAD_FAILED: CmdError =
     CmdError::new("ERR Error trying to load the RDB dump, check server logs.");
+const AOF_FAILED: CmdError =
+    CmdError::new("ERR Error trying to load the AOF files, check server logs.");
+const NO_AOF: CmdError = CmdError::new("ERR There is no append only file");
 
 fn debug(ctx: &mut Ctx<'_>) -> CmdResult {
     debug_with(ctx, SUBS)
@@ -44,6 +48,9 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
             ));
         }
     }
+    if ctx.state.is_loading() {
+        return Err(error::LOADING);
+    }
     let path = save::path(ctx.state);
     ctx.propagate_nothing();
     if saves {
@@ -52,20 +59,50 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
     if flush {
         ctx.state.flush_all(false);
     }
-    let summary = file::load(ctx.state, &path, taken, &mut |_, _| {}).map_err(|error| {
-        log::warn!("Error loading {}: {error}", path.display());
+    let loader = Loader::snapshot(ctx.state, &path, taken);
+    let loaded = loader.and_then(|loader| match loader {
+        Some(loader) => loader.run(ctx.state, ctx.table),
+        None => Err(Failed(vec![format!("There is no {}", path.display())])),
+    });
+    loaded.map_err(|failed| {
+        failed.log();
         LOAD_FAILED
     })?;
-    log::info!(
-        "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
-        summary.keys,
-        summary.expired,
-        summary.empty
-    );
-    if !summary.functions.is_empty() {
-        let count = summary.functions.len();
-        log::warn!("{count} function libraries are left out: this release has no functions yet");
-    }
     log::warn!("DB reloaded by DEBUG RELOAD");
+    ctx.ok()
+}
+
+/// Throws everything away and loads the append only file.
+fn load_aof(ctx: &mut Ctx<'_>) -> CmdResult {
+    if ctx.state.is_loading() {
+        return Err(error::LOADING);
+    }
+    let state = &mut *ctx.state;
+    if state.aof.enabled() {
+        // What was propagated so far is part of it.
+        aof::flush(state, true);
+    }
+    let loader = aof::files::load_manifest(state)
+        .map_err(Failed::from)
+        .and_then(|()| Loader::manifest(state));
+    let loader = match loader {
+        Ok(Some(loader)) => loader,
+        Ok(None) => return Err(NO_AOF),
+        Err(failed) => {
+            failed.log();
+            return Err(AOF_FAILED);
+        }
+    };
+    state.flush_all(false);
+    if let Err(failed) = loader.run(state, ctx.table) {
+        failed.log();
+        // Half a data set must neither be served nor written.
+        state.aof.fatal = true;
+        return Err(AOF_FAILED);
+    }
+    state.dirty = 0;
+    // Last: what was loaded has made choices, too.
+    ctx.propagate_nothing();
+    log::warn!("Append Only File loaded by DEBUG LOADAOF");
     ctx.ok()
 }

@@ -19,7 +19,7 @@ pub fn check(state: &State, kind: ChildKind) -> io::Result<()> {
     }
     let last_cow = match kind {
         ChildKind::Snapshot => state.snapshots.last_cow_bytes,
-        ChildKind::Rewrite => 0,
+        ChildKind::Rewrite => state.rewrites.last_cow_bytes,
     };
     let resident = sys::rss_bytes() as u64;
     match sys::available_memory() {

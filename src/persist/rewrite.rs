@@ -1,2 +1,336 @@
-//! Rewriting the append only file: a child writes the data set to a new base file.
+//! Rewriting the append only file: a child writes the data set as it is now to a new base file, while what
+//! is written since goes to a new incremental file. When the child has ended the manifest names the two, and
+//! the files before them are history.
+//!
+//! Whatever fails on the way, the manifest names a whole set of files: the old base with all incremental
+//! files stays valid until the new one is on disk and named.
 pub mod base;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use super::aof::files::{
+    Logged, directory, is_on_disk, path_of, remove_in_background, save_manifest, shown,
+    temporary_incremental,
+};
+use super::aof::switch;
+use super::child::{self, Ended};
+use super::fit;
+use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
+use crate::exec::ctx::{Ctx, Mode as RunMode};
+use crate::exec::error::CmdError;
+use crate::exec::registry::Family;
+use crate::state::State;
+use crate::state::aof::Mode;
+use crate::state::config::Config;
+use crate::state::config::file::errno_text;
+use crate::state::persistence::{ChildKind, Rewriting};
+use base::Form;
+
+const COMMANDS: &[Command] = &[cmd(
+    "bgrewriteaof",
+    1,
+    flag::ADMIN | flag::NOSCRIPT | flag::NO_ASYNC_LOADING,
+    acl::NONE,
+    NO_KEYS,
+    bgrewriteaof,
+)];
+
+/// Rewriting.
+pub static FAMILY: Family = Family {
+    group: "server",
+    acl: acl::NONE,
+    commands: COMMANDS,
+};
+
+fn bgrewriteaof(ctx: &mut Ctx<'_>) -> CmdResult {
+    let state = &mut *ctx.state;
+    if is_running(state) {
+        return Err(CmdError::new(
+            "ERR Background append only file rewriting already in progress",
+        ));
+    }
+    // In a transaction: what it has not done yet belongs into the file, too.
+    if state.child.is_some() || ctx.mode == RunMode::Transaction {
+        state.aof.rewrite_scheduled = true;
+        // Who asks for it does not want to wait for what failures before have earned.
+        state.rewrites.failures = 0;
+        ctx.out
+            .simple("Background append only file rewriting scheduled");
+        return Ok(Outcome::Done);
+    }
+    start(state).map_err(|Logged| CANNOT)?;
+    ctx.out
+        .simple("Background append only file rewriting started");
+    Ok(Outcome::Done)
+}
+
+const CANNOT: CmdError = CmdError::new(
+    "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+);
+
+/// Does a rewrite run that is to be completed?
+fn is_running(state: &State) -> bool {
+    let running = state.rewrites.running.as_ref();
+    state.has_child(ChildKind::Rewrite) && running.is_some_and(|running| !running.abandoned)
+}
+
+/// Begins a rewrite. There must be no child.
+pub fn start(state: &mut State) -> Result<(), Logged> {
+    let result = start_child(state);
+    if result.is_err() {
+        failed(state);
+    }
+    result
+}
+
+fn start_child(state: &mut State) -> Result<(), Logged> {
+    let refused = |error: std::io::Error| {
+        log::warn!("Can't rewrite append only file in background: fork: {error}");
+        Logged
+    };
+    // First: a file that is begun for a child that never comes is one file more to load.
+    fit::check(state, ChildKind::Rewrite).map_err(refused)?;
+    switch::open_for_rewrite(state)?;
+    state.rewrites.started += 1;
+    let form = Form::wanted(state);
+    let pid = child::start(state, ChildKind::Rewrite, base::write_file, &form).map_err(refused)?;
+    log::info!("Background append only file rewriting started by pid {pid}");
+    state.aof.rewrite_scheduled = false;
+    state.rewrites.running = Some(Rewriting {
+        rdb: form == Form::Snapshot,
+        appending: state.aof.mode != Mode::Off,
+        file_number: state.aof.file_number,
+        abandoned: false,
+    });
+    Ok(())
+}
+
+/// `CONFIG SET appendonly yes`: the first rewrite, at once or as soon as it can begin. `later`: not before
+/// the running transaction has ended.
+pub fn begin_first(state: &mut State, later: bool) -> Result<(), Logged> {
+    state.aof.rewrite_scheduled = true;
+    if later {
+        log::warn!(
+            "AOF was enabled during a transaction. An AOF background was scheduled to start when \
+             possible."
+        );
+    } else if state.has_child(ChildKind::Rewrite) {
+        // It has no incremental file: what is written since its beginning would be in none.
+        log::warn!(
+            "AOF was enabled but there is already an AOF rewriting in background. Stopping \
+             background AOF and starting a rewrite now."
+        );
+        abandon(state);
+    } else if state.child.is_some() {
+        log::warn!(
+            "AOF was enabled but there is already another background operation. An AOF background \
+             was scheduled to start when possible."
+        );
+    } else if start(state).is_err() {
+        log::warn!(
+            "Redis needs to enable the AOF but can't trigger a background AOF rewrite operation. \
+             Check the above logs for more info about the error."
+        );
+        state.aof.rewrite_scheduled = false;
+        return Err(Logged);
+    }
+    Ok(())
+}
+
+/// The running rewrite is to come to nothing: its incremental file does not hold what was written since its
+/// beginning. Its child is told to end, and collected later.
+pub fn abandon(state: &mut State) {
+    if let (Some(child), Some(running)) = (&state.child, &mut state.rewrites.running)
+        && child.kind == ChildKind::Rewrite
+        && !running.abandoned
+    {
+        log::info!("Killing running AOF rewrite child: {}", child.pid);
+        running.abandoned = true;
+        child::stop(state, ChildKind::Rewrite);
+    }
+}
+
+/// Begins a rewrite that was put off, or that the growth of the files asks for. Called by the cron; there
+/// must be no child.
+pub fn start_if_due(state: &mut State) {
+    if state.aof.rewrite_scheduled {
+        if !is_limited(state) {
+            // That it failed is in the log.
+            let _ = start(state);
+        }
+        return;
+    }
+    if let Some(percent) = growth(state)
+        && !is_limited(state)
+    {
+        log::info!("Starting automatic rewriting of AOF on {percent}% growth");
+        let _ = start(state);
+    }
+}
+
+/// By how many percent the files have grown since the last rewrite, where that is enough for the next.
+fn growth(state: &State) -> Option<u64> {
+    let (config, aof) = (&state.config, &state.aof);
+    let wanted = u64::from(config.auto_aof_rewrite_percentage);
+    if aof.mode != Mode::On || wanted == 0 || aof.current_bytes <= config.auto_aof_rewrite_min_size
+    {
+        return None;
+    }
+    let percent = u128::from(aof.current_bytes) * 100 / u128::from(aof.base_bytes.max(1));
+    let grown = u64::try_from(percent.saturating_sub(100)).unwrap_or(u64::MAX);
+    (grown >= wanted).then_some(grown)
+}
+
+/// So many failures in a row are no accident.
+const FAILURES_MAX: u64 = 3;
+const DELAY_MINUTES_MAX: u32 = 60;
+
+/// Is the next rewrite to wait, because the last ones failed? Each leaves an incremental file behind.
+fn is_limited(state: &mut State) -> bool {
+    let now_s = state.clock.unix_ms / 1000;
+    // While writes are refused until a rewrite succeeds no files pile up, and somebody waits.
+    let minutes_max = if state.aof.sync_error.is_some() {
+        1
+    } else {
+        DELAY_MINUTES_MAX
+    };
+    let rewrites = &mut state.rewrites;
+    if rewrites.failures < FAILURES_MAX {
+        (rewrites.delay_minutes, rewrites.retry_at_s) = (0, None);
+        return false;
+    }
+    match rewrites.retry_at_s {
+        Some(at_s) if now_s < at_s => true,
+        Some(_) => {
+            rewrites.retry_at_s = None;
+            false
+        }
+        None => {
+            let minutes = (rewrites.delay_minutes * 2).clamp(1, minutes_max);
+            rewrites.delay_minutes = minutes;
+            rewrites.retry_at_s = Some(now_s + i64::from(minutes) * 60);
+            log::warn!(
+                "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in \
+                 {minutes} minutes"
+            );
+            true
+        }
+    }
+}
+
+/// Where a process writes a new base file: in the directory where it is to stay.
+pub fn temporary(config: &Config, pid: i32) -> PathBuf {
+    path_of(config, format!("temp-rewriteaof-bg-{pid}.aof").as_bytes())
+}
+
+/// A child that wrote a base file has ended.
+pub fn ended(state: &mut State, ended: &Ended) {
+    let pid = ended.child.pid;
+    let running = state.rewrites.running.take().unwrap_or_default();
+    let now_s = state.clock.unix_ms / 1000;
+    state.rewrites.last_cow_bytes = ended.child.progress.cow_now;
+    state.rewrites.last_took_s = (now_s - ended.child.started_s).max(0);
+    // The AOF began anew in between: what the child wrote has nothing that goes behind it.
+    let appending = state.aof.file.is_some() && state.aof.file_number == running.file_number;
+    let matches = !running.abandoned && (appending || !running.appending);
+    if matches && ended.succeeded() {
+        log::info!("Background AOF rewrite terminated with success");
+        if install(state, &running, pid).is_ok() {
+            log::info!("Background AOF rewrite finished successfully");
+            state.rewrites.last_ok = true;
+            state.rewrites.failures = 0;
+            return;
+        }
+        failed(state);
+    } else if !matches || ended.was_stopped() {
+        switch::rewrite_failed(state);
+    } else {
+        match ended.end.signal {
+            0 => log::warn!("Background AOF rewrite terminated with error"),
+            signal => log::warn!("Background AOF rewrite terminated by signal {signal}"),
+        }
+        failed(state);
+    }
+    let path = temporary(&state.config, pid);
+    remove_in_background(&*state.disk, &path, &mut state.aof.jobs);
+}
+
+fn failed(state: &mut State) {
+    state.rewrites.last_ok = false;
+    state.rewrites.failures += 1;
+    switch::rewrite_failed(state);
+}
+
+/// Puts the new files in their places and names them.
+fn install(state: &mut State, running: &Rewriting, pid: i32) -> Result<(), Logged> {
+    let (disk, config) = (&*state.disk, &state.config);
+    let mut manifest = state.aof.manifest.clone();
+    let stem = &config.appendfilename;
+    let from = temporary(config, pid);
+    let base = manifest.new_base(stem, running.rdb);
+    let base_path = path_of(config, &base);
+    let rename = |what: &str, from: &Path, to: &Path| {
+        let name = |path: &Path| {
+            path.file_name()
+                .map_or(path, Path::new)
+                .display()
+                .to_string()
+        };
+        let (from_name, to_name) = (name(from), name(to));
+        match disk.rename(from, to) {
+            Ok(()) => {
+                log::info!(
+                    "Successfully renamed the temporary AOF {what} file {from_name} into {to_name}"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                let reason = errno_text(&error);
+                log::warn!(
+                    "Error trying to rename the temporary AOF {what} file {from_name} into \
+                     {to_name}: {reason}"
+                );
+                Err(Logged)
+            }
+        }
+    };
+    let mut new_files = vec![base_path.clone()];
+    let mut done = rename("base", &from, &base_path);
+    if done.is_ok() && state.aof.mode == Mode::WaitRewrite {
+        let from = path_of(config, &temporary_incremental(config));
+        let to = path_of(config, &manifest.new_incremental(stem));
+        done = rename("incr", &from, &to);
+        new_files.push(to);
+    }
+    manifest.retire_incrementals(running.appending);
+    let done = done
+        .and_then(|()| {
+            // The names have to be there for good before the manifest relies on them.
+            disk.sync_dir(&directory(config)).map_err(|error| {
+                log::warn!(
+                    "Fail to fsync the directory of {}: {}",
+                    shown(&base),
+                    errno_text(&error)
+                );
+                Logged
+            })
+        })
+        .and_then(|()| save_manifest(disk, config, &manifest));
+    if done.is_err() {
+        // Their numbers are not given again: which manifest a crash would leave nobody knows now.
+        state.aof.manifest.base_seq = manifest.base_seq;
+        state.aof.manifest.incremental_seq = manifest.incremental_seq;
+        if is_on_disk(&*state.disk, &state.config, &state.aof.manifest) {
+            for path in &new_files {
+                remove_in_background(&*state.disk, path, &mut state.aof.jobs);
+            }
+        }
+        return Err(Logged);
+    }
+    state.aof.manifest = manifest;
+    switch::rewrite_succeeded(state);
+    Ok(())
+}

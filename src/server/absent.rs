@@ -7,11 +7,6 @@ use crate::state::config::{Config, Key, MaxmemoryPolicy};
 pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
     let wants = [
         (
-            config.appendonly,
-            Key::appendonly,
-            "this release has no append only file yet: data lives in memory only",
-        ),
-        (
             config.replicaof.0.is_some(),
             Key::replicaof,
             "this release has no replication yet",
@@ -30,6 +25,12 @@ pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
             !config.aclfile.is_empty(),
             Key::aclfile,
             "this release has no users but the default one yet",
+        ),
+        // Only for CONFIG SET as yet: the last, so that it hides nothing at the start.
+        (
+            config.appendonly,
+            Key::appendonly,
+            "this release begins an append only file only at its start",
         ),
     ];
     wants

@@ -9,7 +9,7 @@ use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
 use crate::state::State;
-use crate::state::config::{Config, Directive, LoadError, Loglevel};
+use crate::state::config::{Config, Directive, Key, LoadError, Loglevel};
 use mio::{Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -71,7 +71,8 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         Err(error) => return fail(&format!("Can't take signals: {error}")),
     };
     let lines = absent::refused_lines(&config).map(str::to_owned);
-    let absent = absent::refused(&config).map(|(key, why)| {
+    let absent = absent::refused(&config).filter(|(key, _)| *key != Key::appendonly);
+    let absent = absent.map(|(key, why)| {
         let name = Directive::of(key).name;
         format!("'{name}': {why}")
     });
@@ -159,23 +160,15 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         next_expire_us: 0,
         expiring: false,
         turn_tick: 0,
+        loader: None,
         exit: None,
     };
     reconfigure::write_pidfile(&server.state.config);
     log::info!("Server initialized");
-    let is_tcp = |listener: &Listener| matches!(listener, Listener::Tcp(_));
-    if server.listeners.iter().any(is_tcp) {
-        log::info!("Ready to accept connections tcp");
-    }
-    if !server.listeners.iter().all(is_tcp) {
-        log::info!("Ready to accept connections unix");
-    }
-    if supervised.is_some() {
-        supervise::notify("STATUS=Ready to accept connections\nREADY=1\n");
-    }
     crash::watch(&mut server);
     crash::watch_loop();
     watchdog::set_period(server.state.config.watchdog_period, server.state.config.hz);
+    server.begin_loading();
     let code = server.run();
     crash::unwatch();
     code

@@ -15,12 +15,15 @@ use crate::base::{alloc, sys};
 use crate::state::config::file::{self, split_words};
 use crate::state::config::setting::quoted;
 use crate::state::config::{Config, Directive, LoadError, Lookups, REDIS_VERSION};
+use crate::tools::command_line::{self, Tool};
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Request {
     /// Run the server.
     Serve(Launch),
+    /// Work on files, without a server.
+    Tool(Tool),
     /// Check a configuration file and say what is wrong with it.
     CheckConfig(PathBuf),
     /// Print something and end.
@@ -121,6 +124,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Request {
             code: 1,
         });
     }
+    if let Some(tool) = command_line::parse(program, rest) {
+        return Request::Tool(tool);
+    }
     match rest.first() {
         Some(first) if is_for_clap(first) => match command().try_get_matches_from(&args) {
             Ok(matches) => tool(&matches),
@@ -160,9 +166,12 @@ fn command() -> Command {
     let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     Command::new("redvault")
         .about("An in-memory data server: a drop-in for redis-server")
-        .override_usage("redvault [FILE] [--directive value ...] [-]\n       redvault OPTION")
-        .after_help(
-            "FILE is a redis.conf; any of its directives may follow as an argument and wins over the file.\n\
+        .override_usage(
+            "redvault [FILE] [--directive value ...] [-]\n       redvault OPTION\n       redvault TOOL ...",
+        )
+        .after_help(format!(
+            "Tools:\n{}\n\
+             FILE is a redis.conf; any of its directives may follow as an argument and wins over the file.\n\
              A - as the first or last argument reads more directives from standard input.\n\n\
              Examples:\n  \
              redvault                                    built-in defaults\n  \
@@ -170,7 +179,8 @@ fn command() -> Command {
              redvault --port 7777 --maxmemory 1gb        directives\n  \
              redvault redvault.conf --loglevel verbose   both\n  \
              echo 'maxmemory 128mb' | redvault -         standard input",
-        )
+            tools()
+        ))
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(flag("help").short('h').help("Show this text"))
@@ -190,6 +200,12 @@ fn command() -> Command {
                 .help("Known to redis-server; use memtester instead"),
         )
         .arg(Arg::new("rest").num_args(0..).hide(true))
+}
+
+/// The tools, a line each.
+fn tools() -> String {
+    let lines = command_line::NAMES.map(|(name, what)| format!("  {name}\n      {what}\n"));
+    lines.concat()
 }
 
 fn tool(matches: &ArgMatches) -> Request {

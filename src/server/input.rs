@@ -8,12 +8,13 @@
 use super::conn::{Conn, Input};
 use super::flush::UNREAD_MAX;
 use super::turn::Server;
+use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
 use crate::exec::ctx::IN_PLACE_MIN;
 use crate::exec::process::{Flow, process};
-use crate::exec::registry::{CommandId, Registry, Row};
-use crate::keyspace::databases::{BATCH_MAX, Databases};
+use crate::exec::registry::CommandId;
+use crate::keyspace::databases::BATCH_MAX;
 use crate::resp::reply::Writer;
-use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
+use crate::resp::request::{Limits, ProtocolError, Resume, Span, Step, parse};
 use crate::state::client::{ClientId, ReplyMode, client_flag};
 use bytes::Bytes;
 use std::io;
@@ -30,37 +31,11 @@ const READ_MIN: usize = 4096;
 /// Requests parsed, and keys prefetched, before the first one runs.
 const BATCH: usize = 64;
 
-/// Stands for a name that is no command's.
-const NO_ROW: u16 = u16::MAX;
-
-/// Room for this many arguments is kept from one batch to the next.
-const SPANS_KEPT: usize = 8192;
-
-/// A parsed request: where its spans are, where it ends.
-#[derive(Clone, Copy)]
-struct Parsed {
-    /// Number of its row; `NO_ROW` where no command has the name.
-    row: u16,
-    first: u32,
-    argc: u32,
-    /// Offset behind its last byte.
-    end: u32,
-    /// Its first key's number in the batch.
-    hint: u8,
-}
-
 /// Buffers of the loop that are used again for every batch.
 #[derive(Default)]
 pub struct Scratch {
     pub read: Vec<u8>,
     batch: Batch,
-}
-
-/// Requests that are parsed and run together.
-#[derive(Default)]
-struct Batch {
-    spans: Vec<Span>,
-    requests: Vec<Parsed>,
 }
 
 /// How running a connection's bytes ended.
@@ -231,12 +206,7 @@ impl Server {
         limits: &Limits,
         batch: &mut Batch,
     ) -> Option<ProtocolError> {
-        batch.spans.clear();
-        batch.requests.clear();
-        // One request of very many arguments is no reason to keep the room for them.
-        if batch.spans.capacity() > SPANS_KEPT {
-            batch.spans = Vec::new();
-        }
+        batch.clear();
         let client = self.state.clients.me(me);
         // Where requests are only queued nothing is to be fetched.
         let hint_db = client.multi.is_none().then_some(client.db as usize);
@@ -285,7 +255,7 @@ impl Server {
         }
         // A single request that names a single member would only wait twice.
         if members && (batch.requests.len() > 1 || batch.spans.len() > 4) {
-            prefetch_members(dbs, &self.table, buf, batch);
+            prefetch_members(dbs, &self.table, buf, (&batch.spans, &batch.requests));
         }
         broken
     }
@@ -302,8 +272,7 @@ impl Server {
         used: &mut usize,
     ) -> End {
         for parsed in &batch.requests {
-            let range = parsed.first as usize..(parsed.first + parsed.argc) as usize;
-            let argv = Argv::new(buf, &batch.spans[range]);
+            let argv = batch.argv(buf, parsed);
             let row = (parsed.row != NO_ROW).then(|| self.table.row(CommandId(parsed.row)));
             self.state.dbs.seek_hint(parsed.hint as usize);
             let mark = out.mark();
@@ -535,56 +504,6 @@ fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize 
             0
         }
     }
-}
-
-/// Notes a request's keys in the batch, which hashes them and fetches their buckets. Returns the
-/// number of the first one.
-#[inline]
-fn hint_keys(dbs: &mut Databases, db: usize, row: &Row, buf: &[u8], spans: &[Span]) -> u8 {
-    let first = dbs.hinted() as u8;
-    let cmd = row.cmd;
-    let mut at = cmd.first_key as usize;
-    if at == 0 || at >= spans.len() {
-        return first;
-    }
-    let end = if cmd.last_key >= 0 {
-        cmd.last_key as usize
-    } else {
-        spans
-            .len()
-            .saturating_sub(cmd.last_key.unsigned_abs() as usize)
-    };
-    loop {
-        let span = spans[at];
-        let noted = dbs.hint(db, &buf[span.at as usize..][..span.len as usize]);
-        at += cmd.key_step as usize;
-        if at > end || at >= spans.len() || !noted || cmd.key_step == 0 {
-            return first;
-        }
-    }
-}
-
-/// Fetches what the requests of a batch need of the collections at their keys.
-#[inline]
-fn prefetch_members(dbs: &Databases, table: &Registry, buf: &[u8], batch: &Batch) {
-    let requests = batch.requests.iter().filter(|parsed| parsed.row != NO_ROW);
-    dbs.prefetch_members(requests.flat_map(|parsed| {
-        let cmd = table.row(CommandId(parsed.row)).cmd;
-        let spans = &batch.spans[parsed.first as usize..][..parsed.argc as usize];
-        let (first, step) = (cmd.first_member as usize, cmd.member_step as usize);
-        let end = match (first, step) {
-            (0, _) => 0,
-            (_, 0) => first + 1,
-            _ => spans.len(),
-        };
-        spans[first.min(spans.len())..end.min(spans.len())]
-            .iter()
-            .step_by(step.max(1))
-            .map(|span| {
-                let member = &buf[span.at as usize..][..span.len as usize];
-                (parsed.hint as usize, member)
-            })
-    }));
 }
 
 /// Appends what other clients' commands sent to clients: behind the running command's reply.

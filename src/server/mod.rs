@@ -9,6 +9,7 @@ pub mod flush;
 pub mod input;
 pub mod jobs;
 pub mod listen;
+pub mod loading;
 pub mod logging;
 pub mod reconfigure;
 pub mod registry;

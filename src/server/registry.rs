@@ -34,6 +34,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::info::FAMILY,
     &commands::slowlog::FAMILY,
     &crate::persist::debug::FAMILY,
+    &crate::persist::rewrite::FAMILY,
     &crate::persist::save::FAMILY,
     &crate::persist::flush::FAMILY,
     &commands::latency::FAMILY,

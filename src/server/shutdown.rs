@@ -18,10 +18,21 @@ impl Server {
         } else {
             ("SIGTERM", self.state.config.shutdown_on_sigterm)
         };
+        let loading = self.state.is_loading();
         let wanted = &mut self.state.wanted.shutdown_by_signal;
         if signal == libc::SIGINT && wanted.is_some() {
             log::warn!("You insist... exiting now.");
             self.exit = Some(1);
+            return;
+        }
+        if loading {
+            // There is nothing to save that is not in the files already.
+            log::warn!("Received shutdown signal during loading, scheduling shutdown.");
+            *wanted = Some(Shutdown {
+                save: Some(false),
+                now: true,
+                force: true,
+            });
             return;
         }
         log::warn!("Received {name} scheduling shutdown...");

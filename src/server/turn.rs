@@ -14,6 +14,7 @@ use crate::base::sys::{Signals, thread_cpu_us, ticks};
 use crate::exec::registry::Registry;
 use crate::exec::unit;
 use crate::persist::aof;
+use crate::persist::load::Loader;
 use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{ClientId, Peer, client_flag};
@@ -89,6 +90,8 @@ pub struct Server {
     pub(super) expiring: bool,
     /// Ticks when this turn began.
     pub(super) turn_tick: u64,
+    /// Files are being loaded.
+    pub(super) loader: Option<Box<Loader>>,
     /// The exit code, once the loop is to end.
     pub(super) exit: Option<i32>,
 }
@@ -99,6 +102,9 @@ impl Server {
         let mut events = Events::with_capacity(1024);
         self.scratch.read = vec![0; READ_BYTES * 2];
         self.state.run.startup_memory = alloc::used();
+        if let Some(code) = self.exit {
+            return code;
+        }
         loop {
             let timeout = self.poll_timeout();
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
@@ -120,6 +126,7 @@ impl Server {
             || !self.unwritten.is_empty()
             || !self.state.closing.is_empty()
             || self.more_to_expire
+            || self.loader.as_ref().is_some_and(|l| l.wait_until_us == 0)
             || (!self.accepting.is_empty() && self.accept_after_us == 0)
         {
             return Duration::ZERO;
@@ -136,6 +143,9 @@ impl Server {
         }
         if self.state.debug.active_expire && self.expiring {
             until = until.min(self.next_expire_us);
+        }
+        if let Some(loader) = &self.loader {
+            until = until.min(loader.wait_until_us);
         }
         if self.state.pause.until_ms > 0 {
             let wait_ms = (self.state.pause.until_ms - self.state.clock.unix_ms).max(0) as u64;
@@ -167,6 +177,12 @@ impl Server {
         self.end_pause();
 
         let mut phase_us = 0;
+        if self.loader.is_some() {
+            let before = ticks();
+            self.load_some();
+            phase_us = self.state.stats.ticks_to_us(ticks() - before);
+            cause = "loading";
+        }
         if self.state.debug.active_expire && started_us >= self.next_expire_us {
             self.next_expire_us = started_us + EXPIRE_EVERY_US;
             self.expiring = self.state.dbs.has_deadlines();

@@ -302,10 +302,15 @@ impl Clients {
     /// Opens a session; its slot is the connection's too.
     pub fn open(&mut self, peer: Peer, now_ms: i64) -> ClientId {
         self.next_serial += 1;
+        self.open_as(self.next_serial, peer, now_ms)
+    }
+
+    /// Opens a session whose number is not one of a client's.
+    pub(super) fn open_as(&mut self, serial: u64, peer: Peer, now_ms: i64) -> ClientId {
         let entry = self.slab.vacant_entry();
         let id = ClientId {
             slot: entry.key() as u32,
-            serial: self.next_serial,
+            serial,
         };
         entry.insert(Client {
             id,

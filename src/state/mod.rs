@@ -69,6 +69,8 @@ pub struct State {
     pub gate: u32,
     /// Changes since the last save.
     pub dirty: u64,
+    /// Files that are being loaded, or were.
+    pub load: loading::LoadProgress,
     pub stats: stats::Stats,
     pub slowlog: slowlog::SlowLog,
     pub latency: latency::LatencyMonitor,
@@ -96,6 +98,7 @@ pub struct State {
     pub child: Option<persistence::Child>,
     pub forks: persistence::Forks,
     pub snapshots: persistence::Snapshots,
+    pub rewrites: persistence::Rewrites,
     /// A snapshot child lives: nothing is written to shared pages that need not be.
     pub child_alive: bool,
     /// Lookups leave the access clock alone: a child lives, or the running client asked for it.
@@ -126,6 +129,7 @@ impl State {
             running: None,
             gate: 0,
             dirty: 0,
+            load: loading::LoadProgress::default(),
             stats: stats::Stats::new(rows, ticks_per_us),
             slowlog: slowlog::SlowLog::default(),
             latency: latency::LatencyMonitor::default(),
@@ -145,6 +149,7 @@ impl State {
             child: None,
             forks: persistence::Forks::default(),
             snapshots: persistence::Snapshots::default(),
+            rewrites: persistence::Rewrites::default(),
             child_alive: false,
             touch_off: false,
             lru_clock: 0,
@@ -180,7 +185,8 @@ impl State {
         self.gate = self.gate & !bit | if on { bit } else { 0 };
     }
 
-    /// The key's entry for reading: a dead key is removed and absent; counts hits and misses.
+    /// The key's entry for reading: a dead key is removed and absent; counts hits and misses. While a file
+    /// is loaded no key is dead: what it says of a key holds for the key as it was then.
     #[inline]
     pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
         let slot = self.lookup_read_slot(db, key)?;
@@ -239,7 +245,7 @@ impl State {
     #[inline]
     fn find_visible(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         let slot = self.dbs.find(db, key)?;
-        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) {
+        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) && !self.is_loading() {
             if self.may_expire() {
                 self.expire(db, key, slot);
             }
@@ -253,7 +259,7 @@ impl State {
     #[inline]
     pub fn find_live(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         let slot = self.dbs.find(db, key)?;
-        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) {
+        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) && !self.is_loading() {
             self.expire(db, key, slot);
             return None;
         }

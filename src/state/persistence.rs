@@ -20,7 +20,7 @@ impl ChildKind {
     pub fn name(self) -> &'static str {
         match self {
             ChildKind::Snapshot => "RDB",
-            ChildKind::Rewrite => "AOF",
+            ChildKind::Rewrite => "AOF rewrite",
         }
     }
 }
@@ -116,6 +116,53 @@ impl Default for Snapshots {
             last_cow_bytes: 0,
         }
     }
+}
+
+/// The rewrites of the append only file.
+#[derive(Debug, Clone)]
+pub struct Rewrites {
+    /// How many were begun.
+    pub started: u64,
+    /// How many failed since the last one that did not.
+    pub failures: u64,
+    /// Did the last one succeed?
+    pub last_ok: bool,
+    /// Seconds that the last one took; -1: there was none.
+    pub last_took_s: i64,
+    pub last_cow_bytes: u64,
+    /// The one whose child lives.
+    pub running: Option<Rewriting>,
+    /// Too many failed: not before this time, unix seconds.
+    pub retry_at_s: Option<i64>,
+    /// So long the last wait was.
+    pub delay_minutes: u32,
+}
+
+impl Default for Rewrites {
+    fn default() -> Self {
+        Rewrites {
+            started: 0,
+            failures: 0,
+            last_ok: true,
+            last_took_s: -1,
+            last_cow_bytes: 0,
+            running: None,
+            retry_at_s: None,
+            delay_minutes: 0,
+        }
+    }
+}
+
+/// A rewrite as it was begun.
+#[derive(Debug, Clone, Default)]
+pub struct Rewriting {
+    /// Its file begins as a snapshot.
+    pub rdb: bool,
+    /// What is written meanwhile goes to the AOF, into the file of this number (`Aof::file_number`).
+    pub appending: bool,
+    pub file_number: u64,
+    /// Whatever its child says, it comes to nothing.
+    pub abandoned: bool,
 }
 
 impl super::State {

@@ -128,6 +128,38 @@ pub fn kind_of(rdb_type: u8) -> Option<Kind> {
     })
 }
 
+/// What Redis's tools call an RDB type number; `None` for what is no type of a value.
+pub fn name_of(rdb_type: u8) -> Option<&'static str> {
+    Some(match rdb_type {
+        rdb::STRING => "string",
+        rdb::LIST => "list-linked",
+        rdb::SET => "set-hashtable",
+        rdb::ZSET => "zset-v1",
+        rdb::HASH => "hash-hashtable",
+        rdb::ZSET_2 => "zset-v2",
+        rdb::MODULE_PRE_GA => "module-pre-release",
+        rdb::MODULE_2 => "module-value",
+        rdb::HASH_ZIPMAP => "hash-zipmap",
+        rdb::LIST_ZIPLIST => "list-ziplist",
+        rdb::SET_INTSET => "set-intset",
+        rdb::ZSET_ZIPLIST => "zset-ziplist",
+        rdb::HASH_ZIPLIST => "hash-ziplist",
+        rdb::LIST_QUICKLIST => "quicklist",
+        rdb::STREAM => "stream",
+        rdb::HASH_LISTPACK => "hash-listpack",
+        rdb::ZSET_LISTPACK => "zset-listpack",
+        rdb::LIST_QUICKLIST_2 => "quicklist-v2",
+        rdb::STREAM_2 => "stream-v2",
+        rdb::SET_LISTPACK => "set-listpack",
+        rdb::STREAM_3 => "stream-v3",
+        rdb::HASH_22 => "hash-hashtable-md-pre-release",
+        rdb::HASH_LISTPACK_EX_PRE_GA => "hash-listpack-md-pre-release",
+        rdb::HASH_METADATA => "hash-hashtable-md",
+        rdb::HASH_LISTPACK_EX => "hash-listpack-md",
+        _ => return None,
+    })
+}
+
 /// For how many of the `count` elements that follow memory may be reserved beforehand: as many as the rest of
 /// the source would hold if they were of usual size. More of them are tiny; what they need comes by growing.
 pub fn expected(count: usize, source: &Source<'_>) -> usize {

@@ -20,7 +20,7 @@ use crate::state::config::file::errno_text;
 pub struct Logged;
 
 /// Bytes as a log line shows them.
-pub(super) fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
+pub fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(name)
 }
 
@@ -132,6 +132,15 @@ pub fn save_manifest(disk: &dyn Disk, config: &Config, manifest: &Manifest) -> R
         let what = format!("Fail to fsync AOF directory {}", directory.display());
         failed(&what, error)
     })
+}
+
+/// After [`save_manifest`] failed: is it surely this one that is on disk? If not, files that only the other
+/// one names have to stay.
+pub fn is_on_disk(disk: &dyn Disk, config: &Config, manifest: &Manifest) -> bool {
+    match read_all(disk, &manifest_path(config)) {
+        Ok(text) => Manifest::parse(&text).is_ok_and(|there| there.text() == manifest.text()),
+        Err(error) => error.kind() == io::ErrorKind::NotFound && manifest.is_empty(),
+    }
 }
 
 /// Makes sure that the directory is there, and stays.

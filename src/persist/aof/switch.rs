@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files::{
-    Logged, make_directory, path_of, remove_history, remove_in_background,
+    Logged, is_on_disk, make_directory, path_of, remove_history, remove_in_background,
     remove_temporary_incremental, save_manifest, shown, temporary_incremental,
 };
 use super::writer::{flush, sync_later, timestamp};
@@ -13,6 +13,7 @@ use crate::base::alloc;
 use crate::base::disk::{DiskFile, Stream};
 use crate::codec::Sink;
 use crate::persist::rdb::write::write;
+use crate::persist::rewrite;
 use crate::state::State;
 use crate::state::aof::{FileJob, Mode};
 use crate::state::config::file::errno_text;
@@ -129,14 +130,21 @@ pub fn start(state: &mut State, later: bool) -> Result<(), Logged> {
     aof.mode = Mode::WaitRewrite;
     aof.synced_us = state.clock.mono_us;
     (aof.write_error, aof.sync_error) = (None, None);
-    let _ = later;
-    aof.rewrite_scheduled = true;
+    let begun = rewrite::begin_first(state, later);
+    if begun.is_err() {
+        state.aof.mode = Mode::Off;
+    }
     follow_readers(state);
-    Ok(())
+    begun
 }
 
 /// `CONFIG SET appendonly no`: everything is on disk when it has ended.
 pub fn stop(state: &mut State) {
+    rewrite::abandon(state);
+    if state.aof.mode == Mode::WaitRewrite {
+        // What it holds goes behind a base file that will never be.
+        give_up_temporary(state);
+    }
     flush(state, true);
     if let Some(file) = state.aof.file.take()
         && let Err(error) = file.sync()
@@ -206,7 +214,9 @@ pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
     })?;
     if let Some(manifest) = manifest {
         if let Err(error) = save_manifest(&**disk, &state.config, &manifest) {
-            remove_in_background(&**disk, &path, &mut state.aof.jobs);
+            if is_on_disk(&**disk, &state.config, &state.aof.manifest) {
+                remove_in_background(&**disk, &path, &mut state.aof.jobs);
+            }
             return Err(error);
         }
         state.aof.manifest = manifest;
@@ -281,6 +291,7 @@ pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
 /// missing no more. As when the AOF is switched on a rewrite is what comes next.
 fn begin_anew(state: &mut State) {
     log::warn!("The AOF can't be relied on after a failed fsync: it is rewritten.");
+    rewrite::abandon(state);
     match state.aof.mode {
         Mode::WaitRewrite => give_up_temporary(state),
         _ => {

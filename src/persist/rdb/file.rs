@@ -1,18 +1,13 @@
-//! RDB files on disk: written beside their place and moved there when whole.
+//! RDB files on disk: written beside their place and moved there when whole. `persist::load` reads them.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::read::{Options, Progress, Reader, Summary, Taken};
 use super::write::write;
 use crate::base::disk::DiskFile;
 use crate::base::{alloc, sys};
 use crate::codec::Sink;
 use crate::state::State;
-
-/// Keys loaded before the caller is asked whether to go on.
-const KEYS_PER_STEP: usize = 1024;
 
 /// Writes all databases to a file. Whatever goes wrong, a file that was there stays as it was; the error
 /// says what failed. `progress` is called with the number of keys so far.
@@ -60,12 +55,7 @@ fn save_to(state: &State, path: &Path, progress: &mut dyn FnMut(u64)) -> io::Res
             )
         })
     };
-    let mut out = Flowing {
-        file: &*file,
-        written: 0,
-        begun: 0,
-        on: config.rdb_save_incremental_fsync,
-    };
+    let mut out = Flowing::new(&*file, config.rdb_save_incremental_fsync);
     let mut sink = Sink::to_writer(&mut out, config.rdbcompression, config.rdbchecksum);
     write(state, &mut sink, alloc::used(), &[], progress);
     let bytes = sink.finish().map_err(|error| failed("write", error))?;
@@ -109,13 +99,25 @@ fn told(error: &io::Error, text: impl FnOnce(String) -> String) -> io::Error {
 const FLOW: u64 = 4 << 20;
 
 /// A file that reaches the disk as it is written, so that the sync at its end has little to wait for
-/// (`rdb-save-incremental-fsync`).
-struct Flowing<'a> {
+/// (`rdb-save-incremental-fsync`, `aof-rewrite-incremental-fsync`).
+pub struct Flowing<'a> {
     file: &'a dyn DiskFile,
     written: u64,
     /// Up to here the disk was told to write.
     begun: u64,
     on: bool,
+}
+
+impl<'a> Flowing<'a> {
+    /// An empty file; `on` is what the configuration says.
+    pub fn new(file: &'a dyn DiskFile, on: bool) -> Flowing<'a> {
+        Flowing {
+            file,
+            written: 0,
+            begun: 0,
+            on,
+        }
+    }
 }
 
 impl Write for Flowing<'_> {
@@ -131,37 +133,5 @@ impl Write for Flowing<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Loads a file into the keyspace, as a whole. `pause` is called between steps.
-pub fn load(
-    state: &mut State,
-    path: &Path,
-    taken: Taken,
-    pause: &mut dyn FnMut(&mut State, &Reader),
-) -> io::Result<Summary> {
-    let mut file = File::open(path)?;
-    let mut reader = Reader::new(Options {
-        taken,
-        drop_expired: true,
-        checksum: state.config.rdbchecksum,
-        total: Some(file.metadata()?.len()),
-    });
-    let bad = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    loop {
-        match reader.step(state, KEYS_PER_STEP).map_err(bad)? {
-            Progress::More => {}
-            Progress::Hungry => {
-                // Only what is really read makes the window grow: the file's own lengths may lie.
-                let wants = reader.wants() as u64;
-                let got = reader.feed_with(|window| (&mut file).take(wants).read_to_end(window))?;
-                if got == 0 {
-                    return Err(bad(reader.cut_short()));
-                }
-            }
-            Progress::Done => return Ok(reader.summary().clone()),
-        }
-        pause(state, &reader);
     }
 }

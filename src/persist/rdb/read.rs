@@ -12,11 +12,14 @@ use std::{fmt, mem};
 use super::CHECKSUM_VERSION_MIN;
 use super::record::{MAGIC, Problem, Record, Rooms, module_name, version_of};
 use crate::base::crc64::Crc64;
+use crate::base::num::parse_i64;
 use crate::codec::{Fault, Source, Why};
 use crate::keyspace::arrivals::Arrivals;
 use crate::state::State;
 use crate::types::saved::{Loaded, Loading};
 
+/// So many keys without elements are named in the log.
+const EMPTY_LOGGED: u64 = 10;
 /// Bytes to be fed at least.
 const CHUNK: usize = 128 << 10;
 /// Bytes of a small key with its type and value: a file that announces more keys than that is not believed.
@@ -147,6 +150,11 @@ impl Reader {
         self.missing.max(self.window.len() - self.used).max(CHUNK)
     }
 
+    /// How many bytes the record at hand lacks at least.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
     /// Takes the next bytes of the file.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.tidy();
@@ -163,6 +171,13 @@ impl Reader {
         self.window.drain(..self.used);
         self.gone += self.used as u64;
         self.used = 0;
+    }
+
+    /// What was fed and does not belong to the file, behind its end.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        let rest = self.window.split_off(self.used);
+        self.tidy();
+        rest
     }
 
     /// Bytes of the file that are loaded.
@@ -278,8 +293,17 @@ impl Reader {
             return Ok(Progress::Hungry);
         };
         self.crc.update(&bytes[..taken]);
-        if self.options.checksum && expected != 0 && expected != self.crc.value() {
-            return Err(self.error(taken, "the checksum does not match the file"));
+        let found = self.crc.value();
+        match expected {
+            _ if !self.options.checksum => {}
+            0 => log::warn!("RDB file was saved with checksum disabled: no check performed."),
+            _ if expected == found => {}
+            _ => {
+                return Err(self.error(
+                    taken,
+                    format!("RDB CRC error: the file says {expected:016x}, its bytes {found:016x}"),
+                ));
+            }
         }
         self.used += taken + 8;
         Ok(Progress::Done)
@@ -303,7 +327,8 @@ impl Reader {
             Record::Db(db) => {
                 if db >= state.dbs.count() as u64 {
                     return Err(Stop::from(Problem::Other(format!(
-                        "a key of database {db}, but there are only {} databases",
+                        "FATAL: Data file was created with a Redis server configured to handle \
+                         more than {} databases: it has keys in number {db}",
                         state.dbs.count()
                     ))));
                 }
@@ -314,7 +339,7 @@ impl Reader {
             Record::Deadline(at) => self.before.expire_at = Some(at),
             Record::Idle(seconds) => self.before.idle_s = Some(seconds),
             Record::Uses(uses) => self.before.uses = Some(uses),
-            Record::Fact { name, value } => self.aux(name, value),
+            Record::Fact { name, value } => self.aux(state, name, value),
             Record::Function(source) => self.summary.functions.push(source),
             Record::ModuleData(module) => {
                 log::warn!("Data of the module {} are left out", module_name(module));
@@ -343,12 +368,26 @@ impl Reader {
         state.dbs[self.db].reserve(there + keys.min(most) as usize);
     }
 
-    fn aux(&mut self, name: Vec<u8>, value: Vec<u8>) {
+    fn aux(&mut self, state: &mut State, name: Vec<u8>, value: Vec<u8>) {
         /// Facts that are kept: nobody writes more.
         const KEPT_MAX: usize = 100;
-        if name == b"redis-ver" {
-            let writer = String::from_utf8_lossy(&value);
-            log::info!("Loading RDB produced by version {writer}");
+        let number = || parse_i64(&value).unwrap_or_default();
+        match &name[..] {
+            b"redis-ver" | b"valkey-ver" => {
+                let writer = String::from_utf8_lossy(&value);
+                log::info!("Loading RDB produced by version {writer}");
+            }
+            b"ctime" => {
+                let age_s = (state.clock.unix_ms / 1000).saturating_sub(number()).max(0);
+                log::info!("RDB age {age_s} seconds");
+            }
+            b"used-mem" => {
+                state.load.rdb_used_memory = number().max(0).cast_unsigned();
+                let mib = number() as f64 / (1024.0 * 1024.0);
+                log::info!("RDB memory usage when created {mib:.2} Mb");
+            }
+            b"aof-base" if number() == 1 => log::info!("RDB is base AOF"),
+            _ => {}
         }
         if self.summary.aux.len() < KEPT_MAX {
             self.summary.aux.push((name, value));
@@ -371,9 +410,9 @@ impl Reader {
             return Ok(());
         }
         if value.is_empty() {
-            if self.summary.empty == 0 {
+            if self.summary.empty < EMPTY_LOGGED {
                 let name = String::from_utf8_lossy(key);
-                log::warn!("A key without elements is left out, the first of such: {name}");
+                log::info!("rdbLoadObject skipping empty key: {name}");
             }
             self.summary.empty += 1;
             return Ok(());

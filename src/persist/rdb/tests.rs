@@ -9,7 +9,9 @@ use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::codec::Sink;
 use crate::commands::debug::digest;
+use crate::exec::registry::Registry;
 use crate::keyspace::NewValue;
+use crate::persist::load::Loader;
 use crate::state::State;
 use crate::state::config::{Config, MaxmemoryPolicy};
 use crate::types::saved::Loaded;
@@ -171,10 +173,12 @@ fn deadlines_databases_and_access_clocks_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dump.rdb");
     file::save(&state, &path, &mut |_| {}).unwrap();
-    let mut steps = 0;
-    let merged = file::load(&mut again, &path, Taken::Replace, &mut |_, _| steps += 1).unwrap();
-    assert_eq!((merged.keys, again.dbs.total_keys()), (2, 2));
-    assert!(steps > 0);
+    let table = Registry::new(&[], &|_| None);
+    let loader = Loader::snapshot(&mut again, &path, Taken::Replace).unwrap();
+    assert!(again.is_loading());
+    loader.unwrap().run(&mut again, &table).unwrap();
+    assert_eq!((again.load.rdb_keys, again.dbs.total_keys()), (2, 2));
+    assert!(!again.is_loading() && again.load.loaded_bytes == again.load.total_bytes);
     assert_eq!(
         std::fs::read_dir(dir.path()).unwrap().count(),
         1,
@@ -182,7 +186,8 @@ fn deadlines_databases_and_access_clocks_come_back() {
     );
     let nowhere = dir.path().join("no/dump.rdb");
     assert!(file::save(&state, &nowhere, &mut |_| {}).is_err());
-    assert!(file::load(&mut again, &nowhere, Taken::Replace, &mut |_, _| {}).is_err());
+    let none = Loader::snapshot(&mut again, &nowhere, Taken::Replace).unwrap();
+    assert!(none.is_none() && !again.is_loading());
 }
 
 #[test]
@@ -193,14 +198,14 @@ fn what_is_no_file_is_refused() {
         (b"nothing at all", "no RDB file"),
         (b"REDIS0099\xFF", "version 99"),
         (b"REDIS00x9\xFF", "no RDB file"),
-        (b"REDIS0010\xFE\x40\xFF", "only 16 databases"),
+        (b"REDIS0010\xFE\x40\xFF", "more than 16 databases"),
         (b"REDIS0010\x63", "neither an opcode nor a type"),
         (
             b"REDIS0010\xFB\x81\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x00\x00\x01a",
             "ends too early",
         ),
         (b"REDIS0010\xFF1234567", "ends too early"),
-        (b"REDIS0010\xFF12345678", "checksum"),
+        (b"REDIS0010\xFF12345678", "CRC error"),
     ] {
         let error = read(bytes, &mut state(), 100).unwrap_err();
         assert!(error.contains(why), "{error}");

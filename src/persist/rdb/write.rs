@@ -86,9 +86,17 @@ fn write_aux(sink: &mut Sink<'_>, name: &str, value: &str) {
 /// Keys written between two calls that tell of it.
 const PROGRESS_EVERY: u64 = 1024;
 
+/// The same, where every key is to be waited at.
+pub fn progress_every(state: &State) -> u64 {
+    match state.config.rdb_key_save_delay {
+        0 => PROGRESS_EVERY,
+        _ => 1,
+    }
+}
+
 /// `rdb-key-save-delay`, for tests: sleeps so many microseconds at each key; below zero, one at every
 /// so-manieth key.
-fn delay(state: &State, keys: u64) {
+pub fn delay(state: &State, keys: u64) {
     let delay = state.config.rdb_key_save_delay;
     let every = u64::from(delay.unsigned_abs());
     let us = match delay {
@@ -110,10 +118,7 @@ fn write_db(
     keys: &mut u64,
     progress: &mut dyn FnMut(u64),
 ) {
-    let every = match state.config.rdb_key_save_delay {
-        0 => PROGRESS_EVERY,
-        _ => 1,
-    };
+    let every = progress_every(state);
     sink.byte(SELECT_DB);
     sink.len(number as u64);
     sink.byte(RESIZE_DB);

@@ -1,8 +1,15 @@
 //! What the base file of an append only file holds: the data set as a snapshot, or as the commands that
 //! make it. Straight code over shared references, for a forked child.
-use crate::base::alloc;
+use std::io;
+use std::path::Path;
+
+use super::temporary;
+use crate::base::{alloc, sys};
 use crate::codec::{Commands, Sink};
+use crate::persist::child::Reporter;
 use crate::persist::rdb;
+use crate::persist::rdb::file::Flowing;
+use crate::persist::rdb::write::{delay, progress_every};
 use crate::state::State;
 
 /// How a base file is written.
@@ -26,6 +33,38 @@ impl Form {
     }
 }
 
+/// The child's job: writes the base file beside its place, and all of it to the disk.
+pub fn write_file(state: &State, form: &Form, reporter: &mut Reporter<'_>) -> io::Result<()> {
+    let path = temporary(&state.config, sys::pid());
+    let result = write_to(state, *form, &path, reporter);
+    if result.is_err() {
+        // What is there of it is of no use, and room on the disk may be what is missing.
+        let _ = state.disk.remove(&path);
+    }
+    result
+}
+
+fn write_to(state: &State, form: Form, path: &Path, reporter: &mut Reporter<'_>) -> io::Result<()> {
+    let config = &state.config;
+    let failed = |what: &str, error: io::Error| {
+        let why = sys::strerror(&error);
+        let text = format!(
+            "Write error while rewriting the AOF ({what} {}): {why}",
+            path.display()
+        );
+        io::Error::new(error.kind(), text)
+    };
+    let file = state
+        .disk
+        .create(path)
+        .map_err(|error| failed("open", error))?;
+    let mut out = Flowing::new(&*file, config.aof_rewrite_incremental_fsync);
+    let mut sink = Sink::to_writer(&mut out, config.rdbcompression, config.rdbchecksum);
+    write(state, form, &mut sink, &mut |keys| reporter.keys_done(keys));
+    sink.finish().map_err(|error| failed("write", error))?;
+    file.sync().map_err(|error| failed("fsync", error))
+}
+
 /// Writes all databases. `progress` is called with the number of keys so far, now and then; it cannot stop
 /// the writing.
 pub fn write(state: &State, form: Form, sink: &mut Sink<'_>, progress: &mut dyn FnMut(u64)) {
@@ -45,7 +84,7 @@ pub fn write(state: &State, form: Form, sink: &mut Sink<'_>, progress: &mut dyn 
 }
 
 fn write_commands(state: &State, sink: &mut Sink<'_>, progress: &mut dyn FnMut(u64)) {
-    const PROGRESS_EVERY: u64 = 1024;
+    let every = progress_every(state);
     let mut out = Commands::new(sink);
     let mut keys = 0u64;
     for (number, db) in state.dbs.iter().enumerate() {
@@ -60,7 +99,8 @@ fn write_commands(state: &State, sink: &mut Sink<'_>, progress: &mut dyn FnMut(u
                 .value()
                 .rewrite(entry.key(), entry.expire_at(), &mut out);
             keys += 1;
-            if keys.is_multiple_of(PROGRESS_EVERY) {
+            if keys.is_multiple_of(every) {
+                delay(state, keys);
                 progress(keys);
             }
             if out.failed() {

@@ -1,0 +1,526 @@
+//! Reading an append only file: its requests run again, in steps.
+//!
+//! Like the reader of RDB files it is fed with bytes as they come (its window) and does a bounded piece of
+//! work at a time. Requests are parsed ahead and what their keys need is fetched for many of them at once,
+//! as for a client's pipeline. A transaction runs only when its EXEC has been seen: until then the window
+//! grows, so that a file that ends within one leaves nothing of it behind. The window is never longer than
+//! twice the longest request or transaction.
+//!
+//! What the file says is trusted as little as any other input: a request runs only if it is one that a log
+//! of changes may hold, so no file can end the server or change its configuration.
+
+use std::fmt;
+
+use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
+use crate::exec::call::replay;
+use crate::exec::command::flag;
+use crate::exec::ctx::{Ctx, Mode};
+use crate::exec::error::CmdError;
+use crate::exec::process::resolve_row;
+use crate::exec::registry::{CommandId, Registry, Row};
+use crate::keyspace::databases::BATCH_MAX;
+use crate::resp::reply::Writer;
+use crate::resp::request::{Argv, Limits, Resume, Step, parse};
+use crate::state::State;
+use crate::state::client::ClientId;
+use crate::state::config::PropagationErrorBehavior;
+
+/// Bytes to be fed at least.
+const CHUNK: usize = 128 << 10;
+/// Requests parsed before the first one runs.
+const AHEAD: usize = 64;
+/// Spans are 32 bits wide.
+const WINDOW_MAX: usize = u32::MAX as usize - 1;
+/// The longest comment: annotations are short.
+const COMMENT_MAX: usize = 1024;
+/// So many errors of commands are logged one by one; the others are counted.
+const ERRORS_LOGGED: u64 = 100;
+/// No argument is too long for a file that a server has written.
+const LIMITS: Limits = Limits {
+    bulk_len_max: u32::MAX as u64,
+    multibulk_max: i32::MAX as i64,
+    inline_max: 64 * 1024,
+    authenticated: true,
+};
+
+/// Why a file cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayError {
+    /// Offset in the file.
+    pub at: u64,
+    pub why: Why,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is no sequence of requests.
+    Format(String),
+    /// A command that nobody knows.
+    Unknown(String),
+    /// A request that a log of changes cannot hold.
+    Misplaced(String),
+    /// A command failed, and the configuration says that this is the end.
+    Failed(String),
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Why::Format(what) | Why::Misplaced(what) | Why::Failed(what) => out.write_str(what)?,
+            Why::Unknown(name) => write!(out, "unknown command '{name}'")?,
+        }
+        write!(out, " at offset {}", self.at)
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// Where a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to run.
+    More,
+    /// The window is used up, or what is left of it is part of a request or of a transaction.
+    Hungry,
+}
+
+/// How a file ends that does not end with a whole request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Up to here it is whole.
+    pub at: u64,
+    /// What is behind that begins a transaction.
+    pub transaction: bool,
+}
+
+/// Reads one file. After an error it is used no more.
+pub struct Replay {
+    window: Vec<u8>,
+    /// Offset in the window behind everything that has run.
+    used: usize,
+    /// The same behind everything that was parsed.
+    parsed: usize,
+    /// Bytes of the file before the window.
+    gone: u64,
+    /// What the request or transaction at hand lacks at least.
+    missing: usize,
+    resume: Resume,
+    /// The database in force.
+    db: usize,
+    batch: Batch,
+    /// Which request of the batch runs next.
+    next: usize,
+    out: Writer,
+    /// What is left of the window begins a transaction.
+    transaction: bool,
+    names: Names,
+    /// Requests that ran, and how many of them failed.
+    pub requests: u64,
+    pub failed: u64,
+}
+
+/// Rows that mean something to the reader itself.
+#[derive(Clone, Copy)]
+struct Names {
+    multi: u16,
+    exec: u16,
+    select: u16,
+}
+
+impl Names {
+    fn of(table: &Registry) -> Names {
+        let number = |name: &[u8]| table.find(name).map_or(NO_ROW, |row| row.id.0);
+        Names {
+            multi: number(b"multi"),
+            exec: number(b"exec"),
+            select: number(b"select"),
+        }
+    }
+}
+
+impl Replay {
+    /// A reader that has seen nothing yet.
+    pub fn new(table: &Registry) -> Replay {
+        Replay::behind(table, 0, Vec::new())
+    }
+
+    /// A reader of what follows the first `gone` bytes of a file, the beginning of which was read already.
+    pub fn behind(table: &Registry, gone: u64, window: Vec<u8>) -> Replay {
+        Replay {
+            window,
+            used: 0,
+            parsed: 0,
+            gone,
+            missing: 1,
+            resume: Resume::default(),
+            db: 0,
+            batch: Batch::default(),
+            next: 0,
+            out: Writer::new(false),
+            transaction: false,
+            names: Names::of(table),
+            requests: 0,
+            failed: 0,
+        }
+    }
+
+    /// How many bytes to feed next.
+    pub fn wants(&self) -> usize {
+        let left = self.window.len() - self.used;
+        // The room for what is left and what comes ends one byte beyond what can be parsed.
+        let most = (WINDOW_MAX + 1).saturating_sub(left).max(1);
+        self.missing.max(left).max(CHUNK).min(most)
+    }
+
+    /// How many bytes the request or transaction at hand lacks at least.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
+    /// Takes the next bytes of the file.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.feed_with(|window| window.extend_from_slice(bytes));
+    }
+
+    /// Takes the next bytes of the file, as `read` puts them behind those that are there.
+    pub fn feed_with<R>(&mut self, read: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        // Only when hungry: nothing of the batch is left to run.
+        self.window.drain(..self.used);
+        self.gone += self.used as u64;
+        (self.used, self.parsed) = (0, 0);
+        read(&mut self.window)
+    }
+
+    /// Bytes of the file that have run.
+    pub fn position(&self) -> u64 {
+        self.gone + self.used as u64
+    }
+
+    /// What is left of the window.
+    pub fn rest(&self) -> &[u8] {
+        &self.window[self.used..]
+    }
+
+    /// The file has ended: is it whole?
+    pub fn end(&self) -> Result<(), Cut> {
+        if self.used == self.window.len() {
+            return Ok(());
+        }
+        Err(Cut {
+            at: self.position(),
+            transaction: self.transaction,
+        })
+    }
+
+    #[cold]
+    fn error(&self, at: usize, why: Why) -> ReplayError {
+        ReplayError {
+            at: self.gone + at as u64,
+            why,
+        }
+    }
+
+    #[cold]
+    fn format(&self, at: usize, what: &str) -> ReplayError {
+        self.error(at, Why::Format(what.to_owned()))
+    }
+
+    /// Runs up to about `requests` requests on behalf of a session of their own.
+    pub fn step(
+        &mut self,
+        state: &mut State,
+        table: &Registry,
+        me: ClientId,
+        requests: usize,
+    ) -> Result<Progress, ReplayError> {
+        let mut left = requests;
+        loop {
+            if self.next == self.batch.requests.len() {
+                self.used = self.parsed;
+                self.parse_ahead(table)?;
+                if self.batch.requests.is_empty() {
+                    // Comments may have been all there was.
+                    self.used = self.parsed;
+                    return Ok(Progress::Hungry);
+                }
+            }
+            if left == 0 {
+                return Ok(Progress::More);
+            }
+            // Out while the requests are borrowed from them.
+            let window = std::mem::take(&mut self.window);
+            let batch = std::mem::take(&mut self.batch);
+            let result = self.run_some(&window, &batch, state, (table, me, left));
+            (self.window, self.batch) = (window, batch);
+            left = left.saturating_sub(result?);
+        }
+    }
+
+    /// Parses the next requests, and transactions only as a whole.
+    fn parse_ahead(&mut self, table: &Registry) -> Result<(), ReplayError> {
+        self.batch.clear();
+        self.next = 0;
+        // Where the transaction began that is open: its request's number and its offset.
+        let mut open: Option<(usize, usize)> = None;
+        let mut pos = self.used;
+        self.transaction = false;
+        loop {
+            if open.is_none() && self.batch.requests.len() >= AHEAD {
+                break;
+            }
+            match self.window.get(pos) {
+                Some(b'*') if self.window.len() <= WINDOW_MAX => {}
+                Some(b'*') => return Err(self.format(pos, "a request or transaction beyond 4 GiB")),
+                None => {
+                    self.missing = 1;
+                    break;
+                }
+                Some(b'#') => match comment(&self.window[pos..]) {
+                    Some(len) => {
+                        pos += len;
+                        continue;
+                    }
+                    None if self.window.len() - pos < COMMENT_MAX => {
+                        self.missing = 1;
+                        break;
+                    }
+                    None => return Err(self.format(pos, "a comment that does not end")),
+                },
+                Some(_) => return Err(self.format(pos, "no request begins here")),
+            }
+            let (first, start) = (self.batch.spans.len(), pos);
+            let spans = &mut self.batch.spans;
+            match parse(&mut self.window, &mut pos, &mut self.resume, &LIMITS, spans) {
+                Step::Request => {
+                    let parsed = self.classify(table, first, pos, start)?;
+                    if parsed.row == self.names.multi {
+                        if open.is_some() {
+                            self.complain("multi", "MULTI calls can not be nested");
+                        }
+                        open = open.or(Some((self.batch.requests.len(), start)));
+                    } else if parsed.row == self.names.exec && open.take().is_none() {
+                        self.complain("exec", "EXEC without MULTI");
+                    }
+                    self.batch.requests.push(parsed);
+                }
+                Step::NeedMore { at_least } => {
+                    self.missing = at_least;
+                    break;
+                }
+                Step::Empty => return Err(self.format(start, "a request without a command")),
+                Step::Bad(error) => {
+                    let text = String::from_utf8_lossy(&error.text()).into_owned();
+                    return Err(self.format(start, &text));
+                }
+            }
+        }
+        if let Some((request, start)) = open {
+            // It comes again when more of it is there.
+            self.transaction = true;
+            self.batch.requests.truncate(request);
+            self.resume = Resume::default();
+            pos = start;
+        }
+        self.parsed = pos;
+        Ok(())
+    }
+
+    /// The request whose spans begin at `first` and which lies between two offsets.
+    fn classify(
+        &self,
+        table: &Registry,
+        first: usize,
+        end: usize,
+        start: usize,
+    ) -> Result<Parsed, ReplayError> {
+        let spans = &self.batch.spans[first..];
+        let argv = Argv::new(&self.window, spans);
+        let shown = |bytes: &[u8]| bytes[..bytes.len().min(128)].escape_ascii().to_string();
+        let Some(row) = table.find(argv.get(0)) else {
+            return Err(self.error(start, Why::Unknown(shown(argv.get(0)))));
+        };
+        let mut number = row.id.0;
+        if !row.cmd.takes(argv.len()) || !row.cmd.subs.is_empty() {
+            match resolve_row(table, Some(row), argv) {
+                Ok(row) => number = row.id.0,
+                Err((None, _)) => {
+                    return Err(self.error(start, Why::Unknown(shown(argv.get(0)))));
+                }
+                Err((Some(row), _)) => {
+                    let what = format!("too few or too many arguments of '{}'", table.name(row.id));
+                    return Err(self.error(start, Why::Misplaced(what)));
+                }
+            }
+        }
+        let row = table.row(CommandId(number));
+        let (multi, exec) = (self.names.multi, self.names.exec);
+        if !belongs(row) && number != multi && number != exec {
+            let what = format!("'{}' is nothing that changes data", table.name(row.id));
+            return Err(self.error(start, Why::Misplaced(what)));
+        }
+        Ok(Parsed {
+            row: number,
+            first: first as u32,
+            argc: spans.len() as u32,
+            end: end as u32,
+            hint: 0,
+        })
+    }
+
+    /// Runs requests of the batch whose keys are fetched together; how many.
+    fn run_some(
+        &mut self,
+        window: &[u8],
+        batch: &Batch,
+        state: &mut State,
+        (table, me, most): (&Registry, ClientId, usize),
+    ) -> Result<usize, ReplayError> {
+        let mut chunk = [Parsed::default(); BATCH_MAX];
+        let (mut count, mut members) = (0, false);
+        state.dbs.end_batch();
+        for parsed in batch.requests[self.next..].iter().take(most.min(BATCH_MAX)) {
+            let row = table.row(CommandId(parsed.row));
+            chunk[count] = *parsed;
+            if state.dbs.hinted() < BATCH_MAX {
+                let spans = batch.spans_of(parsed);
+                chunk[count].hint = hint_keys(&mut state.dbs, self.db, row, window, spans);
+                members |= row.cmd.first_member != 0;
+            }
+            count += 1;
+            // What follows belongs to another database.
+            if parsed.row == self.names.select {
+                break;
+            }
+        }
+        let chunk = &chunk[..count];
+        state.dbs.prefetch_hints();
+        if members {
+            prefetch_members(&state.dbs, table, window, (&batch.spans, chunk));
+        }
+        let mut result = Ok(count);
+        for parsed in chunk {
+            state.dbs.seek_hint(parsed.hint as usize);
+            let argv = batch.argv(window, parsed);
+            if let Err(error) = self.run(state, table, me, parsed.row, argv) {
+                let at = parsed.end as usize;
+                result = Err(self.error(at, error));
+                break;
+            }
+        }
+        state.dbs.end_batch();
+        self.next += count;
+        self.requests += count as u64;
+        result
+    }
+
+    #[inline]
+    fn run(
+        &mut self,
+        state: &mut State,
+        table: &Registry,
+        me: ClientId,
+        row: u16,
+        argv: Argv<'_>,
+    ) -> Result<(), Why> {
+        // A transaction's requests follow one another anyway.
+        if row == self.names.multi || row == self.names.exec {
+            return Ok(());
+        }
+        let row = table.row(CommandId(row));
+        let mut ctx = Ctx {
+            state: &mut *state,
+            table,
+            argv,
+            out: &mut self.out,
+            me,
+            db: self.db,
+            mode: Mode::Replay,
+            id: row.id,
+        };
+        let result = replay(&mut ctx, row);
+        self.db = ctx.db;
+        self.out.clear();
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => self.failed(state, table.name(row.id), &error),
+        }
+    }
+
+    #[cold]
+    fn complain(&mut self, name: &str, text: &str) {
+        self.failed += 1;
+        if self.failed <= ERRORS_LOGGED {
+            log::warn!(
+                "== CRITICAL == This server is sending an error to its AOF-loading-client: '{text}' \
+                 after processing the command '{name}'"
+            );
+        }
+    }
+
+    /// A command failed that did not when it was written.
+    #[cold]
+    fn failed(&mut self, state: &State, name: &str, error: &CmdError) -> Result<(), Why> {
+        let text = error.text();
+        let text = match text.strip_prefix(b"ERR ") {
+            Some(text) => String::from_utf8_lossy(text).into_owned(),
+            None => format!("-{}", String::from_utf8_lossy(text)),
+        };
+        self.complain(name, &text);
+        if state.config.propagation_error_behavior == PropagationErrorBehavior::Panic {
+            return Err(Why::Failed(format!(
+                "This server panicked sending an error to its AOF-loading-client after processing \
+                 the command '{name}': '{text}'"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// May a log of changes hold this command? Whatever changes keys, and what changes nothing but a session
+/// that ends with the file.
+fn belongs(row: &Row) -> bool {
+    const CHANGES: u32 = flag::WRITE | flag::MAY_REPLICATE;
+    const ACTS: u32 = flag::ADMIN | flag::NOSCRIPT | flag::PUBSUB;
+    row.cmd.flags & CHANGES != 0 || row.cmd.flags & ACTS == 0
+}
+
+/// The length of the comment that begins here, its line end included.
+fn comment(bytes: &[u8]) -> Option<usize> {
+    let most = &bytes[..bytes.len().min(COMMENT_MAX)];
+    memchr::memchr(b'\n', most).map(|at| at + 1)
+}
+
+/// Is this what a write leaves that was cut short: whole requests, then a part of one? A damaged length in
+/// the middle of a file looks the same at first, but whole requests follow it: to cut them off would lose
+/// them.
+pub fn is_torn(mut rest: Vec<u8>, table: &Registry) -> bool {
+    /// Places where a request may begin that are looked at, and arguments it may have there: enough to tell
+    /// one case from the other, and no work without end.
+    const PLACES_MAX: usize = 4096;
+    const LIMITED: Limits = Limits {
+        multibulk_max: 1024,
+        ..LIMITS
+    };
+    let mut spans = Vec::new();
+    let mut whole = |rest: &mut [u8], at: &mut usize, limits: &Limits| {
+        spans.clear();
+        parse(rest, at, &mut Resume::default(), limits, &mut spans) == Step::Request
+            && table.find(Argv::new(rest, &spans).get(0)).is_some()
+    };
+    let mut from = 0;
+    while rest.get(from) == Some(&b'*') && whole(&mut rest, &mut from, &LIMITS) {}
+    for _ in 0..PLACES_MAX {
+        let Some(found) = memchr::memmem::find(rest.get(from..).unwrap_or_default(), b"\r\n*")
+        else {
+            break;
+        };
+        from += found + 2;
+        let mut end = from;
+        if whole(&mut rest, &mut end, &LIMITED) && matches!(rest.get(end), None | Some(b'*' | b'#'))
+        {
+            return false;
+        }
+    }
+    true
+}
