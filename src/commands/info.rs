@@ -344,11 +344,8 @@ fn memory(r: &mut Report<'_>) {
         r.field(&format!("{name}_ratio"), format_args!("{:.2}", ratio(a, b)));
         r.field(&format!("{name}_bytes"), a as i64 - b as i64);
     }
-    r.zeros(&[
-        "mem_not_counted_for_evict",
-        "mem_replication_backlog",
-        "mem_total_replication_buffers",
-    ]);
+    r.field("mem_not_counted_for_evict", state.uncounted_bytes());
+    r.zeros(&["mem_replication_backlog", "mem_total_replication_buffers"]);
     r.field("mem_clients_slaves", m.clients.replica_bytes);
     r.field("mem_clients_normal", m.clients.normal_bytes);
     r.field("mem_cluster_links", 0);

@@ -88,7 +88,7 @@ fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
     int(out, "clients.slaves", m.clients.replica_bytes as i64);
     int(out, "clients.normal", m.clients.normal_bytes as i64);
     int(out, "cluster.links", 0);
-    int(out, "aof.buffer", 0);
+    int(out, "aof.buffer", state.aof.waiting.capacity() as i64);
     int(out, "lua.caches", 0);
     int(out, "functions.caches", 0);
     let mut databases = 0;

@@ -10,7 +10,7 @@ use super::layout::NewValue;
 use crate::ds::table::Slot;
 
 /// Keys that wait together.
-pub const ARRIVALS_MAX: usize = 32;
+pub const ARRIVALS_MAX: usize = 64;
 
 /// Keys that are built and not in a database yet, each with what its bringer knows of it.
 pub struct Arrivals<T> {
@@ -55,7 +55,6 @@ impl<T> Arrivals<T> {
         note: T,
     ) {
         let hash = db.hash(key);
-        db.entries.prefetch_bucket(hash);
         let entry = Entry::new(key, value, expire_at, clock);
         self.list.push((hash, entry, note));
     }
@@ -63,6 +62,10 @@ impl<T> Arrivals<T> {
     /// Puts them into the database, in the order in which they came, up to one whose name is taken: that
     /// one is given back and the others wait. `None` when all are in.
     pub fn settle(&mut self, db: &mut Db) -> Option<Taken<T>> {
+        // In passes of their own: prefetches find their pages side by side then.
+        for (hash, ..) in &self.list {
+            db.entries.prefetch_bucket(*hash);
+        }
         let mut chained = false;
         for (hash, ..) in &self.list {
             chained |= db.entries.prefetch_item(*hash);

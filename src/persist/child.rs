@@ -148,6 +148,24 @@ pub fn stop(state: &mut State, kind: ChildKind) {
     }
 }
 
+/// Ends a child and waits until it is gone: from here on it changes no file any more. It counts as
+/// stopped.
+pub fn end(state: &mut State, kind: ChildKind) -> Option<Ended> {
+    let child = state.child.as_mut().filter(|child| child.kind == kind)?;
+    if child.ended.is_none() {
+        // Also one that does not run (SIGSTOP) dies of this one.
+        let _ = sys::kill(child.pid, libc::SIGKILL);
+        let mut end = sys::wait_for_child(child.pid)
+            .inspect_err(|error| log::warn!("Can't wait for the child {}: {error}", child.pid))
+            .ok()?;
+        if end.signal == libc::SIGKILL {
+            end.signal = STOPPED;
+        }
+        child.ended = Some(end);
+    }
+    collect(state)
+}
+
 /// Takes in what the child has told since the last time.
 pub fn listen(state: &mut State) {
     if let Some(child) = &mut state.child {
@@ -413,6 +431,10 @@ mod tests {
         stop(&mut state, ChildKind::Snapshot);
         let ended = wait(&mut state);
         assert!(ended.was_stopped() && !ended.succeeded());
+        start(&mut state, ChildKind::Snapshot, job, &0).expect("there is room for a child");
+        assert!(end(&mut state, ChildKind::Rewrite).is_none());
+        let ended = end(&mut state, ChildKind::Snapshot).expect("it is gone");
+        assert!(ended.was_stopped() && state.child.is_none());
     }
 
     #[test]

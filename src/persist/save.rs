@@ -157,6 +157,7 @@ pub fn in_background(state: &mut State) -> io::Result<()> {
         .and_then(|()| child::start(state, ChildKind::Snapshot, write, &path));
     match started {
         Ok(pid) => {
+            state.snapshots.temporary = temporary_path(state, pid);
             log::info!("Background saving started by pid {pid}");
             Ok(())
         }
@@ -196,7 +197,7 @@ pub fn ended(state: &mut State, ended: &Ended) {
             ended.end.signal
         );
         snapshots.last_ok &= ended.was_stopped();
-        forget_temporary(state, ended.child.pid);
+        forget_temporary(state);
     }
     state.settle_writes();
 }
@@ -207,8 +208,8 @@ pub fn temporary_path(state: &State, pid: i32) -> PathBuf {
 }
 
 /// Removes what a child left that could not do so itself.
-pub fn forget_temporary(state: &mut State, pid: i32) {
-    let path = temporary_path(state, pid);
+fn forget_temporary(state: &mut State) {
+    let path = std::mem::take(&mut state.snapshots.temporary);
     let disk = state.disk.clone();
     remove_gently(state, &*disk, &path);
 }
@@ -223,11 +224,20 @@ pub fn remove_gently(state: &mut State, disk: &dyn Disk, path: &Path) {
     state.garbage.later(Box::new(open), 0);
 }
 
+/// Ends a child that writes a snapshot: it puts no file in place any more.
+pub fn end_child(state: &mut State) {
+    if let Some(end) = child::end(state, ChildKind::Snapshot) {
+        ended(state, &end);
+    }
+}
+
 /// FLUSHALL: a snapshot of what is gone is of no use, and one that is older brings it back after a
 /// restart.
 pub fn after_flush(state: &mut State) {
-    child::stop(state, ChildKind::Snapshot);
-    if !state.config.save.points.is_empty() {
+    if state.config.save.points.is_empty() {
+        child::stop(state, ChildKind::Snapshot);
+    } else {
+        end_child(state);
         // As in Redis the reply is the same when this fails; the log tells.
         let _ = now(state, &mut || {});
     }

@@ -93,9 +93,7 @@ fn bring_to_disk(state: &mut State, how: Shutdown, by: By) -> bool {
     // It would end with this process, but may finish before: over what is written here.
     if state.has_child(ChildKind::Snapshot) {
         log::warn!("There is a child saving an .rdb. Killing it!");
-        child::stop(state, ChildKind::Snapshot);
-        let pid = state.child.as_ref().map_or(0, |child| child.pid);
-        save::forget_temporary(state, pid);
+        save::end_child(state);
     }
     if !end_aof(state, how.force) {
         return false;

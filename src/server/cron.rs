@@ -114,12 +114,26 @@ impl Server {
         }
     }
 
+    /// A child has ended: ours, or one of a process that ended before it, where this one is the first of
+    /// a container.
+    fn collect_children(&mut self) {
+        persist::cron::children(&mut self.state, &self.table);
+        let ours = self.state.child.as_ref().map(|child| child.pid);
+        while let Ok(Some(end)) = sys::wait_child(None) {
+            match &mut self.state.child {
+                Some(child) if ours == Some(end.pid) => child.ended = Some(end),
+                _ => log::warn!("Warning, detected child with unmatched pid: {}", end.pid),
+            }
+        }
+        persist::cron::children(&mut self.state, &self.table);
+    }
+
     /// Signals, through the poll.
     pub(super) fn take_signals(&mut self) {
         while let Ok(Some(received)) = self.signals.next() {
             match received.signal {
                 libc::SIGINT | libc::SIGTERM => self.signalled(received.signal),
-                libc::SIGCHLD => persist::cron::children(&mut self.state, &self.table),
+                libc::SIGCHLD => self.collect_children(),
                 _ => {}
             }
         }

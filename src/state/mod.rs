@@ -386,6 +386,12 @@ impl State {
 
     /// Is more memory in use than `maxmemory` allows?
     pub fn over_memory_limit(&self) -> bool {
-        self.config.maxmemory > 0 && alloc::used() as u64 > self.config.maxmemory
+        let counted = || alloc::used().saturating_sub(self.uncounted_bytes());
+        self.config.maxmemory > 0 && counted() as u64 > self.config.maxmemory
+    }
+
+    /// Memory in use that `maxmemory` does not limit: removing keys would make it more.
+    pub fn uncounted_bytes(&self) -> usize {
+        self.aof.waiting.capacity()
     }
 }

@@ -5,6 +5,7 @@ use super::gate;
 use crate::base::sys::ChildEnd;
 use std::fmt;
 use std::io::Read;
+use std::path::PathBuf;
 
 /// What a child is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct Forks {
 /// The snapshots: when one was taken, and how that went.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
+    /// The file that a child writes, until it lies where it belongs.
+    pub temporary: PathBuf,
     /// Changes that the snapshot being written does not miss.
     pub dirty_at_start: u64,
     /// Unix seconds; when the server started, as long as there is none.
@@ -106,6 +109,7 @@ pub struct Snapshots {
 impl Default for Snapshots {
     fn default() -> Self {
         Snapshots {
+            temporary: PathBuf::new(),
             dirty_at_start: 0,
             last_save_s: 0,
             last_try_s: 0,

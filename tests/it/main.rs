@@ -20,6 +20,7 @@ mod operations;
 mod protocol;
 mod readme;
 mod sets;
+mod snapshots;
 mod sort;
 mod streams;
 mod strings;

@@ -70,6 +70,30 @@ pub fn wait_child(pid: Option<i32>) -> io::Result<Option<ChildEnd>> {
     }
 }
 
+/// Waits until this child has ended.
+pub fn wait_for_child(pid: i32) -> io::Result<ChildEnd> {
+    loop {
+        match waitpid(Pid::from_raw(pid), None) {
+            Ok(WaitStatus::Exited(_, code)) => {
+                return Ok(ChildEnd {
+                    pid,
+                    code,
+                    signal: 0,
+                });
+            }
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                return Ok(ChildEnd {
+                    pid,
+                    code: -1,
+                    signal: signal as i32,
+                });
+            }
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Sends a signal by number to a process.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     let signal = Signal::try_from(signal)?;

@@ -17,6 +17,7 @@ use crate::persist::rewrite;
 use crate::state::State;
 use crate::state::aof::{FileJob, Mode};
 use crate::state::config::file::errno_text;
+use crate::state::persistence::ChildKind;
 
 /// Opens the AOF of a server that starts, behind what was loaded; a data set without one gets its first
 /// base file. Does nothing with `appendonly no`.
@@ -237,6 +238,10 @@ pub fn rewrite_succeeded(state: &mut State) {
         state.aof.mode = Mode::On;
     }
     state.aof.sync_error = None;
+    // What becomes of files that are history now does not matter.
+    let current = state.aof.file_number;
+    let syncs = &mut state.aof.syncs;
+    syncs.retain(|ticket| ticket.file_number == current);
     state.settle_writes();
     measure(state);
     state.aof.base_bytes = state.aof.current_bytes;
@@ -280,7 +285,10 @@ pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
     }
     state.aof.sync_error = Some(error);
     // A file before the current one is replaced by the rewrite that is running, if one is.
-    let replaced = number != state.aof.file_number && state.child_alive;
+    let running = state.rewrites.running.as_ref();
+    let rewriting = state.has_child(ChildKind::Rewrite)
+        && running.is_some_and(|running| running.appending && !running.abandoned);
+    let replaced = number != state.aof.file_number && rewriting;
     if !replaced {
         begin_anew(state);
     }

@@ -3,14 +3,17 @@ use super::files::{
     load_manifest, manifest_path, path_of, read_all, remove_history, take_over_old,
 };
 use super::switch::{open_at_start, open_for_rewrite, rewrite_succeeded, stop};
-use super::{end_of_turn, every_cron};
+use super::{end_of_turn, every_cron, switch};
 use crate::base::clock::Clock;
+use crate::base::disk::faulty::{Fate, Faults, FaultyDisk};
 use crate::base::disk::{Disk, RealDisk};
 use crate::base::rng::Rng;
 use crate::state::State;
 use crate::state::aof::Mode;
 use crate::state::config::{Appendfsync, Config, WorkDir};
+use crate::state::gate;
 use std::path::Path;
+use std::sync::Arc;
 
 fn server(dir: &Path) -> State {
     let mut config = Config {
@@ -188,4 +191,179 @@ fn a_rewrite_begins_a_file_and_its_success_removes_history() {
         manifest(&state),
         "file appendonly.aof.2.base.rdb seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n"
     );
+}
+
+/// A server whose disk lies in memory.
+fn faulty_server(disk: &FaultyDisk) -> State {
+    let mut state = State::new(
+        Config {
+            appendonly: true,
+            dir: WorkDir("/data".into()),
+            ..Config::default()
+        },
+        Rng::from_seed(1),
+        Clock::manual(1_700_000_000_000),
+        0,
+        1.0,
+    );
+    state.disk = Arc::new(disk.clone());
+    load_manifest(&mut state).expect("a manifest or none");
+    state
+}
+
+fn new_disk() -> FaultyDisk {
+    let disk = FaultyDisk::new(1);
+    disk.lay_dir(Path::new("/data"));
+    disk
+}
+
+fn held(disk: &FaultyDisk, name: &str) -> String {
+    let path = Path::new("/data/appendonlydir").join(name);
+    let bytes = read_all(disk, &path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn may_write(state: &State) -> bool {
+    state.gate & gate::DISK_ERROR == 0
+}
+
+#[test]
+fn a_full_disk_leaves_no_torn_tail_and_is_got_over() {
+    let disk = new_disk();
+    let mut state = faulty_server(&disk);
+    open_at_start(&mut state).expect("opened");
+    log(&mut state, "first");
+    let room = |bytes| Faults {
+        capacity: disk.used() + bytes,
+        ..Faults::default()
+    };
+    disk.set_faults(room(3));
+    log(&mut state, "second");
+    assert_eq!(held(&disk, "appendonly.aof.1.incr.aof"), "first");
+    assert_eq!((state.aof.waiting.len(), state.aof.fatal), (6, false));
+    assert!(!may_write(&state));
+    let reason = state.aof.error().map(ToString::to_string);
+    assert!(reason.is_some_and(|text| text.contains("No space left")));
+    // What goes on without clients (keys expire) waits with it, tried again once a second.
+    log(&mut state, "third");
+    disk.set_faults(room(100));
+    end_of_turn(&mut state);
+    every_cron(&mut state, false);
+    assert!(!may_write(&state), "not before the second is over");
+    every_cron(&mut state, true);
+    assert!(may_write(&state) && state.aof.waiting.is_empty());
+    assert_eq!(held(&disk, "appendonly.aof.1.incr.aof"), "firstsecondthird");
+}
+
+#[test]
+fn always_ends_the_server_rather_than_break_its_word() {
+    for faults in [
+        Faults {
+            write_errors: 1,
+            ..Faults::default()
+        },
+        Faults {
+            sync_errors: 1,
+            ..Faults::default()
+        },
+    ] {
+        let disk = new_disk();
+        let mut state = faulty_server(&disk);
+        state.config.appendfsync = Appendfsync::Always;
+        open_at_start(&mut state).expect("opened");
+        disk.set_faults(faults.clone());
+        log(&mut state, "a");
+        assert!(state.aof.fatal, "{faults:?}");
+    }
+}
+
+/// Once an fsync has failed the next one may succeed and say nothing of what was lost.
+#[test]
+fn a_failed_fsync_is_healed_by_a_rewrite_only() {
+    let disk = new_disk();
+    let mut state = faulty_server(&disk);
+    open_at_start(&mut state).expect("opened");
+    log(&mut state, "one");
+    log(&mut state, "two");
+    state.clock.advance_ms(1000);
+    disk.set_faults(Faults {
+        sync_errors: 1,
+        ..Faults::default()
+    });
+    turn(&mut state, "three");
+    run_jobs(&mut state);
+    disk.set_faults(Faults::default());
+    end_of_turn(&mut state);
+    assert!(!may_write(&state) && state.aof.mode == Mode::WaitRewrite);
+    assert!(state.aof.rewrite_scheduled && !state.prop.on);
+    assert!(
+        !switch::finish(&mut state),
+        "what was acknowledged may be lost"
+    );
+    for _ in 0..3 {
+        state.clock.advance_ms(1000);
+        every_cron(&mut state, true);
+        end_of_turn(&mut state);
+        run_jobs(&mut state);
+    }
+    assert!(!may_write(&state));
+
+    open_for_rewrite(&mut state).expect("opened");
+    assert!(state.prop.on);
+    log(&mut state, "four");
+    assert_eq!(held(&disk, "temp-appendonly.aof.incr"), "four");
+    switch::rewrite_failed(&mut state);
+    assert!(!may_write(&state) && state.aof.rewrite_scheduled && !state.prop.on);
+    open_for_rewrite(&mut state).expect("opened");
+    switch::rewrite_succeeded(&mut state);
+    assert!(may_write(&state) && state.aof.mode == Mode::On);
+}
+
+/// Whenever the machine stops while a server starts, the next one finds all that was there.
+#[test]
+fn starting_may_be_cut_short_anywhere() {
+    for old_file in [false, true] {
+        for crash_at in 1.. {
+            let disk = new_disk();
+            if old_file {
+                disk.lay_file(Path::new("/data/appendonly.aof"), b"old");
+            }
+            disk.set_faults(Faults {
+                crash_at,
+                ..Faults::default()
+            });
+            let mut state = faulty_server(&disk);
+            let done = take_over_old(&mut state).and_then(|()| open_at_start(&mut state));
+            if done.is_ok() && !disk.crashed() {
+                break;
+            }
+            for (fate, seed) in [
+                (Fate::Killed, 1),
+                (Fate::Bare, 1),
+                (Fate::Torn, 1),
+                (Fate::Torn, 2),
+                (Fate::Torn, 3),
+            ] {
+                let disk = disk.after(fate, seed);
+                let mut state = faulty_server(&disk);
+                take_over_old(&mut state).expect("goes on");
+                open_at_start(&mut state).expect("opened");
+                for part in state.aof.manifest.parts() {
+                    let name = String::from_utf8_lossy(&part.name);
+                    let text = held(&disk, &name);
+                    match &*name {
+                        "appendonly.aof" => assert_eq!(text, "old"),
+                        name if name.contains("base") => assert!(text.contains("aof-base")),
+                        _ => assert_eq!(text, ""),
+                    }
+                }
+                let base = state.aof.manifest.base.as_ref().map(|part| &part.name[..]);
+                assert_eq!(
+                    base == Some(b"appendonly.aof"),
+                    old_file,
+                    "{crash_at} {fate:?}"
+                );
+            }
+        }
+    }
 }
