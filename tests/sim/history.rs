@@ -6,7 +6,9 @@ use redvault::base::rng::Rng;
 pub type Words = Vec<Vec<u8>>;
 
 fn words(text: &str) -> Words {
-    text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+    text.split(' ')
+        .map(|word| word.as_bytes().to_vec())
+        .collect()
 }
 
 /// Long enough to be torn in the middle, at times.
@@ -60,13 +62,14 @@ pub fn write(rng: &mut Rng) -> Words {
 
 /// What an operator does.
 pub fn operate(rng: &mut Rng) -> Words {
-    let text = match rng.below(12) {
+    let text = match rng.below(13) {
         0..5 => "BGREWRITEAOF",
         5..7 => "BGSAVE",
         7 => "BGSAVE SCHEDULE",
         8 => "SAVE",
         9 => "CONFIG SET appendonly no",
         10 => "CONFIG SET appendonly yes",
+        11 => "FLUSHALL",
         _ => "CONFIG SET auto-aof-rewrite-min-size 1000",
     };
     words(text)

@@ -62,7 +62,8 @@ impl Life {
         let mut state = State::new(config.clone(), rng.clone(), clock, table.rows().len(), 1.0);
         state.disk = Arc::new(disk.clone());
         state.apply_config();
-        if let Some(mut loader) = Loader::at_start(&mut state).map_err(|failed| failed.0.join("\n"))?
+        if let Some(mut loader) =
+            Loader::at_start(&mut state).map_err(|failed| failed.0.join("\n"))?
         {
             loop {
                 match loader.step(&mut state, &table, u64::MAX) {
@@ -72,7 +73,9 @@ impl Life {
                 }
             }
         }
-        aof::switch::open_at_start(&mut state).map_err(|_| "the AOF could not be opened")?;
+        aof::switch::open_at_start(&mut state)
+            .and_then(|()| aof::files::remove_history(&mut state))
+            .map_err(|_| "the AOF could not be opened")?;
         let clients = (0..CLIENTS).map(|_| state.open_session(Peer::None));
         let clients = clients.collect();
         Ok(Life {
@@ -116,7 +119,7 @@ impl Life {
     pub fn run(&mut self, turns: u64, quiet: bool, disk: &FaultyDisk, ledger: &mut Ledger) {
         for n in 0..turns + if quiet { QUIET_TURNS } else { 0 } {
             let pause = [0, 1, 10, 50, 400, 1100][self.rng.below(6) as usize];
-            self.state.clock.advance_ms(pause);
+            self.pass(pause, ledger);
             self.turn(n < turns, ledger);
             if disk.crashed() || self.ended() {
                 return;
@@ -125,7 +128,19 @@ impl Life {
         }
     }
 
+    /// Time goes by; the loop wakes up for its cron.
+    fn pass(&mut self, ms: u64, ledger: &mut Ledger) {
+        let mut left = ms;
+        while left > CRON_EVERY_MS as u64 {
+            self.state.clock.advance_ms(CRON_EVERY_MS as u64);
+            self.turn(false, ledger);
+            left -= CRON_EVERY_MS as u64;
+        }
+        self.state.clock.advance_ms(left);
+    }
+
     fn turn(&mut self, busy: bool, ledger: &mut Ledger) {
+        self.run_jobs();
         if busy {
             for _ in 0..1 + self.rng.below(3) {
                 let client = self.clients[self.rng.below(CLIENTS as u64) as usize];
@@ -168,7 +183,9 @@ impl Life {
         if self.state.config.appendonly != self.appendonly {
             self.appendonly = self.state.config.appendonly;
             if self.appendonly {
-                let _ = aof::switch::start(&mut self.state, false);
+                if aof::switch::start(&mut self.state, false).is_err() {
+                    (self.state.config.appendonly, self.appendonly) = (false, false);
+                }
             } else {
                 aof::switch::stop(&mut self.state);
             }
@@ -226,7 +243,11 @@ impl Life {
             let done_ms = now_ms + self.rng.below(JOB_MS) as i64;
             self.jobs.push_back((done_ms, job));
         }
-        while self.jobs.front().is_some_and(|(done_ms, _)| *done_ms <= now_ms) {
+        while self
+            .jobs
+            .front()
+            .is_some_and(|(done_ms, _)| *done_ms <= now_ms)
+        {
             if let Some((_, job)) = self.jobs.pop_front() {
                 job.run();
             }

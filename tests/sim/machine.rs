@@ -34,7 +34,11 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<_> = self.0.iter().map(|(what, n)| format!("{what}: {n}")).collect();
+        let parts: Vec<_> = self
+            .0
+            .iter()
+            .map(|(what, n)| format!("{what}: {n}"))
+            .collect();
         f.write_str(&parts.join(", "))
     }
 }
@@ -50,6 +54,7 @@ pub struct Machine {
     faulty: bool,
     /// How the last life ended, for messages.
     fate: Fate,
+    calls: u64,
     pub tally: Tally,
 }
 
@@ -77,6 +82,7 @@ impl Machine {
             now_ms: 1_700_000_000_000,
             faulty: true,
             fate: Fate::Killed,
+            calls: 0,
             tally: Tally::default(),
         }
     }
@@ -89,9 +95,9 @@ impl Machine {
         machine
     }
 
-    /// Calls of the disk in this life.
+    /// Calls of the disk in the last life.
     pub fn calls(&self) -> u64 {
-        self.disk.calls()
+        self.calls
     }
 
     /// Every file.
@@ -164,7 +170,8 @@ impl Machine {
                 self.tally.count("requests", life.requests);
                 self.tally.count("rewrites", life.rewrites);
                 self.tally.count("snapshots", life.snapshots);
-                self.tally.count("ended for an error of the disk", u64::from(life.ended()));
+                self.tally
+                    .count("ended for an error of the disk", u64::from(life.ended()));
             }
             Err(text) => {
                 // Refusing to start is right while the disk fails, and then only.
@@ -202,6 +209,7 @@ impl Machine {
             self.ledger.forget();
         }
         self.fate = fate;
+        self.calls = self.disk.calls();
         self.disk = self.disk.after(fate, self.rng.next_u64());
         self.now_ms += 1 + self.rng.below(1000) as i64;
     }

@@ -77,13 +77,13 @@ fn the_machine_may_stop_within_any_call() {
     println!("sim, every call: {tally}");
 }
 
-/// Equal seeds give equal disks: else no case could be looked at again.
+/// Equal seeds give equal lives: else no case could be looked at again.
 #[test]
 fn a_case_can_be_run_again() {
     let run = || {
         let mut machine = Machine::new(77);
         (0..LIVES).for_each(|_| machine.live(None));
-        machine.contents()
+        machine.tally.to_string()
     };
     assert_eq!(run(), run());
 }
