@@ -26,11 +26,16 @@ pub enum Why {
 
 impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.why {
-            Why::Short(missing) => write!(out, "{missing} bytes are missing")?,
-            Why::Bad(what) => out.write_str(what)?,
+        write!(out, "{} at offset {}", self.why, self.at)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Short(missing) => write!(out, "{missing} bytes are missing"),
+            Why::Bad(what) => out.write_str(what),
         }
-        write!(out, " at offset {}", self.at)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX};
 use crate::exec::registry::Family;
 use crate::state::notify::Event;
 use crate::types::dump;
+use crate::types::saved::complaint;
 use flag::{ASKING, DENYOOM, READONLY, WRITE};
 
 const COMMANDS: &[Command] = &[
@@ -110,7 +111,10 @@ fn restore(ctx: &mut Ctx<'_>) -> CmdResult {
     let how = ctx.state.loading(version);
     let mut room = Vec::new();
     let value = dump::load(body, &how, &mut room).map_err(|fault| {
-        log::debug!("RESTORE refused a payload: {fault}");
+        match body.first().and_then(|kind| complaint(*kind, &fault)) {
+            Some(text) => log::warn!("{text}"),
+            None => log::debug!("RESTORE refused a payload: {fault}"),
+        }
         BAD_DATA
     })?;
 

@@ -29,6 +29,9 @@ use super::aof::replay::{self, Replay, ReplayError, Why, is_torn};
 use super::rdb::read::{LoadError, Options, Progress, Reader, Summary, Taken};
 use super::save;
 
+#[cfg(test)]
+mod tests;
+
 /// Most bytes read at once: about 50 microseconds where the system has them in memory.
 const READ_MAX: usize = 256 << 10;
 /// Bytes that tell the kind of a file.

@@ -26,12 +26,6 @@ pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
             Key::aclfile,
             "this release has no users but the default one yet",
         ),
-        // Only for CONFIG SET as yet: the last, so that it hides nothing at the start.
-        (
-            config.appendonly,
-            Key::appendonly,
-            "this release begins an append only file only at its start",
-        ),
     ];
     wants
         .into_iter()

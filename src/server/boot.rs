@@ -8,8 +8,9 @@ use super::{absent, crash, logging, reconfigure, registry, supervise, watchdog};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
+use crate::persist;
 use crate::state::State;
-use crate::state::config::{Config, Directive, Key, LoadError, Loglevel};
+use crate::state::config::{Config, Directive, LoadError, Loglevel};
 use mio::{Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -71,8 +72,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         Err(error) => return fail(&format!("Can't take signals: {error}")),
     };
     let lines = absent::refused_lines(&config).map(str::to_owned);
-    let absent = absent::refused(&config).filter(|(key, _)| *key != Key::appendonly);
-    let absent = absent.map(|(key, why)| {
+    let absent = absent::refused(&config).map(|(key, why)| {
         let name = Directive::of(key).name;
         format!("'{name}': {why}")
     });
@@ -168,6 +168,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     crash::watch(&mut server);
     crash::watch_loop();
     watchdog::set_period(server.state.config.watchdog_period, server.state.config.hz);
+    persist::leftovers::remove(&server.state);
     server.begin_loading();
     let code = server.run();
     crash::unwatch();

@@ -24,7 +24,7 @@
 //! deadlines of fields ask for a newer one.
 
 use crate::base::hash::{HashKey, siphash13};
-use crate::codec::{Commands, Fault, Sink, Source, Written, rdb};
+use crate::codec::{Commands, Fault, Sink, Source, Why, Written, rdb};
 use crate::ds::listpack::{HEADER, Pack, Val};
 use crate::ds::ziplist;
 
@@ -158,6 +158,29 @@ pub fn name_of(rdb_type: u8) -> Option<&'static str> {
         rdb::HASH_LISTPACK_EX => "hash-listpack-md",
         _ => return None,
     })
+}
+
+/// What Redis puts into its log about packed bytes that are broken: tools look for it. `None` where what is
+/// wrong is no packed bytes.
+pub fn complaint(rdb_type: u8, fault: &Fault) -> Option<String> {
+    let Why::Bad(what) = fault.why else {
+        return None;
+    };
+    let packed = match rdb_type {
+        rdb::HASH_ZIPMAP => "Zipmap",
+        rdb::HASH_ZIPLIST => "Hash ziplist",
+        rdb::HASH_LISTPACK => "Hash listpack",
+        rdb::ZSET_ZIPLIST => "Zset ziplist",
+        rdb::ZSET_LISTPACK => "Zset listpack",
+        rdb::SET_LISTPACK => "Set listpack",
+        rdb::SET_INTSET => "Intset",
+        rdb::LIST_ZIPLIST => "List ziplist",
+        rdb::LIST_QUICKLIST => "Ziplist",
+        rdb::LIST_QUICKLIST_2 => "Listpack",
+        rdb::STREAM | rdb::STREAM_2 | rdb::STREAM_3 => "Stream listpack",
+        _ => return None,
+    };
+    Some(format!("{packed} integrity check failed: {what}"))
 }
 
 /// For how many of the `count` elements that follow memory may be reserved beforehand: as many as the rest of

@@ -16,6 +16,7 @@ mod keys;
 mod limits;
 mod lists;
 mod noise;
+mod offline;
 mod operations;
 mod protocol;
 mod readme;

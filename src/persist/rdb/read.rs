@@ -16,7 +16,7 @@ use crate::base::num::parse_i64;
 use crate::codec::{Fault, Source, Why};
 use crate::keyspace::arrivals::Arrivals;
 use crate::state::State;
-use crate::types::saved::{Loaded, Loading};
+use crate::types::saved::{Loaded, Loading, complaint};
 
 /// So many keys without elements are named in the log.
 const EMPTY_LOGGED: u64 = 10;
@@ -261,10 +261,12 @@ impl Reader {
                     self.missing = missing;
                     break Progress::Hungry;
                 }
-                Err(Stop::Problem(Problem::Fault(Fault {
-                    at,
-                    why: Why::Bad(what),
-                }))) => return Err(self.error(at, what)),
+                Err(Stop::Problem(Problem::Fault(fault))) => {
+                    // Where a value is broken its record began with its type.
+                    let why = complaint(window[start + taken], &fault);
+                    let at = fault.at;
+                    return Err(self.error(at, why.unwrap_or_else(|| fault.why.to_string())));
+                }
                 Err(Stop::Problem(Problem::Other(why))) => return Err(self.error(taken, why)),
                 Err(Stop::Load(error)) => return Err(error),
             }

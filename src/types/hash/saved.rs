@@ -19,6 +19,7 @@ use crate::types::Collection;
 use crate::types::saved::{self, Loading};
 
 const TWICE: &str = "a hash has a field twice";
+const PACKED_TWICE: &str = "Hash listpack with dup elements";
 const BAD_DEADLINE: &str = "a field's deadline beyond all time";
 /// Files of Valkey have versions from here on.
 const VALKEY_VERSION_MIN: u32 = 80;
@@ -211,7 +212,7 @@ fn from_pack(pack: Vec<u8>, source: &Source<'_>, how: &Loading) -> Result<Hash, 
         return Err(source.bad("a packed hash has a field without a value"));
     }
     if !saved::distinct(view, 2, &how.hash_key) {
-        return Err(source.bad(TWICE));
+        return Err(source.bad(PACKED_TWICE));
     }
     let mut hash = if len == 0 {
         Hash::new()

@@ -90,6 +90,9 @@ fn load_nodes<'a>(
         match container(source)? {
             PLAIN => {
                 let text = source.string()?.into_vec();
+                if text.is_empty() {
+                    return Err(source.bad("a list's node without bytes"));
+                }
                 if text.len() >= limits.huge {
                     quick.append_plain(text);
                 } else {
