@@ -45,6 +45,11 @@ impl Ledger {
         self.acknowledged.clear();
     }
 
+    /// The same for what is newer than this data set.
+    pub fn forget_behind(&mut self, written: usize) {
+        self.acknowledged.retain(|(_, newest)| *newest <= written);
+    }
+
     /// How old what was found is: the number of states since; `None` if it was never there, or is
     /// older than it may be.
     pub fn age_of(&self, digest: &str, floor: usize) -> Option<usize> {

@@ -43,6 +43,8 @@ pub struct Life {
     child_holds: usize,
     child: Option<(ChildKind, u64)>,
     base: Vec<u8>,
+    /// The newest data set that is in the file, synced or not.
+    written: usize,
     pub requests: u64,
     pub rewrites: u64,
     pub snapshots: u64,
@@ -90,6 +92,7 @@ impl Life {
             next_cron_ms: now_ms,
             crons: 0,
             child_holds: 0,
+            written: 0,
             requests: 0,
             rewrites: 0,
             snapshots: 0,
@@ -227,6 +230,15 @@ impl Life {
         let (state, now_ms) = (&self.state, self.now_ms());
         if state.aof.mode != Mode::On || state.aof.sync_error.is_some() {
             return ledger.forget();
+        }
+        if state.aof.write_error.is_some() {
+            // What was answered before the write that fails (the turn's own requests, and those of turns
+            // that waited for an fsync) is kept in memory until there is space, as in Redis; from here on
+            // writes are refused.
+            return ledger.forget_behind(self.written);
+        }
+        if state.aof.waiting.is_empty() {
+            self.written = ledger.newest();
         }
         ledger.acknowledge(now_ms);
         match state.config.appendfsync {

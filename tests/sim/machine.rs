@@ -162,8 +162,9 @@ impl Machine {
             Ok(mut life) => {
                 self.check(&life);
                 self.disk.set_faults(faults);
-                let turns = 10 + self.rng.below(60);
-                let quiet = self.rng.below(4) == 0;
+                let turns = if self.faulty { 60 } else { 15 };
+                let turns = 5 + self.rng.below(turns);
+                let quiet = self.faulty && self.rng.below(4) == 0;
                 life.run(turns, quiet, &self.disk, &mut self.ledger);
                 self.now_ms = life.now_ms();
                 self.config.appendonly = life.appendonly();
