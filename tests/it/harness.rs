@@ -57,18 +57,40 @@ impl Server {
 
     /// Start with a configuration file of this content, too: `redis.conf` in the server's directory.
     pub fn with_file(file: Option<&str>, args: &[&str]) -> Server {
+        Server::on_a_free_port(|port| Server::try_start(port, file, &[], args))
+    }
+
+    /// Start in a directory that holds these files.
+    pub fn with_files(files: &[(&str, &[u8])], args: &[&str]) -> Server {
+        Server::on_a_free_port(|port| Server::try_start(port, None, files, args))
+    }
+
+    /// The same for one that is to end by itself: how it did, its log, and the directory.
+    pub fn fails_with(files: &[(&str, &[u8])], args: &[&str]) -> (ExitStatus, String, TempDir) {
+        let mut server = Server::launch(free_port(), None, files, args);
+        let status = server.wait_end();
+        let (log, empty) = (server.log(), tempfile::tempdir().expect("a directory"));
+        (status, log, std::mem::replace(&mut server.dir, empty))
+    }
+
+    fn on_a_free_port(start: impl Fn(u16) -> Option<Server>) -> Server {
         // Another process may take the port between our look and the server's bind.
         for _ in 0..5 {
-            let port = free_port();
-            if let Some(server) = Server::try_start(port, file, args) {
+            if let Some(server) = start(free_port()) {
                 return server;
             }
         }
         panic!("no server could be started on any of five free ports");
     }
 
-    fn try_start(port: u16, file: Option<&str>, args: &[&str]) -> Option<Server> {
+    fn launch(port: u16, file: Option<&str>, files: &[(&str, &[u8])], args: &[&str]) -> Server {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        for (name, bytes) in files {
+            let path = dir.path().join(name);
+            let parent = path.parent().expect("it lies in the directory");
+            fs::create_dir_all(parent).expect("a directory");
+            fs::write(path, bytes).expect("a file");
+        }
         let file = file.map(|text| {
             let path = dir.path().join("redis.conf");
             fs::write(&path, text).expect("a configuration file");
@@ -93,7 +115,16 @@ impl Server {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("{}: {e}", binary()));
-        let mut server = Server { child, dir, port };
+        Server { child, dir, port }
+    }
+
+    fn try_start(
+        port: u16,
+        file: Option<&str>,
+        files: &[(&str, &[u8])],
+        args: &[&str],
+    ) -> Option<Server> {
+        let mut server = Server::launch(port, file, files, args);
         let started = Instant::now();
         while !server.answers() {
             if let Some(status) = server.child.try_wait().expect("our own child") {

@@ -15,6 +15,7 @@ mod hashes;
 mod keys;
 mod limits;
 mod lists;
+mod loading;
 mod noise;
 mod operations;
 mod protocol;
