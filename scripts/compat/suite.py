@@ -8,7 +8,9 @@ import re
 import shutil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOOLS = ("redis-cli", "redis-benchmark", "redis-check-aof", "redis-check-rdb")
+TOOLS = ("redis-cli", "redis-benchmark")
+# Ours are the server's own binary under these names.
+CHECKS = ("redis-check-aof", "redis-check-rdb")
 
 # (file, what it is for, pattern, replacement): every one must match, or the suite is not the one this was written for.
 HOOKS = [
@@ -55,7 +57,7 @@ class Changed(Exception):
 
 
 def copy(suite, server, to):
-    """Copy SUITE to TO, with SERVER (and Debian's tools) where the suite looks for the build."""
+    """Copy SUITE to TO, with SERVER (and Debian's clients) where the suite looks for the build."""
     os.makedirs(os.path.join(to, "src"))
     shutil.copytree(os.path.join(suite, "tests"), os.path.join(to, "tests"), symlinks=True)
     for name in ("runtest", "redis.conf", "sentinel.conf"):
@@ -65,8 +67,9 @@ def copy(suite, server, to):
     os.makedirs(os.path.join(to, "tests", "tmp"), exist_ok=True)
     for name in ("redis-server", "redis-sentinel"):
         os.symlink(server, os.path.join(to, "src", name))
-    for tool in TOOLS:
-        found = shutil.which(tool)
+    ours = os.path.basename(os.path.realpath(server)).startswith("redvault")
+    for tool in TOOLS + CHECKS:
+        found = server if ours and tool in CHECKS else shutil.which(tool)
         if found:
             os.symlink(found, os.path.join(to, "src", tool))
     shutil.copy2(os.path.join(HERE, "overlay.tcl"), os.path.join(to, "tests", "support", "overlay.tcl"))

@@ -90,6 +90,7 @@ fn is_secret(argv: Argv<'_>, i: usize) -> bool {
 
 fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.state.stats.reset();
+    ctx.state.reset_file_stats();
     ctx.state
         .garbage
         .freed

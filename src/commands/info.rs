@@ -398,7 +398,8 @@ fn loading(r: &mut Report<'_>) {
 fn append_only_file(r: &mut Report<'_>) {
     let state = r.state;
     let (aof, rewrites) = (&state.aof, &state.rewrites);
-    let rewriting = state.has_child(ChildKind::Rewrite);
+    // Until its files are in their places.
+    let rewriting = rewrites.running.is_some();
     let status = |ok: bool| if ok { "ok" } else { "err" };
     r.field("aof_enabled", u8::from(aof.enabled()));
     r.field("aof_rewrite_in_progress", u8::from(rewriting));

@@ -12,13 +12,12 @@ const RETRY_S: i64 = 5;
 pub fn run(state: &mut State, table: &Registry) {
     child::listen(state);
     children(state, table);
+    rewrite::follow(state);
     if state.gate & gate::LOADING != 0 {
         // Half a data set never replaces a whole one.
         return;
     }
-    if state.child.is_none() {
-        rewrite::start_if_due(state);
-    }
+    rewrite::start_if_due(state);
     if state.child.is_none() {
         save_if_due(state);
     }

@@ -3,7 +3,7 @@
 use super::aof;
 use super::load::{Failed, Loader};
 use super::rdb::read::Taken;
-use super::save;
+use super::{rewrite, save};
 use crate::commands::debug::{ANY, Sub, debug_with, row};
 use crate::exec::command::CmdResult;
 use crate::exec::command::acl;
@@ -78,6 +78,7 @@ fn load_aof(ctx: &mut Ctx<'_>) -> CmdResult {
         return Err(error::LOADING);
     }
     let state = &mut *ctx.state;
+    rewrite::settle(state);
     if state.aof.enabled() {
         // What was propagated so far is part of it.
         aof::flush(state, true);

@@ -10,23 +10,26 @@ pub mod base;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::aof::files::{
-    Logged, directory, is_on_disk, path_of, remove_in_background, save_manifest, shown,
+    Logged, directory, is_on_disk, path_of, remove_history_of, remove_in_background, save_manifest,
     temporary_incremental,
 };
 use super::aof::switch;
 use super::child::{self, Ended};
 use super::fit;
+use crate::base::disk::Disk;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode as RunMode};
 use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
 use crate::state::State;
-use crate::state::aof::Mode;
+use crate::state::aof::manifest::Manifest;
+use crate::state::aof::{FileJob, Mode, Task};
 use crate::state::config::Config;
 use crate::state::config::file::errno_text;
-use crate::state::persistence::{ChildKind, Rewriting};
+use crate::state::persistence::{ChildKind, Installing, Rewriting};
 use base::Form;
 
 const COMMANDS: &[Command] = &[cmd(
@@ -72,9 +75,9 @@ const CANNOT: CmdError = CmdError::new(
 );
 
 /// Does a rewrite run that is to be completed?
-fn is_running(state: &State) -> bool {
+pub fn is_running(state: &State) -> bool {
     let running = state.rewrites.running.as_ref();
-    state.has_child(ChildKind::Rewrite) && running.is_some_and(|running| !running.abandoned)
+    running.is_some_and(|running| !running.abandoned)
 }
 
 /// Begins a rewrite. There must be no child.
@@ -103,7 +106,8 @@ fn start_child(state: &mut State) -> Result<(), Logged> {
         rdb: form == Form::Snapshot,
         appending: state.aof.mode != Mode::Off,
         file_number: state.aof.file_number,
-        abandoned: false,
+        first: state.aof.mode == Mode::WaitRewrite,
+        ..Rewriting::default()
     });
     Ok(())
 }
@@ -111,6 +115,7 @@ fn start_child(state: &mut State) -> Result<(), Logged> {
 /// `CONFIG SET appendonly yes`: the first rewrite, at once or as soon as it can begin. `later`: not before
 /// the running transaction has ended.
 pub fn begin_first(state: &mut State, later: bool) -> Result<(), Logged> {
+    settle(state);
     state.aof.rewrite_scheduled = true;
     if later {
         log::warn!(
@@ -153,9 +158,11 @@ pub fn abandon(state: &mut State) {
     }
 }
 
-/// Begins a rewrite that was put off, or that the growth of the files asks for. Called by the cron; there
-/// must be no child.
+/// Begins a rewrite that was put off, or that the growth of the files asks for. Called by the cron.
 pub fn start_if_due(state: &mut State) {
+    if state.child.is_some() || is_installing(state) {
+        return;
+    }
     if state.aof.rewrite_scheduled {
         if !is_limited(state) {
             // That it failed is in the log.
@@ -233,20 +240,14 @@ pub fn ended(state: &mut State, ended: &Ended) {
     let now_s = state.clock.unix_ms / 1000;
     state.rewrites.last_cow_bytes = ended.child.progress.cow_now;
     state.rewrites.last_took_s = (now_s - ended.child.started_s).max(0);
-    // The AOF began anew in between: what the child wrote has nothing that goes behind it.
-    let appending = state.aof.file.is_some() && state.aof.file_number == running.file_number;
-    let matches = !running.abandoned && (appending || !running.appending);
-    if matches && ended.succeeded() {
-        log::info!("Background AOF rewrite terminated with success");
-        if install(state, &running, pid).is_ok() {
-            log::info!("Background AOF rewrite finished successfully");
-            state.rewrites.last_ok = true;
-            state.rewrites.failures = 0;
-            return;
-        }
-        failed(state);
-    } else if !matches || ended.was_stopped() {
+    let path = temporary(&state.config, pid);
+    if running.abandoned || ended.was_stopped() {
         switch::rewrite_failed(state);
+    } else if ended.succeeded() {
+        let name = path.file_name().map(Path::new).unwrap_or(&path).display();
+        log::info!("Successfully created the temporary AOF base file {name}");
+        log::info!("Background AOF rewrite terminated with success");
+        return install(state, running, &path);
     } else {
         match ended.end.signal {
             0 => log::warn!("Background AOF rewrite terminated with error"),
@@ -254,7 +255,6 @@ pub fn ended(state: &mut State, ended: &Ended) {
         }
         failed(state);
     }
-    let path = temporary(&state.config, pid);
     remove_in_background(&*state.disk, &path, &mut state.aof.jobs);
 }
 
@@ -264,15 +264,81 @@ fn failed(state: &mut State) {
     switch::rewrite_failed(state);
 }
 
-/// Puts the new files in their places and names them.
-fn install(state: &mut State, running: &Rewriting, pid: i32) -> Result<(), Logged> {
-    let (disk, config) = (&*state.disk, &state.config);
-    let mut manifest = state.aof.manifest.clone();
+/// Begins to put the new files in their places: that takes several fsyncs, which are the background
+/// thread's.
+fn install(state: &mut State, mut running: Rewriting, temporary: &Path) {
+    let config = &state.config;
     let stem = &config.appendfilename;
-    let from = temporary(config, pid);
-    let base = manifest.new_base(stem, running.rdb);
-    let base_path = path_of(config, &base);
-    let rename = |what: &str, from: &Path, to: &Path| {
+    let mut manifest = state.aof.manifest.clone();
+    let base = path_of(config, &manifest.new_base(stem, running.rdb));
+    let mut files = vec![("base", temporary.to_owned(), base)];
+    if running.first {
+        let from = path_of(config, &temporary_incremental(config));
+        let to = path_of(config, &manifest.new_incremental(stem));
+        files.push(("incr", from, to));
+    }
+    manifest.retire_incrementals(running.appending);
+    let mut after = manifest.clone();
+    if !config.aof_disable_auto_gc {
+        after.history.clear();
+    }
+    let order = Install {
+        disk: state.disk.clone(),
+        config: config.clone(),
+        files,
+        before: state.aof.manifest.clone(),
+        manifest,
+    };
+    let task = Task::new(move || order.run());
+    state.aof.jobs.push(FileJob::Task(task.clone()));
+    running.installing = Some(Installing {
+        task,
+        manifest: after,
+    });
+    state.rewrites.running = Some(running);
+}
+
+/// What the background thread needs to put the files of a rewrite in their places.
+struct Install {
+    disk: Arc<dyn Disk>,
+    config: Config,
+    /// What they are, and from where to where they are moved.
+    files: Vec<(&'static str, PathBuf, PathBuf)>,
+    before: Manifest,
+    manifest: Manifest,
+}
+
+impl Install {
+    fn run(mut self) -> bool {
+        if self.put_in_place().is_err() {
+            self.undo();
+            return false;
+        }
+        // What cannot be removed now is removed at the next start; it is in the log.
+        let _ = remove_history_of(&*self.disk, &self.config, &mut self.manifest, &mut |file| {
+            drop(file);
+        });
+        true
+    }
+
+    fn put_in_place(&self) -> Result<(), Logged> {
+        for (what, from, to) in &self.files {
+            self.rename(what, from, to)?;
+        }
+        // The names have to be there for good before the manifest relies on them.
+        let directory = directory(&self.config);
+        self.disk.sync_dir(&directory).map_err(|error| {
+            let reason = errno_text(&error);
+            log::warn!(
+                "Fail to fsync AOF directory {}: {reason}",
+                directory.display()
+            );
+            Logged
+        })?;
+        save_manifest(&*self.disk, &self.config, &self.manifest)
+    }
+
+    fn rename(&self, what: &str, from: &Path, to: &Path) -> Result<(), Logged> {
         let name = |path: &Path| {
             path.file_name()
                 .map_or(path, Path::new)
@@ -280,57 +346,85 @@ fn install(state: &mut State, running: &Rewriting, pid: i32) -> Result<(), Logge
                 .to_string()
         };
         let (from_name, to_name) = (name(from), name(to));
-        match disk.rename(from, to) {
-            Ok(()) => {
-                log::info!(
-                    "Successfully renamed the temporary AOF {what} file {from_name} into {to_name}"
-                );
-                Ok(())
-            }
-            Err(error) => {
-                let reason = errno_text(&error);
-                log::warn!(
-                    "Error trying to rename the temporary AOF {what} file {from_name} into \
-                     {to_name}: {reason}"
-                );
-                Err(Logged)
+        self.disk.rename(from, to).map_err(|error| {
+            log::warn!(
+                "Error trying to rename the temporary AOF {what} file {from_name} into {to_name}: {}",
+                errno_text(&error)
+            );
+            Logged
+        })?;
+        log::info!("Successfully renamed the temporary AOF {what} file {from_name} into {to_name}");
+        Ok(())
+    }
+
+    /// Removes what is of no use, unless the manifest on disk may name it.
+    fn undo(&self) {
+        if is_on_disk(&*self.disk, &self.config, &self.before) {
+            for (_, from, to) in &self.files {
+                let _ = self.disk.remove(from);
+                let _ = self.disk.remove(to);
             }
         }
+    }
+}
+
+/// Are the files of a rewrite on their way to their places?
+fn is_installing(state: &State) -> bool {
+    let running = state.rewrites.running.as_ref();
+    running.is_some_and(|running| running.installing.is_some())
+}
+
+/// Looks whether the files of a rewrite are in their places. Called by the cron.
+pub fn follow(state: &mut State) {
+    let running = state.rewrites.running.take_if(|running| {
+        let installing = running.installing.as_ref();
+        installing.is_some_and(|installing| installing.task.outcome().is_some())
+    });
+    let Some((running, installing)) = running.and_then(|mut running| {
+        Some(running.installing.take())
+            .flatten()
+            .map(|i| (running, i))
+    }) else {
+        return;
     };
-    let mut new_files = vec![base_path.clone()];
-    let mut done = rename("base", &from, &base_path);
-    if done.is_ok() && state.aof.mode == Mode::WaitRewrite {
-        let from = path_of(config, &temporary_incremental(config));
-        let to = path_of(config, &manifest.new_incremental(stem));
-        done = rename("incr", &from, &to);
-        new_files.push(to);
-    }
-    manifest.retire_incrementals(running.appending);
-    let done = done
-        .and_then(|()| {
-            // The names have to be there for good before the manifest relies on them.
-            disk.sync_dir(&directory(config)).map_err(|error| {
-                log::warn!(
-                    "Fail to fsync the directory of {}: {}",
-                    shown(&base),
-                    errno_text(&error)
-                );
-                Logged
-            })
-        })
-        .and_then(|()| save_manifest(disk, config, &manifest));
-    if done.is_err() {
-        // Their numbers are not given again: which manifest a crash would leave nobody knows now.
-        state.aof.manifest.base_seq = manifest.base_seq;
-        state.aof.manifest.incremental_seq = manifest.incremental_seq;
-        if is_on_disk(&*state.disk, &state.config, &state.aof.manifest) {
-            for path in &new_files {
-                remove_in_background(&*state.disk, path, &mut state.aof.jobs);
-            }
+    if installing.task.run() {
+        log::info!("Background AOF rewrite finished successfully");
+        state.rewrites.last_ok = true;
+        state.rewrites.failures = 0;
+        state.aof.manifest = installing.manifest;
+        let appending = state.aof.file.is_some() && state.aof.file_number == running.file_number;
+        // Else the file that goes behind it came to nothing since: the next rewrite is scheduled.
+        if appending || !running.appending {
+            switch::rewrite_succeeded(state);
         }
-        return Err(Logged);
+    } else {
+        // Their numbers are not given again: which manifest a crash would leave nobody knows now.
+        state.aof.manifest.base_seq = installing.manifest.base_seq;
+        state.aof.manifest.incremental_seq = installing.manifest.incremental_seq;
+        failed(state);
     }
-    state.aof.manifest = manifest;
-    switch::rewrite_succeeded(state);
-    Ok(())
+}
+
+/// Before anybody else touches the manifest: waits for the files of a rewrite to be in their places.
+pub fn settle(state: &mut State) {
+    if let Some(running) = &state.rewrites.running
+        && let Some(installing) = &running.installing
+    {
+        installing.task.run();
+        follow(state);
+    }
+}
+
+/// The server ends: no rewrite goes on, and none leaves a file behind.
+pub fn end(state: &mut State) {
+    settle(state);
+    if let Some(child) = state
+        .child
+        .as_ref()
+        .filter(|child| child.kind == ChildKind::Rewrite)
+    {
+        let path = temporary(&state.config, child.pid);
+        child::stop(state, ChildKind::Rewrite);
+        let _ = state.disk.remove(&path);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! By SHUTDOWN or by a signal; closing sockets and leaving the loop is the server's. Once this has said
 //! yes nothing may change any more: it would be acknowledged and lost.
-use super::{aof, child, save};
+use super::{aof, rewrite, save};
 use crate::base::disk::Disk;
 use crate::base::sys;
 use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
@@ -137,8 +137,8 @@ fn end_aof(state: &mut State, force: bool) -> bool {
             log::warn!("Writing initial AOF. Exit anyway.");
         }
         log::warn!("There is a child rewriting the AOF. Killing it!");
-        child::stop(state, ChildKind::Rewrite);
     }
+    rewrite::end(state);
     if aof::switch::finish(state) {
         return true;
     }

@@ -8,6 +8,7 @@ use super::{absent, crash, logging, reconfigure, registry, supervise, watchdog};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
+use crate::persist;
 use crate::state::State;
 use crate::state::config::{Config, Directive, LoadError, Loglevel};
 use mio::{Interest, Poll, Token};
@@ -167,6 +168,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     crash::watch(&mut server);
     crash::watch_loop();
     watchdog::set_period(server.state.config.watchdog_period, server.state.config.hz);
+    persist::leftovers::remove(&server.state);
     server.begin_loading();
     let code = server.run();
     crash::unwatch();

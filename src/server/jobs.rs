@@ -62,11 +62,11 @@ impl Jobs {
         send(&self.frees, Job::Free(rubbish));
     }
 
-    /// Syncs or closes a file there; fsyncs in the order in which they come.
+    /// Work on files there; fsyncs in the order in which they come.
     pub fn file(&self, job: FileJob) {
         let sender = match job {
             FileJob::Sync(..) => &self.syncs,
-            FileJob::Close(_) => &self.frees,
+            FileJob::Close(_) | FileJob::Task(_) => &self.frees,
         };
         send(sender, Job::File(job));
     }

@@ -11,8 +11,8 @@ use super::listen::{Listener, open_tcp, try_tcp};
 use super::turn::{Server, TOKEN_LISTENERS};
 use super::{absent, boot, logging};
 use crate::base::{alloc, sys};
-use crate::persist::aof;
 use crate::persist::aof::files::Logged;
+use crate::persist::{aof, rewrite};
 use crate::state::config::title::process_title;
 use crate::state::config::{Caller, Config, Key, oom};
 use crate::state::{ApplyConfig, State};
@@ -205,6 +205,7 @@ impl Server {
             set_title(config, self.state.run.config_file.as_deref());
         }
         if changed.has(Key::aof_disable_auto_gc) {
+            rewrite::settle(&mut self.state);
             // That it failed is in the log.
             let _ = aof::files::remove_history(&mut self.state);
         }

@@ -7,7 +7,7 @@ use manifest::Manifest;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Is there an AOF?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -128,12 +128,56 @@ impl SyncTicket {
     }
 }
 
+type Work = Box<dyn FnOnce() -> bool + Send>;
+
+/// Work whose end the loop follows; where it cannot go on before that it does the work itself, or waits for
+/// who does.
+pub struct Task {
+    work: Mutex<Option<Work>>,
+    outcome: OnceLock<bool>,
+}
+
+impl Task {
+    /// For work that is yet to begin, and tells whether it was done.
+    pub fn new(work: impl FnOnce() -> bool + Send + 'static) -> Arc<Task> {
+        Arc::new(Task {
+            work: Mutex::new(Some(Box::new(work))),
+            outcome: OnceLock::new(),
+        })
+    }
+
+    /// Does it unless it is done, or waits until it is.
+    pub fn run(&self) -> bool {
+        *self.outcome.get_or_init(|| {
+            let work = self
+                .work
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            work.is_some_and(|work| work())
+        })
+    }
+
+    /// How it ended, if it has.
+    pub fn outcome(&self) -> Option<bool> {
+        self.outcome.get().copied()
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Task").field(&self.outcome).finish()
+    }
+}
+
 /// Work on files that would hold the loop.
 pub enum FileJob {
     /// Makes what was written so far survive a crash; the file is closed with its last reference.
     Sync(Arc<dyn DiskFile>, Arc<SyncTicket>),
     /// Closes a file whose name is gone: its space is given back, which can take long.
     Close(Arc<dyn DiskFile>),
+    /// Several steps of which the loop wants to know the end.
+    Task(Arc<Task>),
 }
 
 impl FileJob {
@@ -142,6 +186,7 @@ impl FileJob {
         match self {
             FileJob::Sync(file, ticket) => ticket.settle(file.sync()),
             FileJob::Close(file) => drop(file),
+            FileJob::Task(task) => _ = task.run(),
         }
     }
 }

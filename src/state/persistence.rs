@@ -1,11 +1,14 @@
 //! What the server knows of its files: the child that writes one, and the snapshots taken.
 //!
 //! Data only; `persist` acts on it, INFO and admission read it.
+use super::aof::Task;
+use super::aof::manifest::Manifest;
 use super::gate;
 use crate::base::sys::ChildEnd;
 use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a child is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +126,7 @@ impl Default for Snapshots {
 }
 
 /// The rewrites of the append only file.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Rewrites {
     /// How many were begun.
     pub started: u64,
@@ -134,7 +137,7 @@ pub struct Rewrites {
     /// Seconds that the last one took; -1: there was none.
     pub last_took_s: i64,
     pub last_cow_bytes: u64,
-    /// The one whose child lives.
+    /// The one whose child lives, or whose files are put in their places.
     pub running: Option<Rewriting>,
     /// Too many failed: not before this time, unix seconds.
     pub retry_at_s: Option<i64>,
@@ -158,15 +161,27 @@ impl Default for Rewrites {
 }
 
 /// A rewrite as it was begun.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Rewriting {
     /// Its file begins as a snapshot.
     pub rdb: bool,
     /// What is written meanwhile goes to the AOF, into the file of this number (`Aof::file_number`).
     pub appending: bool,
     pub file_number: u64,
+    /// That file is not in the manifest yet.
+    pub first: bool,
     /// Whatever its child says, it comes to nothing.
     pub abandoned: bool,
+    /// The child has ended well.
+    pub installing: Option<Installing>,
+}
+
+/// New files on their way to their places.
+#[derive(Debug)]
+pub struct Installing {
+    pub task: Arc<Task>,
+    /// What holds when they are there.
+    pub manifest: Manifest,
 }
 
 impl super::State {
@@ -182,6 +197,14 @@ impl super::State {
         !self.snapshots.last_ok
             && config.stop_writes_on_bgsave_error
             && !config.save.points.is_empty()
+    }
+
+    /// CONFIG RESETSTAT: what is counted of files and children.
+    pub fn reset_file_stats(&mut self) {
+        self.forks = Forks::default();
+        self.snapshots.saves = 0;
+        (self.rewrites.started, self.rewrites.failures) = (0, 0);
+        self.aof.delayed_fsyncs = 0;
     }
 
     /// Does a child of this kind live?

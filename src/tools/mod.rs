@@ -12,3 +12,6 @@ pub mod console;
 pub mod recover;
 pub mod scan;
 pub mod time;
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 //!
 //! What it relies on: `#TS` annotations stand in front of the changes of their second; a base file is as old
 //! as it says (`ctime`). Where files do not tell the time of a change, a moment is refused rather than guessed.
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -113,6 +113,8 @@ fn recover(
             .join(OsStr::from_bytes(&manifest_name(&source.stem)))
             .display()
     ));
+    let places = places(order, &source);
+    places.must_be_free(disk)?;
     let links = open(disk, &source.folder, chain(&source.manifest))?;
     let (links, found) = match walk(console, &links, order, how)? {
         Walked::Found(found) => (links, found),
@@ -130,7 +132,9 @@ fn recover(
             }
         }
     };
-    write(console, disk, order, &source, &links, &found)
+    write(console, disk, &places, &source, &links, &found)?;
+    tell_end(console, order, &source, &places, &found);
+    Ok(())
 }
 
 fn too_new(links: &[Link], order: &Order, since: i64) -> Refused {
@@ -296,12 +300,14 @@ struct Walk<'a> {
     stamp_s: Option<i64>,
     /// The first file with requests that no time stands before, and whether annotations did in files before.
     timeless: Option<(usize, bool)>,
+    /// The time of the last request that counts, as far as it is known.
+    changed_s: Option<i64>,
     /// Before the last command of the name that is asked for.
     before: Option<Place>,
     requests: u64,
     /// What was counted when `before` was found.
     before_requests: u64,
-    before_stamp_s: Option<i64>,
+    before_changed_s: Option<i64>,
 }
 
 fn walk(
@@ -314,10 +320,11 @@ fn walk(
         order,
         stamp_s: None,
         timeless: None,
+        changed_s: None,
         before: None,
         requests: 0,
         before_requests: 0,
-        before_stamp_s: None,
+        before_changed_s: None,
     };
     let mut keys = None;
     let mut since = None;
@@ -379,7 +386,7 @@ fn walk(
         end,
         requests: walk.requests,
         keys,
-        last_s: walk.stamp_s.or(since),
+        last_s: walk.changed_s.or(since),
     };
     if let Some(name) = &order.before {
         found.end = walk.before.ok_or_else(|| {
@@ -389,7 +396,7 @@ fn walk(
             ))
         })?;
         found.requests = walk.before_requests;
-        found.last_s = walk.before_stamp_s.or(since);
+        found.last_s = walk.before_changed_s.or(since);
     }
     Ok(Walked::Found(found))
 }
@@ -451,11 +458,12 @@ impl Walk<'_> {
                             offset: good,
                         });
                         self.before_requests = self.requests;
-                        self.before_stamp_s = self.stamp_s;
+                        self.before_changed_s = self.changed_s;
                     }
                     open += 1;
                     if !scan.in_transaction() {
                         self.requests += std::mem::take(&mut open);
+                        self.changed_s = self.stamp_s;
                     }
                 }
                 Piece::Annotation(text) => match stamp_of(&text) {
@@ -526,22 +534,16 @@ fn modified_s(path: &Path) -> Option<i64> {
 fn write(
     console: &mut Console<'_>,
     disk: &dyn Disk,
-    order: &Order,
+    places: &Places,
     source: &Source,
     links: &[Link],
     found: &Found,
 ) -> Result<(), Refused> {
-    let (out, folder) = places(order, source);
-    let target = out.join(&folder);
-    let taken = |dir: &Path, allowed: Option<&OsStr>| match disk.list(dir) {
-        Ok(names) => names.iter().any(|name| Some(&**name) != allowed),
-        Err(_) => false,
-    };
-    if taken(&out, Some(&folder)) || taken(&target, None) {
-        return refused(format!("{} is not empty", out.display()));
-    }
-    for dir in [&out, &target] {
+    let Places { out, folder } = places;
+    let target = out.join(folder);
+    for dir in [out, &target] {
         disk.create_dir(dir).map_err(failed(dir))?;
+        resemble(dir, &source.folder);
     }
     let mut manifest = Manifest::default();
     for (at, link) in links.iter().enumerate().take(found.end.link + 1) {
@@ -553,6 +555,7 @@ fn write(
         };
         let to = target.join(OsStr::from_bytes(&link.part.name));
         copy(console, disk, link, &to, len)?;
+        resemble(&to, &link.path);
         if link.is_base {
             manifest.base = Some(link.part.clone());
         } else {
@@ -565,7 +568,8 @@ fn write(
         file.sync()
     });
     written.map_err(failed(&path))?;
-    for dir in [&target, &out, out.parent().unwrap_or(Path::new(""))] {
+    resemble(&path, &links[0].path);
+    for dir in [&target, out, out.parent().unwrap_or(Path::new(""))] {
         let dir = if dir.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -573,12 +577,44 @@ fn write(
         };
         disk.sync_dir(dir).map_err(failed(dir))?;
     }
-    tell_end(console, order, source, &out, &folder, found);
     Ok(())
 }
 
-/// The new directory, and the name of the AOF's in it.
-fn places(order: &Order, source: &Source) -> (PathBuf, std::ffi::OsString) {
+/// Where the copy goes.
+struct Places {
+    /// The new directory.
+    out: PathBuf,
+    /// The name of the AOF's directory in it.
+    folder: OsString,
+}
+
+impl Places {
+    /// Nothing is overwritten, nor mixed with what is there.
+    fn must_be_free(&self, disk: &dyn Disk) -> Result<(), Refused> {
+        let taken = |dir: &Path, allowed: Option<&OsStr>| match disk.list(dir) {
+            Ok(names) => names.iter().any(|name| Some(&**name) != allowed),
+            Err(_) => false,
+        };
+        if taken(&self.out, Some(&self.folder)) || taken(&self.out.join(&self.folder), None) {
+            return refused(format!("{} is not empty", self.out.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Gives a copy the owner and the permissions of its original: who recovers is often root, and the server is
+/// not. Where that is not allowed, it stays what it is.
+fn resemble(copy: &Path, original: &Path) {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let Ok(original) = std::fs::metadata(original) else {
+        return;
+    };
+    // The copy is whole without either.
+    _ = std::fs::set_permissions(copy, original.permissions());
+    _ = chown(copy, Some(original.uid()), Some(original.gid()));
+}
+
+fn places(order: &Order, source: &Source) -> Places {
     let folder = std::path::absolute(&source.folder).unwrap_or_else(|_| source.folder.clone());
     let in_folder = source
         .manifest
@@ -602,9 +638,14 @@ fn places(order: &Order, source: &Source) -> (PathBuf, std::ffi::OsString) {
                 format!("before-{}", shown(name).replace(['/', '\\'], "-"))
             }
         };
-        order.dir.join(format!("recovered-{at}"))
+        let dir = if order.dir.is_dir() {
+            &order.dir
+        } else {
+            &source.folder
+        };
+        dir.join(format!("recovered-{at}"))
     });
-    (out, folder)
+    Places { out, folder }
 }
 
 fn copy(
@@ -639,10 +680,10 @@ fn tell_end(
     console: &mut Console<'_>,
     order: &Order,
     source: &Source,
-    out: &Path,
-    folder: &OsStr,
+    places: &Places,
     found: &Found,
 ) {
+    let Places { out, folder } = places;
     let until = match (&order.before, order.to) {
         (Some(name), _) => format!("before {}", shown(name).to_ascii_uppercase()),
         (None, Some(to)) => format!("at {}", time::shown(to)),

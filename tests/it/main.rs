@@ -17,6 +17,7 @@ mod limits;
 mod lists;
 mod loading;
 mod noise;
+mod offline;
 mod operations;
 mod protocol;
 mod readme;

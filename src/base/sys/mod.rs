@@ -27,8 +27,8 @@ pub use machine::{
 pub use memory::{disable_thp, peak_rss, prefetch, private_dirty_bytes, rss_bytes};
 pub use process::{
     ChildEnd, Forked, close_all_but, daemonize, end_with_parent, exit_now, fork, kill,
-    make_dumpable, parent_pid, pid, set_nonblocking, set_oom_score_adj, umask, wait_child,
-    wait_for_child,
+    make_dumpable, parent_pid, pid, process_runs, set_nonblocking, set_oom_score_adj, umask,
+    wait_child, wait_for_child,
 };
 pub use signals::{
     Received, Signals, block_signals, ignore_sigpipe, is_pending, let_through_sigusr1,

@@ -136,6 +136,11 @@ pub fn set_nonblocking(file: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Is there a process of this number, whoever's it is?
+pub fn process_runs(pid: i32) -> bool {
+    nix::sys::signal::kill(Pid::from_raw(pid), None) != Err(nix::Error::ESRCH)
+}
+
 /// This process's id.
 pub fn pid() -> i32 {
     unistd::getpid().as_raw()

@@ -7,8 +7,9 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::base::disk::{Disk, Stream, exists};
+use crate::base::disk::{Disk, DiskFile, Stream, exists};
 use crate::state::State;
 use crate::state::aof::FileJob;
 use crate::state::aof::manifest::{Manifest, Part, manifest_name};
@@ -211,6 +212,10 @@ pub fn take_over_old(state: &mut State) -> Result<(), Logged> {
 
 /// Takes a name away and lets the background thread give the space back; a file that is not there is fine.
 pub fn remove_in_background(disk: &dyn Disk, path: &Path, jobs: &mut Vec<FileJob>) {
+    remove(disk, path, &mut |file| jobs.push(FileJob::Close(file)));
+}
+
+fn remove(disk: &dyn Disk, path: &Path, close: &mut dyn FnMut(Arc<dyn DiskFile>)) {
     // Who has it open keeps the space until it is closed: that is the slow part.
     let held = disk.open(path);
     if let Err(error) = disk.remove(path)
@@ -218,24 +223,43 @@ pub fn remove_in_background(disk: &dyn Disk, path: &Path, jobs: &mut Vec<FileJob
     {
         log::warn!("Can't remove {}: {}", path.display(), errno_text(&error));
     }
-    jobs.extend(held.map(FileJob::Close));
+    if let Ok(file) = held {
+        close(file);
+    }
 }
 
 /// Removes the files that a rewrite has made superfluous, unless they are to be kept.
 pub fn remove_history(state: &mut State) -> Result<(), Logged> {
-    let (disk, config, aof) = (&*state.disk, &state.config, &mut state.aof);
-    if config.aof_disable_auto_gc || aof.manifest.history.is_empty() {
+    let aof = &mut state.aof;
+    remove_history_of(
+        &*state.disk,
+        &state.config,
+        &mut aof.manifest,
+        &mut |file| {
+            aof.jobs.push(FileJob::Close(file));
+        },
+    )
+}
+
+/// The same for a manifest that is on disk; `close` gets the files whose names are gone.
+pub fn remove_history_of(
+    disk: &dyn Disk,
+    config: &Config,
+    manifest: &mut Manifest,
+    close: &mut dyn FnMut(Arc<dyn DiskFile>),
+) -> Result<(), Logged> {
+    if config.aof_disable_auto_gc || manifest.history.is_empty() {
         return Ok(());
     }
-    for part in std::mem::take(&mut aof.manifest.history) {
+    for part in std::mem::take(&mut manifest.history) {
         log::info!(
             "Removing the history file {} in the background",
             shown(&part.name)
         );
-        remove_in_background(disk, &path_of(config, &part.name), &mut aof.jobs);
+        remove(disk, &path_of(config, &part.name), close);
     }
     // Only now: cut short before, the manifest still names what is to be removed.
-    save_manifest(disk, config, &aof.manifest)
+    save_manifest(disk, config, manifest)
 }
 
 /// Removes the incremental file of a rewrite that failed.

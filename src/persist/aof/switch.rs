@@ -17,7 +17,6 @@ use crate::persist::rewrite;
 use crate::state::State;
 use crate::state::aof::{FileJob, Mode};
 use crate::state::config::file::errno_text;
-use crate::state::persistence::ChildKind;
 
 /// Opens the AOF of a server that starts, behind what was loaded; a data set without one gets its first
 /// base file. Does nothing with `appendonly no`.
@@ -141,6 +140,7 @@ pub fn start(state: &mut State, later: bool) -> Result<(), Logged> {
 
 /// `CONFIG SET appendonly no`: everything is on disk when it has ended.
 pub fn stop(state: &mut State) {
+    rewrite::settle(state);
     rewrite::abandon(state);
     if state.aof.mode == Mode::WaitRewrite {
         // What it holds goes behind a base file that will never be.
@@ -285,10 +285,7 @@ pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
     }
     state.aof.sync_error = Some(error);
     // A file before the current one is replaced by the rewrite that is running, if one is.
-    let running = state.rewrites.running.as_ref();
-    let rewriting = state.has_child(ChildKind::Rewrite)
-        && running.is_some_and(|running| running.appending && !running.abandoned);
-    let replaced = number != state.aof.file_number && rewriting;
+    let replaced = number != state.aof.file_number && rewrite::is_running(state);
     if !replaced {
         begin_anew(state);
     }

@@ -60,9 +60,9 @@ fn cron(state: &mut State, later_ms: u64) {
     state.clock.advance_ms(later_ms);
     every_cron(state, true);
     crate::persist::cron::children(state, &crate::exec::registry::Registry::new(&[], &|_| None));
-    if state.child.is_none() {
-        start_if_due(state);
-    }
+    state.aof.jobs.drain(..).for_each(|job| job.run());
+    follow(state);
+    start_if_due(state);
     state.aof.jobs.drain(..).for_each(|job| job.run());
 }
 
@@ -268,6 +268,7 @@ fn three_failures_in_a_row_are_followed_by_waits_that_grow() {
 fn child_ended(state: &mut State) {
     let end = child::collect(state).expect("there is one");
     ended(state, &end);
+    settle(state);
 }
 
 #[test]
