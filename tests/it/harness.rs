@@ -57,47 +57,58 @@ impl Server {
 
     /// Start with a configuration file of this content, too: `redis.conf` in the server's directory.
     pub fn with_file(file: Option<&str>, args: &[&str]) -> Server {
-        Server::on_a_free_port(|port| Server::try_start(port, file, &[], args))
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        if let Some(text) = file {
+            fs::write(dir.path().join("redis.conf"), text).expect("a configuration file");
+        }
+        Server::on(&binary(), dir, args)
     }
 
     /// Start in a directory that holds these files.
     pub fn with_files(files: &[(&str, &[u8])], args: &[&str]) -> Server {
-        Server::on_a_free_port(|port| Server::try_start(port, None, files, args))
+        Server::on(&binary(), directory_with(files), args)
     }
 
     /// The same for one that is to end by itself: how it did, its log, and the directory.
     pub fn fails_with(files: &[(&str, &[u8])], args: &[&str]) -> (ExitStatus, String, TempDir) {
-        let mut server = Server::launch(free_port(), None, files, args);
-        let status = server.wait_end();
-        let (log, empty) = (server.log(), tempfile::tempdir().expect("a directory"));
-        (status, log, std::mem::replace(&mut server.dir, empty))
+        let dir = directory_with(files);
+        let output = Command::new(binary())
+            .args(["--port", &free_port().to_string(), "--save", "", "--dir"])
+            .arg(dir.path())
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|e| panic!("{}: {e}", binary()));
+        let log = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status, log, dir)
     }
 
-    fn on_a_free_port(start: impl Fn(u16) -> Option<Server>) -> Server {
+    /// Start this server on a directory that may have a data set, and a `redis.conf`, already.
+    pub fn on(binary: &str, dir: TempDir, args: &[&str]) -> Server {
+        let mut dir = dir;
         // Another process may take the port between our look and the server's bind.
         for _ in 0..5 {
-            if let Some(server) = start(free_port()) {
-                return server;
+            match Server::try_start(binary, free_port(), dir, args) {
+                Ok(server) => return server,
+                Err(back) => dir = back,
             }
         }
         panic!("no server could be started on any of five free ports");
     }
 
-    fn launch(port: u16, file: Option<&str>, files: &[(&str, &[u8])], args: &[&str]) -> Server {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        for (name, bytes) in files {
-            let path = dir.path().join(name);
-            let parent = path.parent().expect("it lies in the directory");
-            fs::create_dir_all(parent).expect("a directory");
-            fs::write(path, bytes).expect("a file");
-        }
-        let file = file.map(|text| {
-            let path = dir.path().join("redis.conf");
-            fs::write(&path, text).expect("a configuration file");
-            path
-        });
+    /// Kill the server; what it wrote is left.
+    pub fn kill(mut self) -> TempDir {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        // The place of the directory is taken by one that nobody will use.
+        let empty = tempfile::tempdir().expect("a temporary directory");
+        std::mem::replace(&mut self.dir, empty)
+    }
+
+    fn try_start(binary: &str, port: u16, dir: TempDir, args: &[&str]) -> Result<Server, TempDir> {
+        let file = Some(dir.path().join("redis.conf")).filter(|path| path.exists());
         let log = File::create(dir.path().join("log")).expect("a log file");
-        let child = Command::new(binary())
+        let child = Command::new(binary)
             .args(file)
             .args([
                 "--port",
@@ -114,17 +125,8 @@ impl Server {
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}", binary()));
-        Server { child, dir, port }
-    }
-
-    fn try_start(
-        port: u16,
-        file: Option<&str>,
-        files: &[(&str, &[u8])],
-        args: &[&str],
-    ) -> Option<Server> {
-        let mut server = Server::launch(port, file, files, args);
+            .unwrap_or_else(|e| panic!("{binary}: {e}"));
+        let mut server = Server { child, dir, port };
         let started = Instant::now();
         while !server.answers() {
             if let Some(status) = server.child.try_wait().expect("our own child") {
@@ -133,7 +135,7 @@ impl Server {
                     log.contains("already in use"),
                     "the server ended with {status}:\n{log}"
                 );
-                return None;
+                return Err(server.kill());
             }
             assert!(
                 started.elapsed() < PATIENCE,
@@ -142,7 +144,7 @@ impl Server {
             );
             std::thread::sleep(Duration::from_millis(2));
         }
-        Some(server)
+        Ok(server)
     }
 
     fn answers(&self) -> bool {
@@ -238,6 +240,17 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+fn directory_with(files: &[(&str, &[u8])]) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for (name, bytes) in files {
+        let path = dir.path().join(name);
+        let parent = path.parent().expect("it lies in the directory");
+        fs::create_dir_all(parent).expect("a directory");
+        fs::write(path, bytes).expect("a file");
+    }
+    dir
 }
 
 /// A port that nobody listens on and that no other test was given: below those that the system gives

@@ -13,6 +13,7 @@ mod geo;
 mod harness;
 mod hash_fields;
 mod hashes;
+mod interchange;
 mod keys;
 mod limits;
 mod lists;

@@ -99,6 +99,10 @@ pub fn aof(data: &[u8]) {
     let mut again = state();
     let pieces = run(file, &mut again, 1 + usize::from(choice), 1 + usize::from(choice & 7));
     assert_eq!(result, pieces, "in pieces");
+    if result.is_none() {
+        // How much of a file has run that is refused is nobody's business: the server ends.
+        return;
+    }
     assert_eq!(whole.dbs.total_keys(), again.dbs.total_keys());
     let mut third = state();
     let loaded = read(&written(&whole), &mut third, 4096);
