@@ -10,8 +10,8 @@ use crate::exec::command::{
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
-use crate::state::State;
 use crate::state::persistence::ChildKind;
+use crate::state::{State, gate};
 use flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE};
 use std::ffi::OsStr;
 use std::io;
@@ -127,9 +127,11 @@ fn lastsave(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.int(at_s)
 }
 
-/// Writes a snapshot here and now; what goes wrong is in the log too. `pause` is called between keys,
-/// often enough for a signal to be noticed.
+/// Writes a snapshot here and now, in place of one that a child may be writing; what goes wrong is in the
+/// log too. `pause` is called between keys, often enough for a signal to be noticed.
 pub fn now(state: &mut State, pause: &mut dyn FnMut()) -> io::Result<()> {
+    // It would put an older file over this one.
+    end_child(state);
     let path = path(state);
     let keys = state.dbs.total_keys() as u64;
     let result = file::save(state, &path, &mut |_| pause());
@@ -232,13 +234,71 @@ pub fn end_child(state: &mut State) {
 }
 
 /// FLUSHALL: a snapshot of what is gone is of no use, and one that is older brings it back after a
-/// restart.
+/// restart. What a log that is being replayed flushed is another matter: the snapshot may be all that there
+/// is, should the log turn out to be unreadable.
 pub fn after_flush(state: &mut State) {
+    if state.gate & gate::LOADING != 0 {
+        return;
+    }
     if state.config.save.points.is_empty() {
         child::stop(state, ChildKind::Snapshot);
     } else {
-        end_child(state);
         // As in Redis the reply is the same when this fails; the log tells.
         let _ = now(state, &mut || {});
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::disk::faulty::FaultyDisk;
+    use crate::base::rng::Rng;
+    use crate::keyspace::NewValue;
+    use crate::state::config::Config;
+    use std::sync::Arc;
+
+    fn state() -> (State, FaultyDisk) {
+        let disk = FaultyDisk::new(1);
+        disk.lay_dir(Path::new("/data"));
+        let mut state = State::new(
+            Config::default(),
+            Rng::from_seed(1),
+            Clock::manual(1_000_000),
+            1,
+            1.0,
+        );
+        state.config.dir.0 = "/data".into();
+        state.disk = Arc::new(disk.clone());
+        state.dbs.insert(0, b"k", NewValue::Int(1), None);
+        (state, disk)
+    }
+
+    /// The log that is replayed may end in rubbish, and then the server ends: with its snapshot as it was.
+    #[test]
+    fn a_replayed_flush_leaves_the_snapshot_alone() {
+        let (mut state, disk) = state();
+        state.gate |= gate::LOADING;
+        after_flush(&mut state);
+        assert!(disk.contents().is_empty());
+        state.gate &= !gate::LOADING;
+        after_flush(&mut state);
+        assert_eq!(disk.contents().len(), 1);
+    }
+
+    /// Otherwise a file of before lies in the place of the new one, and its changes count as saved.
+    #[test]
+    fn no_child_outlasts_a_snapshot_of_now() {
+        let (mut state, _) = state();
+        state.dirty = 7;
+        in_background(&mut state).expect("begun");
+        now(&mut state, &mut || {}).expect("written");
+        assert!(state.child.is_none());
+        state.dirty = 2;
+        super::super::cron::run(
+            &mut state,
+            &crate::exec::registry::Registry::new(&[], &|_| None),
+        );
+        assert_eq!(state.dirty, 2);
     }
 }
