@@ -4,6 +4,7 @@ use super::aof;
 use super::load::{Failed, Loader};
 use super::rdb::read::Taken;
 use super::{rewrite, save};
+use crate::base::num::parse_i64;
 use crate::commands::debug::{ANY, Sub, debug_with, row};
 use crate::exec::command::CmdResult;
 use crate::exec::command::acl;
@@ -18,7 +19,11 @@ pub static FAMILY: Family = Family {
     commands: &[row(debug)],
 };
 
-const SUBS: &[Sub] = &[("loadaof", 0, 0, load_aof), ("reload", 0, ANY, reload)];
+const SUBS: &[Sub] = &[
+    ("aof-flush-sleep", 1, 1, aof_flush_sleep),
+    ("loadaof", 0, 0, load_aof),
+    ("reload", 0, ANY, reload),
+];
 
 const SAVE_FAILED: CmdError = CmdError::new("ERR");
 const LOAD_FAILED: CmdError =
@@ -29,6 +34,14 @@ const NO_AOF: CmdError = CmdError::new("ERR There is no append only file");
 
 fn debug(ctx: &mut Ctx<'_>) -> CmdResult {
     debug_with(ctx, SUBS)
+}
+
+/// Lets each write to the AOF take so many microseconds longer.
+fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
+    // As in Redis what is no number is none.
+    let us = parse_i64(ctx.arg(2)).unwrap_or(0);
+    ctx.state.debug.aof_flush_sleep_us = us.max(0).unsigned_abs();
+    ctx.ok()
 }
 
 /// Saves everything and loads it again.

@@ -57,25 +57,39 @@ impl Server {
 
     /// Start with a configuration file of this content, too: `redis.conf` in the server's directory.
     pub fn with_file(file: Option<&str>, args: &[&str]) -> Server {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        if let Some(text) = file {
+            fs::write(dir.path().join("redis.conf"), text).expect("a configuration file");
+        }
+        Server::on(&binary(), dir, args)
+    }
+
+    /// Start this server on a directory that may have a data set, and a `redis.conf`, already.
+    pub fn on(binary: &str, dir: TempDir, args: &[&str]) -> Server {
+        let mut dir = dir;
         // Another process may take the port between our look and the server's bind.
         for _ in 0..5 {
-            let port = free_port();
-            if let Some(server) = Server::try_start(port, file, args) {
-                return server;
+            match Server::try_start(binary, free_port(), dir, args) {
+                Ok(server) => return server,
+                Err(back) => dir = back,
             }
         }
         panic!("no server could be started on any of five free ports");
     }
 
-    fn try_start(port: u16, file: Option<&str>, args: &[&str]) -> Option<Server> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let file = file.map(|text| {
-            let path = dir.path().join("redis.conf");
-            fs::write(&path, text).expect("a configuration file");
-            path
-        });
+    /// Kill the server; what it wrote is left.
+    pub fn kill(mut self) -> TempDir {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        // The place of the directory is taken by one that nobody will use.
+        let empty = tempfile::tempdir().expect("a temporary directory");
+        std::mem::replace(&mut self.dir, empty)
+    }
+
+    fn try_start(binary: &str, port: u16, dir: TempDir, args: &[&str]) -> Result<Server, TempDir> {
+        let file = Some(dir.path().join("redis.conf")).filter(|path| path.exists());
         let log = File::create(dir.path().join("log")).expect("a log file");
-        let child = Command::new(binary())
+        let child = Command::new(binary)
             .args(file)
             .args([
                 "--port",
@@ -92,7 +106,7 @@ impl Server {
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}", binary()));
+            .unwrap_or_else(|e| panic!("{binary}: {e}"));
         let mut server = Server { child, dir, port };
         let started = Instant::now();
         while !server.answers() {
@@ -102,7 +116,7 @@ impl Server {
                     log.contains("already in use"),
                     "the server ended with {status}:\n{log}"
                 );
-                return None;
+                return Err(server.kill());
             }
             assert!(
                 started.elapsed() < PATIENCE,
@@ -111,7 +125,7 @@ impl Server {
             );
             std::thread::sleep(Duration::from_millis(2));
         }
-        Some(server)
+        Ok(server)
     }
 
     fn answers(&self) -> bool {

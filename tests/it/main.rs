@@ -2,6 +2,7 @@
 //! same tests hold for the real one: `REDVAULT_TEST_BINARY=/usr/bin/redis-server cargo test --test it`.
 //! They wait for conditions, never for time.
 
+mod append_only;
 mod bitmaps;
 mod blocking;
 mod config;
@@ -12,6 +13,7 @@ mod geo;
 mod harness;
 mod hash_fields;
 mod hashes;
+mod interchange;
 mod keys;
 mod limits;
 mod lists;
@@ -20,6 +22,7 @@ mod offline;
 mod operations;
 mod protocol;
 mod readme;
+mod rewrites;
 mod sets;
 mod snapshots;
 mod sort;

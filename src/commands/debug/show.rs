@@ -11,6 +11,8 @@ use crate::types::list::ListRef;
 use crate::types::{TableStats, ValueRef};
 
 pub(super) const HELP: &[&str] = &[
+    "AOF-FLUSH-SLEEP <microsec>",
+    "    Server will sleep before flushing the AOF, this is used for testing.",
     "ASSERT",
     "    Crash by assertion failed.",
     "CHANGE-REPL-ID",
