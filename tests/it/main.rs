@@ -23,6 +23,7 @@ mod offline;
 mod operations;
 mod protocol;
 mod readme;
+mod rewrites;
 mod sets;
 mod snapshots;
 mod sort;
