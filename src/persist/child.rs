@@ -43,7 +43,12 @@ impl Ended {
 }
 
 /// Begins a job in a child; its process. There must be no other child.
-pub fn start<O>(state: &mut State, kind: ChildKind, job: Job<O>, order: &O) -> io::Result<i32> {
+pub fn start<O: ?Sized>(
+    state: &mut State,
+    kind: ChildKind,
+    job: Job<O>,
+    order: &O,
+) -> io::Result<i32> {
     debug_assert!(state.child.is_none(), "one child at a time");
     let keys_total = state.dbs.total_keys() as u64;
     if !state.disk.outlives_fork() {
@@ -71,7 +76,13 @@ pub fn start<O>(state: &mut State, kind: ChildKind, job: Job<O>, order: &O) -> i
 }
 
 /// Does the job in this process.
-fn run_here<O>(state: &mut State, kind: ChildKind, job: Job<O>, order: &O, keys: u64) -> i32 {
+fn run_here<O: ?Sized>(
+    state: &mut State,
+    kind: ChildKind,
+    job: Job<O>,
+    order: &O,
+    keys: u64,
+) -> i32 {
     let mut told = Vec::new();
     let code = Reporter::new(&mut told, keys, false).run(state, job, order);
     let end = ChildEnd {
@@ -333,7 +344,7 @@ impl<'a> Reporter<'a> {
     }
 
     /// Runs the job and tells how it went; the exit code.
-    fn run<O>(&mut self, state: &State, job: Job<O>, order: &O) -> i32 {
+    fn run<O: ?Sized>(&mut self, state: &State, job: Job<O>, order: &O) -> i32 {
         let result = job(state, order, self);
         if self.forked {
             self.measure();

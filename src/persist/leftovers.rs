@@ -6,7 +6,7 @@
 use super::aof::files;
 use crate::base::sys;
 use crate::state::State;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 /// Who writes a file writes to it at least this often.
@@ -60,7 +60,7 @@ fn writer_of(name: &str, names: &[(&str, &str)]) -> Option<i32> {
     })
 }
 
-fn was_written_lately(state: &State, path: &PathBuf) -> bool {
+fn was_written_lately(state: &State, path: &Path) -> bool {
     let changed = std::fs::metadata(path).and_then(|file| file.modified());
     let changed = changed
         .ok()

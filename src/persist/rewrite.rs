@@ -233,6 +233,11 @@ pub fn temporary(config: &Config, pid: i32) -> PathBuf {
     path_of(config, format!("temp-rewriteaof-bg-{pid}.aof").as_bytes())
 }
 
+/// A file's name without its directory, as log lines have it.
+fn name(path: &Path) -> std::path::Display<'_> {
+    path.file_name().map_or(path, Path::new).display()
+}
+
 /// A child that wrote a base file has ended.
 pub fn ended(state: &mut State, ended: &Ended) {
     let pid = ended.child.pid;
@@ -241,10 +246,10 @@ pub fn ended(state: &mut State, ended: &Ended) {
     state.rewrites.last_cow_bytes = ended.child.progress.cow_now;
     state.rewrites.last_took_s = (now_s - ended.child.started_s).max(0);
     let path = temporary(&state.config, pid);
-    if running.abandoned || ended.was_stopped() {
+    if running.abandoned {
         switch::rewrite_failed(state);
     } else if ended.succeeded() {
-        let name = path.file_name().map(Path::new).unwrap_or(&path).display();
+        let name = name(&path);
         log::info!("Successfully created the temporary AOF base file {name}");
         log::info!("Background AOF rewrite terminated with success");
         return install(state, running, &path);
@@ -253,7 +258,11 @@ pub fn ended(state: &mut State, ended: &Ended) {
             0 => log::warn!("Background AOF rewrite terminated with error"),
             signal => log::warn!("Background AOF rewrite terminated by signal {signal}"),
         }
-        failed(state);
+        if ended.was_stopped() {
+            switch::rewrite_failed(state);
+        } else {
+            failed(state);
+        }
     }
     remove_in_background(&*state.disk, &path, &mut state.aof.jobs);
 }
@@ -376,15 +385,14 @@ fn is_installing(state: &State) -> bool {
 
 /// Looks whether the files of a rewrite are in their places. Called by the cron.
 pub fn follow(state: &mut State) {
-    let running = state.rewrites.running.take_if(|running| {
+    let ended = |running: &mut Rewriting| {
         let installing = running.installing.as_ref();
         installing.is_some_and(|installing| installing.task.outcome().is_some())
-    });
-    let Some((running, installing)) = running.and_then(|mut running| {
-        Some(running.installing.take())
-            .flatten()
-            .map(|i| (running, i))
-    }) else {
+    };
+    let Some(mut running) = state.rewrites.running.take_if(ended) else {
+        return;
+    };
+    let Some(installing) = running.installing.take() else {
         return;
     };
     if installing.task.run() {
@@ -393,8 +401,9 @@ pub fn follow(state: &mut State) {
         state.rewrites.failures = 0;
         state.aof.manifest = installing.manifest;
         let appending = state.aof.file.is_some() && state.aof.file_number == running.file_number;
-        // Else the file that goes behind it came to nothing since: the next rewrite is scheduled.
-        if appending || !running.appending {
+        // Else the file that goes behind it came to nothing since, or there is to be one now that was not
+        // when it began: the next rewrite makes the AOF whole.
+        if appending || state.aof.mode == Mode::Off {
             switch::rewrite_succeeded(state);
         }
     } else {

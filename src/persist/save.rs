@@ -156,7 +156,7 @@ pub fn in_background(state: &mut State) -> io::Result<()> {
     state.snapshots.last_try_s = state.clock.unix_ms / 1000;
     let path = path(state);
     let started = super::fit::check(state, ChildKind::Snapshot)
-        .and_then(|()| child::start(state, ChildKind::Snapshot, write, &path));
+        .and_then(|()| child::start(state, ChildKind::Snapshot, write, &*path));
     match started {
         Ok(pid) => {
             state.snapshots.temporary = temporary_path(state, pid);
@@ -173,7 +173,7 @@ pub fn in_background(state: &mut State) -> io::Result<()> {
 }
 
 /// What the child does.
-fn write(state: &State, path: &PathBuf, reporter: &mut Reporter<'_>) -> io::Result<()> {
+fn write(state: &State, path: &Path, reporter: &mut Reporter<'_>) -> io::Result<()> {
     file::save(state, path, &mut |keys| reporter.keys_done(keys))?;
     Ok(())
 }

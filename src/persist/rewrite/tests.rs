@@ -299,3 +299,21 @@ fn an_aof_that_is_switched_off_and_on_leaves_no_rewrite_behind() {
     assert_eq!(found(&disk), ["a", "b", "c", "d", "e"]);
     assert_eq!(names(&disk).len(), 3, "{:?}", names(&disk));
 }
+
+/// A base file that was begun without an AOF lacks what was written between then and the AOF's beginning.
+#[test]
+fn a_rewrite_from_before_the_aof_does_not_make_it_whole() {
+    let disk = new_disk();
+    let mut state = server(&disk, false);
+    set(&mut state, "a");
+    start(&mut state).expect("begun");
+    set(&mut state, "b");
+    let end = child::collect(&mut state).expect("done in place");
+    ended(&mut state, &end);
+    assert!(is_installing(&state) && state.rewrites.running.is_some());
+    switch::start(&mut state, false).expect("begun");
+    assert_eq!(state.aof.mode, Mode::WaitRewrite);
+    cron(&mut state, 100);
+    assert_eq!(state.aof.mode, Mode::On);
+    assert_eq!(found(&disk), ["a", "b"]);
+}
