@@ -46,7 +46,7 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
         slow(ctx, row, spent);
     }
     if ctx.state.dirty != dirty || ctx.state.prop.touched() {
-        propagate(ctx, dirty);
+        propagate(ctx, row, dirty);
     }
     outcome
 }
@@ -82,7 +82,7 @@ fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
 
 /// Decides what the log carries of a command that changed something.
 #[inline]
-fn propagate(ctx: &mut Ctx<'_>, dirty_before: u64) {
+fn propagate(ctx: &mut Ctx<'_>, row: &Row, dirty_before: u64) {
     if !ctx.state.prop.on {
         ctx.state.prop.reset_choice();
         return;
@@ -91,7 +91,9 @@ fn propagate(ctx: &mut Ctx<'_>, dirty_before: u64) {
         ctx.state.prop.reset_choice();
         return;
     }
-    let changed = ctx.state.dirty != dirty_before;
+    // SAVE sets the count of changes back, and is none: a log with it could not be loaded.
+    let changed = ctx.state.dirty != dirty_before
+        && row.cmd.flags & (flag::ADMIN | flag::WRITE) != flag::ADMIN;
     ctx.state.prop.push(ctx.db, ctx.argv, changed);
 }
 

@@ -28,5 +28,9 @@ pub static FAMILY: Family = Family {
 fn flushall(ctx: &mut Ctx<'_>) -> CmdResult {
     let outcome = database::flushall(ctx)?;
     save::after_flush(ctx.state);
+    // The snapshot has set the count of changes back: this is one all the same.
+    ctx.state.dirty += 1;
+    let request: Vec<&[u8]> = ctx.argv.iter().collect();
+    ctx.propagate_as(&request);
     Ok(outcome)
 }

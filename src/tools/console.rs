@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Between two lines about progress.
 const BYTES_PER_LINE: u64 = 256 << 20;
+/// Between two looks at whether a bar is to be drawn anew.
+const BYTES_PER_LOOK: u64 = 64 << 10;
 
 /// The way to the person, or the program, that runs the tool.
 pub struct Console<'a> {
@@ -26,6 +28,7 @@ struct Task {
     name: String,
     total: u64,
     bar: Option<ProgressBar>,
+    next_look_at: u64,
     next_line_at: u64,
 }
 
@@ -87,6 +90,7 @@ impl<'a> Console<'a> {
             name: name.to_owned(),
             total,
             bar,
+            next_look_at: 0,
             next_line_at: BYTES_PER_LINE,
         });
     }
@@ -94,6 +98,10 @@ impl<'a> Console<'a> {
     /// So much of the work is done.
     pub fn at(&mut self, position: u64) {
         let Some(task) = &mut self.task else { return };
+        if position < task.next_look_at {
+            return;
+        }
+        task.next_look_at = position + BYTES_PER_LOOK;
         if let Some(bar) = &task.bar {
             bar.set_position(position);
         } else if self.lines && position >= task.next_line_at {
@@ -131,10 +139,10 @@ mod tests {
         let (mut out, mut input) = (Vec::new(), &b"Yes\nno\n"[..]);
         let mut console = Console::new(&mut out, &mut input, false);
         console.begin("a.aof", 2 * BYTES_PER_LINE);
-        console.at(BYTES_PER_LINE);
+        console.at(BYTES_PER_LINE - BYTES_PER_LOOK);
         console.tell_progress();
         console.at(BYTES_PER_LINE);
-        console.at(BYTES_PER_LINE + 1);
+        console.at(BYTES_PER_LINE + BYTES_PER_LOOK);
         assert!(console.ask("Continue? "));
         assert!(!console.ask("Continue? ") && !console.ask(""));
         let text = String::from_utf8_lossy(&out);

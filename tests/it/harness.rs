@@ -64,6 +64,25 @@ impl Server {
         Server::on(&binary(), dir, args)
     }
 
+    /// Start in a directory that holds these files.
+    pub fn with_files(files: &[(&str, &[u8])], args: &[&str]) -> Server {
+        Server::on(&binary(), directory_with(files), args)
+    }
+
+    /// The same for one that is to end by itself: how it did, its log, and the directory.
+    pub fn fails_with(files: &[(&str, &[u8])], args: &[&str]) -> (ExitStatus, String, TempDir) {
+        let dir = directory_with(files);
+        let output = Command::new(binary())
+            .args(["--port", &free_port().to_string(), "--save", "", "--dir"])
+            .arg(dir.path())
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|e| panic!("{}: {e}", binary()));
+        let log = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status, log, dir)
+    }
+
     /// Start this server on a directory that may have a data set, and a `redis.conf`, already.
     pub fn on(binary: &str, dir: TempDir, args: &[&str]) -> Server {
         let mut dir = dir;
@@ -221,6 +240,17 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+fn directory_with(files: &[(&str, &[u8])]) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for (name, bytes) in files {
+        let path = dir.path().join(name);
+        let parent = path.parent().expect("it lies in the directory");
+        fs::create_dir_all(parent).expect("a directory");
+        fs::write(path, bytes).expect("a file");
+    }
+    dir
 }
 
 /// A port that nobody listens on and that no other test was given: below those that the system gives

@@ -17,6 +17,7 @@ mod interchange;
 mod keys;
 mod limits;
 mod lists;
+mod loading;
 mod noise;
 mod offline;
 mod operations;

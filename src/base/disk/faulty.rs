@@ -52,6 +52,7 @@ struct Inner {
     faults: Faults,
     calls: u64,
     crashed: bool,
+    lost_pages: bool,
     files: Vec<Content>,
     /// As programs see them.
     names: Names,
@@ -221,6 +222,7 @@ impl Inner {
         let stops = self.begin()?;
         if !stops && self.hits(self.faults.sync_errors) {
             if self.rng.below(2) == 0 {
+                self.lost_pages = true;
                 let pending = &mut self.files[file].pending;
                 pending.retain(|change| matches!(change, Change::Cut(_)));
             }
@@ -332,6 +334,7 @@ impl FaultyDisk {
             faults: Faults::default(),
             calls: 0,
             crashed: false,
+            lost_pages: false,
             files: Vec::new(),
             names: Names::new(),
             durable: Names::new(),
@@ -356,6 +359,11 @@ impl FaultyDisk {
     /// Has the machine stopped?
     pub fn crashed(&self) -> bool {
         self.inner().crashed
+    }
+
+    /// Did a failed sync lose what the page cache still shows?
+    pub fn lost_pages(&self) -> bool {
+        self.inner().lost_pages
     }
 
     /// Bytes in all files together: what `capacity` bounds.

@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use super::check::{Check, Tally};
 use super::file;
 use super::read::{Options, Progress, Reader, Summary, Taken};
 use super::write::write;
 use crate::base::clock::Clock;
+use crate::base::disk::{Disk, RealDisk};
 use crate::base::rng::Rng;
 use crate::codec::Sink;
 use crate::commands::debug::digest;
 use crate::exec::registry::Registry;
 use crate::keyspace::NewValue;
 use crate::persist::load::Loader;
+use crate::persist::window::Window;
 use crate::state::State;
 use crate::state::config::{Config, MaxmemoryPolicy};
 use crate::types::saved::Loaded;
@@ -49,6 +52,18 @@ fn read(bytes: &[u8], state: &mut State, piece: usize) -> Result<Summary, String
             }
         }
     }
+}
+
+/// What going through the bytes without loading them says.
+fn checked(bytes: &[u8]) -> Result<Tally, String> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
+    let file = RealDisk.open(file.path()).unwrap();
+    let mut window = Window::new(&*file).unwrap();
+    let mut check = Check::new(&mut window, state().loading(0));
+    let ended = check.run(&mut |_, _| {}).unwrap();
+    let tally = check.tally.clone();
+    ended.map(|_| tally).map_err(|failure| failure.why.into())
 }
 
 fn written(state: &State) -> Vec<u8> {
@@ -131,8 +146,22 @@ fn a_damaged_file_is_refused_or_loads_and_does_no_harm() {
         let end = bad.len() - 8;
         bad[end..].fill(0);
         let mut damaged = self::state();
-        let _ = read(&bad, &mut damaged, 1 << 20);
+        let loaded = read(&bad, &mut damaged, 1 << 20);
         let _ = written(&damaged);
+        // The offline check says so beforehand; it remembers no keys and knows no number of databases.
+        match (checked(&bad), loaded) {
+            (Ok(tally), Ok(summary)) => assert_eq!(
+                tally.keys,
+                summary.keys + summary.expired + summary.empty,
+                "{at}"
+            ),
+            (Err(_), Err(_)) => {}
+            (Ok(_), Err(why)) => {
+                let known = ["there already", "databases", "module"];
+                assert!(known.iter().any(|known| why.contains(known)), "{at}: {why}");
+            }
+            (Err(why), Ok(_)) => panic!("{at}: it loads, but: {why}"),
+        }
         bad.truncate(at);
         assert!(read(&bad, &mut self::state(), 1 << 20).is_err());
     }

@@ -4,6 +4,7 @@
 //! `seeds/<name>/`. The same functions run under libFuzzer (`guided`) and under a plain seeded
 //! mutation loop (`blind`), so they must be deterministic and use public items only.
 
+pub mod loading;
 pub mod reply;
 pub mod request;
 
@@ -15,6 +16,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", redvault::state::config::fuzz_config),
     ("request", request::run),
     ("reply", reply::run),
+    ("rdb", loading::rdb),
+    ("aof", loading::aof),
     ("codec", redvault::codec::fuzz_codec),
     ("lzf", redvault::base::lzf::fuzz_lzf),
     ("restore", redvault::types::dump::fuzz_restore),
