@@ -34,8 +34,11 @@ impl Ledger {
 
     /// What was acknowledged until this moment has to be in the append only file.
     pub fn settle_until(&mut self, at_ms: i64) {
-        while let Some((_, newest)) = self.acknowledged.pop_front_if(|(ms, _)| *ms <= at_ms) {
-            self.aof_floor = self.aof_floor.max(newest);
+        while let Some((ms, newest)) = self.acknowledged.front()
+            && *ms <= at_ms
+        {
+            self.aof_floor = self.aof_floor.max(*newest);
+            self.acknowledged.pop_front();
         }
     }
 
