@@ -151,6 +151,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         accept_failures_logged_s: 0,
         missing: 0,
         budget_end: 0,
+        unwritten_max: 0,
         budget_hard: 0,
         next_cron_us: 0,
         cron_loops: 0,
@@ -172,6 +173,10 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     server.begin_loading();
     let code = server.run();
     crash::unwatch();
+    let Server { state, jobs, .. } = server;
+    // What the background threads have to do is done; freeing every key would only hold up the end.
+    drop(jobs);
+    std::mem::forget(state);
     code
 }
 

@@ -1,8 +1,8 @@
 //! The loop: one thread that owns every connection and the keyspace.
 //!
 //! Order of a turn: poll; run ready connections under a budget; serve what other clients wait for;
-//! expire under a budget; cron if due; append the AOF; write replies, once for each connection; close what is to be
-//! closed; accept. The poll is edge-triggered: whatever was not taken to its end is on one of this
+//! expire under a budget; cron if due; append the AOF; write replies, once for each connection; close
+//! what is to be closed; accept. The poll is edge-triggered: whatever was not taken to its end is on one of this
 //! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
 use super::conn::{Conn, Pool, Stream};
 use super::input::{READ_BYTES, Scratch};
@@ -35,6 +35,8 @@ const REQUESTS_US: u64 = 400;
 /// Connections with replies to write at which a turn takes on no more: a write costs more than a
 /// small request.
 const UNWRITTEN_MAX: usize = 64;
+/// With `appendfsync always` a turn takes so many times the requests and replies: they share its fsync.
+const GROUP_COMMIT: usize = 4;
 /// Time for expiring keys in a turn, microseconds.
 const EXPIRE_US: u64 = 300;
 /// Due keys are looked for this often, microseconds.
@@ -78,6 +80,8 @@ pub struct Server {
     pub(super) missing: usize,
     /// The end of the time for requests, in ticks.
     pub(super) budget_end: u64,
+    /// Connections with replies to write at which this turn takes on no more.
+    pub(super) unwritten_max: usize,
     /// From here on even a batch that has begun is broken off.
     pub(super) budget_hard: u64,
     pub(super) next_cron_us: u64,
@@ -113,7 +117,7 @@ impl Server {
                 log::error!("Polling failed: {error}");
                 return 1;
             }
-            self.turn(&events);
+            self.turn(&mut events);
             if let Some(code) = self.exit {
                 return code;
             }
@@ -155,7 +159,7 @@ impl Server {
     }
 
     /// One turn of the loop.
-    fn turn(&mut self, events: &Events) {
+    fn turn(&mut self, events: &mut Events) {
         self.state.clock.refresh();
         let started_us = self.state.clock.mono_us;
         if started_us - self.cpu_mark.0 > CPU_MARK_US {
@@ -165,7 +169,10 @@ impl Server {
         let start_tick = ticks();
         self.state.stats.tick = start_tick;
         self.turn_tick = start_tick;
-        let budget = self.state.stats.us_to_ticks(REQUESTS_US);
+        let commits = aof::commits_each_turn(&self.state);
+        let share = if commits { GROUP_COMMIT } else { 1 };
+        self.unwritten_max = UNWRITTEN_MAX * share;
+        let budget = self.state.stats.us_to_ticks(REQUESTS_US * share as u64);
         self.budget_end = start_tick + budget;
         self.budget_hard = self.budget_end + budget / 2;
         let mut cause = "requests";
@@ -173,6 +180,9 @@ impl Server {
         self.take_events(events);
         self.resume_released();
         self.run_ready();
+        if commits {
+            self.gather(events);
+        }
         self.serve_timeouts();
         self.end_pause();
 
@@ -305,9 +315,25 @@ impl Server {
                 // The files are closed: what is done now would be acknowledged and lost.
                 break;
             }
-            if ticks() > self.budget_end || self.unwritten.len() >= UNWRITTEN_MAX {
+            if ticks() > self.budget_end || self.unwritten.len() >= self.unwritten_max {
                 break;
             }
+        }
+    }
+
+    /// What came in while requests ran takes part in their fsync, which costs more than all of them.
+    fn gather(&mut self, events: &mut Events) {
+        while !self.state.prop.log.bytes.is_empty()
+            && self.unwritten.len() < self.unwritten_max
+            && ticks() < self.budget_end
+        {
+            let polled = self.poll.poll(events, Some(Duration::ZERO));
+            if polled.is_err() || events.is_empty() {
+                return;
+            }
+            self.take_events(events);
+            self.resume_released();
+            self.run_ready();
         }
     }
 

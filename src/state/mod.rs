@@ -77,9 +77,9 @@ pub struct State {
     pub watched: watch::Watched,
     pub blocked: watch::BlockedClients,
     pub pubsub: pubsub::PubSub,
-    /// What units changed, for the AOF and the replicas.
     /// The append-only file.
     pub aof: aof::Aof,
+    /// What units changed, for the AOF and the replicas.
     pub prop: prop::Propagation,
     pub outbox: outbox::Outbox,
     pub monitors: Vec<ClientId>,

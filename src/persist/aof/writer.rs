@@ -29,6 +29,12 @@ pub fn end_of_turn(state: &mut State) {
     }
 }
 
+/// Does each turn with a write end with an fsync?
+#[inline]
+pub fn commits_each_turn(state: &State) -> bool {
+    state.aof.mode != Mode::Off && state.config.appendfsync == Appendfsync::Always
+}
+
 /// What is due without a write: an fsync, writes that were postponed, and once a second (`second`) writes
 /// that failed.
 pub fn every_cron(state: &mut State, second: bool) {
