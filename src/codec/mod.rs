@@ -20,8 +20,8 @@ pub use commands::{Commands, Items};
 pub use sink::Sink;
 pub use source::{Fault, Source, Text, Why, Written};
 
-/// The numbers by which RDB files name what a value is and how it is laid out. Only `types` and the
-/// tests use them.
+/// The numbers by which RDB files name what a value is and how it is laid out, and the opcodes that
+/// stand in payloads, too.
 pub mod rdb {
     /// A string.
     pub const STRING: u8 = 0;
@@ -74,6 +74,10 @@ pub mod rdb {
     pub const HASH_METADATA: u8 = 24;
     /// A packed hash with field deadlines (7.4).
     pub const HASH_LISTPACK_EX: u8 = 25;
+    /// The source of a function library.
+    pub const FUNCTION: u8 = 245;
+    /// A function library as the candidates of 7.0 wrote it: name, engine, description and source.
+    pub const FUNCTION_PRE_GA: u8 = 246;
 }
 
 /// The first bits of a length that is not one: the string's encoding follows in the other six.

@@ -325,13 +325,13 @@ fn memory(r: &mut Report<'_>) {
         "used_memory_scripts_eval",
         "number_of_cached_scripts",
         "number_of_functions",
-        "number_of_libraries",
-        "used_memory_vm_functions",
-        "used_memory_vm_total",
     ]);
+    r.field("number_of_libraries", state.libraries.len());
+    r.zeros(&["used_memory_vm_functions", "used_memory_vm_total"]);
     r.human("used_memory_vm_total", 0);
-    r.field("used_memory_functions", 0);
-    r.size("used_memory_scripts", 0);
+    let libraries = state.libraries.heap_bytes();
+    r.field("used_memory_functions", libraries);
+    r.size("used_memory_scripts", libraries as u64);
     r.size("maxmemory", state.config.maxmemory);
     r.field("maxmemory_policy", state.config.maxmemory_policy.word());
     let pairs = [

@@ -90,7 +90,7 @@ fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
     int(out, "cluster.links", 0);
     int(out, "aof.buffer", state.aof.waiting.capacity() as i64);
     int(out, "lua.caches", 0);
-    int(out, "functions.caches", 0);
+    int(out, "functions.caches", state.libraries.heap_bytes() as i64);
     let mut databases = 0;
     for (number, db) in state
         .dbs

@@ -35,7 +35,12 @@ impl Bench {
 
     /// Runs a request of words; the reply's bytes with `\r\n` shown as a space.
     pub fn ask(&mut self, line: &str) -> String {
-        let argv: OwnedArgv = line.split(' ').map(str::as_bytes).collect();
+        self.request(line.split(' ').map(str::as_bytes))
+    }
+
+    /// The same for a request with spaces in its words, or no text at all.
+    pub fn request<'w>(&mut self, words: impl IntoIterator<Item = &'w [u8]>) -> String {
+        let argv: OwnedArgv = words.into_iter().collect();
         let mut out = Writer::new(false);
         let row = self.table.find(argv.argv().get(0));
         let (state, table) = (&mut self.state, &self.table);

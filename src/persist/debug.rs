@@ -11,6 +11,8 @@ use crate::exec::command::acl;
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{self, CmdError};
 use crate::exec::registry::Family;
+use crate::state::State;
+use crate::state::libraries::Libraries;
 
 /// DEBUG.
 pub static FAMILY: Family = Family {
@@ -44,6 +46,12 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.ok()
 }
 
+/// Throws away all that a file can bring back: not only what FLUSHALL does.
+fn empty(state: &mut State) {
+    state.flush_all(false);
+    state.libraries = Libraries::default();
+}
+
 /// Saves everything and loads it again.
 fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
     let (mut saves, mut flush, mut taken) = (true, true, Taken::Refuse);
@@ -70,7 +78,7 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
         save::now(ctx.state, &mut || {}).map_err(|_| SAVE_FAILED)?;
     }
     if flush {
-        ctx.state.flush_all(false);
+        empty(ctx.state);
     }
     let loader = Loader::snapshot(ctx.state, &path, taken);
     let loaded = loader.and_then(|loader| match loader {
@@ -107,7 +115,7 @@ fn load_aof(ctx: &mut Ctx<'_>) -> CmdResult {
             return Err(AOF_FAILED);
         }
     };
-    state.flush_all(false);
+    empty(state);
     if let Err(failed) = loader.run(state, ctx.table) {
         failed.log();
         // Half a data set must neither be served nor written.

@@ -518,12 +518,6 @@ impl Open {
             count => format!(", empty keys skipped: {count}"),
         };
         log::info!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}{empty}.");
-        let functions = summary.functions.len();
-        if functions > 0 {
-            log::warn!(
-                "{functions} function libraries are left out: this release has no functions yet"
-            );
-        }
         if matches!(self.task.kind, Kind::Snapshot(_)) {
             return true;
         }

@@ -18,14 +18,12 @@ pub mod write;
 #[cfg(test)]
 mod tests;
 
+use crate::codec::rdb::{FUNCTION, FUNCTION_PRE_GA};
+
 /// Valkey 9: slots that are being imported.
 const SLOT_IMPORT: u8 = 243;
 /// How many keys a cluster's slot has: Redis 7.4 and Valkey 8.
 const SLOT_INFO: u8 = 244;
-/// The source of a function library.
-const FUNCTION: u8 = 245;
-/// A function library as the candidates of 7.0 wrote it.
-const FUNCTION_PRE_GA: u8 = 246;
 /// Data of a module that belongs to no key.
 const MODULE_AUX: u8 = 247;
 /// Seconds since the next key was used.

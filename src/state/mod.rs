@@ -9,6 +9,7 @@ pub mod client;
 pub mod config;
 pub mod gate;
 pub mod latency;
+pub mod libraries;
 pub mod loading;
 pub mod members;
 pub mod notify;
@@ -62,6 +63,7 @@ pub struct State {
     /// Where everything lies that is to survive a crash.
     pub disk: Arc<dyn Disk>,
     pub dbs: Databases,
+    pub libraries: libraries::Libraries,
     pub clients: Clients,
     /// Whose requests run, or ran last: for reports.
     pub running: Option<ClientId>,
@@ -125,6 +127,7 @@ impl State {
             rng,
             disk: Arc::new(RealDisk),
             dbs,
+            libraries: libraries::Libraries::default(),
             clients: Clients::default(),
             running: None,
             gate: 0,

@@ -29,9 +29,13 @@ pub fn dump(value: ValueRef<'_>, compress: bool) -> Vec<u8> {
     let mut sink = Sink::to_memory(compress);
     sink.byte(rdb_type);
     value.save(&mut sink);
-    let mut payload = sink.into_vec();
-    let version = version_of(rdb_type) as u16;
-    payload.extend_from_slice(&version.to_le_bytes());
+    seal(sink.into_vec(), version_of(rdb_type))
+}
+
+/// Frames a body that a server must know this version to read.
+pub fn seal(body: Vec<u8>, version: u32) -> Vec<u8> {
+    let mut payload = body;
+    payload.extend_from_slice(&(version as u16).to_le_bytes());
     payload.extend_from_slice(&crc64(&payload).to_le_bytes());
     payload
 }

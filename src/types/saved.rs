@@ -105,10 +105,10 @@ impl Loaded<'_> {
     }
 }
 
-/// The RDB version that a server must know to read this type; 10 is Redis 7.0's, and the least we write.
+/// The RDB version that a server must know to read this type or record; 10 is Redis 7.0's, and the least we write.
 pub fn version_of(rdb_type: u8) -> u32 {
     match rdb_type {
-        ..=rdb::STREAM_2 => 10,
+        ..=rdb::STREAM_2 | rdb::FUNCTION => 10,
         rdb::SET_LISTPACK | rdb::STREAM_3 => 11,
         _ => 12,
     }

@@ -2,6 +2,7 @@
 //! other one leaves behind, and has the same data. Debian's package brings the real one and its checkers;
 //! where it is not installed there is nobody to ask.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -185,6 +186,128 @@ fn snapshots_go_to_a_real_server_and_come_back() {
     same(&after, &facts(&ours));
     ours.check(&[("DEBUG RELOAD", "OK")]);
     same(&after, &facts(&ours));
+}
+
+/// Libraries of functions and what they answer.
+const LIBRARIES: [(&str, &str); 2] = [
+    (
+        "first",
+        "redis.register_function('one', function() return 1 end)",
+    ),
+    (
+        "Second",
+        "redis.register_function('two', function(keys) return redis.call('GET', keys[1]) end)",
+    ),
+];
+
+fn load_libraries(real: &Server) {
+    let mut raw = real.raw();
+    for (name, body) in LIBRARIES {
+        let code = format!("#!lua name={name}\n{body}");
+        raw.command(&[&b"FUNCTION"[..], b"LOAD", b"REPLACE", code.as_bytes()]);
+        assert_eq!(raw.reply(), format!("\"{name}\""));
+    }
+}
+
+/// Names and sources, by name.
+fn libraries(server: &Server) -> Vec<(String, String)> {
+    let mut client = server.client();
+    let found: Vec<HashMap<String, redis::Value>> = redis::cmd("FUNCTION")
+        .arg("LIST")
+        .arg("WITHCODE")
+        .query(&mut client)
+        .expect("libraries");
+    let text = |value: &redis::Value| redis::from_redis_value::<String>(value).expect("text");
+    let mut found: Vec<(String, String)> = found
+        .iter()
+        .map(|library| {
+            assert_eq!(text(&library["engine"]), "LUA");
+            (
+                text(&library["library_name"]),
+                text(&library["library_code"]),
+            )
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn functions_answer(real: &Server) {
+    real.check(&[
+        ("FCALL one 0", ":1"),
+        ("SET key text", "OK"),
+        ("FCALL two 1 key", "\"text\""),
+    ]);
+}
+
+#[test]
+fn libraries_of_functions_survive_our_snapshots() {
+    if nobody_to_ask() {
+        return;
+    }
+    let real = Server::on(REAL, tempfile::tempdir().expect("a directory"), &[]);
+    load_libraries(&real);
+    let before = libraries(&real);
+    real.check(&[("SAVE", "OK")]);
+    let dump = |server: &Server| -> Vec<u8> {
+        let mut ask = redis::cmd("FUNCTION");
+        let ask = ask.arg("DUMP");
+        ask.query(&mut server.client()).expect("a payload")
+    };
+    let payload = dump(&real);
+
+    let ours = start(&binary(), real.kill(), &[]);
+    assert_eq!(libraries(&ours), before);
+    ours.check(&[("DEBUG RELOAD", "OK"), ("FLUSHALL", "OK")]);
+    assert_eq!(libraries(&ours), before);
+    let ours_dumped = dump(&ours);
+    let mut raw = ours.raw();
+    raw.command(&[&b"FUNCTION"[..], b"RESTORE", &payload, b"FLUSH"]);
+    assert_eq!(raw.reply(), "OK");
+    assert_eq!(
+        (libraries(&ours), dump(&ours)),
+        (before.clone(), ours_dumped.clone())
+    );
+    ours.check(&[("SAVE", "OK")]);
+    let dir = ours.kill();
+    accepted("redis-check-rdb", dir.path().join("dump.rdb"));
+
+    let real = start(REAL, dir, &[]);
+    assert_eq!(libraries(&real), before);
+    functions_answer(&real);
+    let mut raw = real.raw();
+    raw.command(&[&b"FUNCTION"[..], b"RESTORE", &ours_dumped, b"FLUSH"]);
+    assert_eq!(raw.reply(), "OK");
+    assert_eq!(libraries(&real), before);
+    functions_answer(&real);
+}
+
+#[test]
+fn libraries_of_functions_survive_our_append_only_files() {
+    if nobody_to_ask() {
+        return;
+    }
+    for preamble in ["no", "yes"] {
+        let mut args = APPEND.to_vec();
+        args.extend(["--aof-use-rdb-preamble", preamble]);
+        // As requests; then in the base file, with changes behind it.
+        let real = Server::on(REAL, tempfile::tempdir().expect("a directory"), &args);
+        load_libraries(&real);
+        let before = libraries(&real);
+        let ours = start(&binary(), real.kill(), &args);
+        assert_eq!(libraries(&ours), before);
+        rewrite(&ours);
+        ours.check(&[("FUNCTION DELETE Second", "OK")]);
+        let ours = start(&binary(), ours.kill(), &args);
+        assert_eq!(libraries(&ours), before[1..]);
+        let real = start(REAL, ours.kill(), &args);
+        assert_eq!(libraries(&real), before[1..]);
+        load_libraries(&real);
+        functions_answer(&real);
+        rewrite(&real);
+        let ours = start(&binary(), real.kill(), &args);
+        assert_eq!(libraries(&ours), before);
+    }
 }
 
 /// `preamble`: is the base file a snapshot, or commands?

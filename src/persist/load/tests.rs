@@ -3,7 +3,7 @@
 use super::{AofPart, Failed, Loader};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
-use crate::commands::{connection, expire, hash, list, multi, string};
+use crate::commands::{connection, expire, function, hash, list, multi, string};
 use crate::exec::registry::Registry;
 use crate::persist::aof::replay::{Progress, Replay};
 use crate::resp::argv::OwnedArgv;
@@ -22,6 +22,7 @@ fn table() -> Registry {
             &list::FAMILY,
             &hash::FAMILY,
             &expire::FAMILY,
+            &function::FAMILY,
             &connection::FAMILY,
             &multi::FAMILY,
             &crate::persist::shutdown::FAMILY,
@@ -247,6 +248,36 @@ fn what_is_no_change_of_data_is_refused() {
         assert!(lines.last().unwrap().starts_with(last), "{lines:?}");
         assert!(lines[0].contains("hostile.aof"), "the file is named");
     }
+}
+
+#[test]
+fn libraries_come_and_go_as_the_file_says() {
+    let table = table();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("functions.aof");
+    let code = |name: &str, rest: &str| format!("#!lua\tname={name}\n{rest}");
+    let lines = [
+        format!("function load {}", code("a", "1")),
+        format!("function load {}", code("b", "1")),
+        "function flush async".to_owned(),
+        format!("FUNCTION LOAD {}", code("a", "2")),
+        format!("function load replace {}", code("a", "3")),
+        format!("function load {}", code("c", "1")),
+        "function delete c".to_owned(),
+        // Told, and left out, as the next one.
+        format!("function load {}", code("a", "4")),
+        "function load nonsense".to_owned(),
+        // A client wrote this one over another of Redis.
+        "function restore nonsense".to_owned(),
+    ];
+    let bytes = lines.each_ref().map(|line| request(line)).concat();
+    std::fs::write(&path, bytes).unwrap();
+    let mut state = state(&table);
+    load(&mut state, &table, &[&path]).unwrap();
+    let all: Vec<_> = state.libraries.iter().collect();
+    assert_eq!(all, [("a", code("a", "3").as_bytes())]);
+    std::fs::write(&path, request("function list")).unwrap();
+    assert!(load(&mut state, &table, &[&path]).is_err());
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use std::{fmt, mem};
 
 use super::CHECKSUM_VERSION_MIN;
-use super::record::{MAGIC, Problem, Record, Rooms, module_name, version_of};
+use super::record::{MAGIC, Problem, Record, Rooms, library_failed, module_name, version_of};
 use crate::base::crc64::Crc64;
 use crate::base::num::parse_i64;
 use crate::codec::{Fault, Source, Why};
@@ -25,10 +25,10 @@ const CHUNK: usize = 128 << 10;
 /// Bytes of a small key with its type and value: a file that announces more keys than that is not believed.
 const KEY_BYTES_MIN: u64 = 8;
 
-/// What is done with a key that is there already.
+/// What is done with a key or a library that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// The file is refused: no file has a key twice.
+    /// The file is refused: no file has one twice.
     Refuse,
     /// The file's replaces it.
     Replace,
@@ -59,8 +59,8 @@ pub struct Summary {
     pub empty: u64,
     /// Facts about the file and its writer, in their order.
     pub aux: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Sources of function libraries.
-    pub functions: Vec<Vec<u8>>,
+    /// Function libraries that are in the state now.
+    pub libraries: u64,
 }
 
 /// Why a file cannot be loaded.
@@ -342,7 +342,12 @@ impl Reader {
             Record::Idle(seconds) => self.before.idle_s = Some(seconds),
             Record::Uses(uses) => self.before.uses = Some(uses),
             Record::Fact { name, value } => self.aux(state, name, value),
-            Record::Function(source) => self.summary.functions.push(source),
+            Record::Function(library) => {
+                let replace = self.options.taken == Taken::Replace;
+                let added = state.libraries.add(library, replace);
+                added.map_err(library_failed)?;
+                self.summary.libraries += 1;
+            }
             Record::ModuleData(module) => {
                 log::warn!("Data of the module {} are left out", module_name(module));
             }

@@ -7,6 +7,7 @@ use super::{
     SELECT_DB, SLOT_IMPORT, SLOT_INFO,
 };
 use crate::codec::{Fault, Source, rdb};
+use crate::state::libraries::{Library, Refusal, read_code};
 use crate::types::Value;
 use crate::types::dump::knows_version;
 use crate::types::saved::{Loaded, Loading, kind_of};
@@ -36,8 +37,8 @@ pub enum Record<'a> {
     Uses(u8),
     /// A fact about the file or its writer.
     Fact { name: Vec<u8>, value: Vec<u8> },
-    /// The source of a function library.
-    Function(Vec<u8>),
+    /// A function library.
+    Function(Library),
     /// Data of a module that belong to no key, stepped over.
     ModuleData(u64),
     /// How many keys a cluster's slot has.
@@ -91,11 +92,9 @@ impl<'r> Record<'r> {
                     value: value.into_vec(),
                 }
             }
-            FUNCTION => Record::Function(source.string()?.into_vec()),
-            FUNCTION_PRE_GA => {
-                return Err(Problem::Other(
-                    "functions as release candidates of Redis 7.0 wrote them".to_owned(),
-                ));
+            opcode @ (FUNCTION | FUNCTION_PRE_GA) => {
+                let code = read_code(opcode, source)?;
+                Record::Function(Library::parse(code).map_err(library_failed)?)
             }
             MODULE_AUX => {
                 let module = source.len()?;
@@ -136,6 +135,12 @@ impl<'r> Record<'r> {
             }
         })
     }
+}
+
+/// A library that cannot be taken.
+pub fn library_failed(Refusal(why): Refusal) -> Problem {
+    let why = String::from_utf8_lossy(&why);
+    Problem::Other(format!("Failed loading library, {why}"))
 }
 
 /// The version that the first bytes name.

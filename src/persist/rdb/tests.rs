@@ -17,6 +17,7 @@ use crate::persist::load::Loader;
 use crate::persist::window::Window;
 use crate::state::State;
 use crate::state::config::{Config, MaxmemoryPolicy};
+use crate::state::libraries::Library;
 use crate::types::saved::Loaded;
 
 const OPTIONS: Options = Options {
@@ -95,7 +96,7 @@ fn files_of_every_version_hold_what_a_real_server_finds_in_them() {
         let found = digest::of_all(&state.dbs).map(|digest| digest.hex());
         if digest == "-" {
             // Newer than the server that was asked; function.rdb has nothing else.
-            assert!(summary.keys > 0 || !summary.functions.is_empty() || name.contains("aux"));
+            assert!(summary.keys > 0 || summary.libraries > 0 || name.contains("aux"));
         } else {
             assert_eq!(found.as_deref(), Ok(digest), "{name}");
         }
@@ -105,6 +106,8 @@ fn files_of_every_version_hold_what_a_real_server_finds_in_them() {
         for piece in [1 << 20, 13] {
             let mut again = self::state();
             read(&ours, &mut again, piece).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(again.libraries, state.libraries, "{name}");
+            assert_eq!(state.libraries.len() as u64, summary.libraries, "{name}");
             assert_eq!(digest::of_all(&again.dbs).map(|d| d.hex()), found, "{name}");
         }
     }
@@ -113,6 +116,8 @@ fn files_of_every_version_hold_what_a_real_server_finds_in_them() {
 #[test]
 fn a_damaged_file_is_refused_or_loads_and_does_no_harm() {
     let mut state = state();
+    let library = Library::parse(b"#!lua name=mylib\nreturn 1".to_vec()).unwrap();
+    state.libraries.add(library, false).unwrap();
     for (n, line) in include_str!("../../../tests/assets/dumps.txt")
         .lines()
         .enumerate()
@@ -157,7 +162,7 @@ fn a_damaged_file_is_refused_or_loads_and_does_no_harm() {
             ),
             (Err(_), Err(_)) => {}
             (Ok(_), Err(why)) => {
-                let known = ["there already", "databases", "module"];
+                let known = ["already", "databases", "module"];
                 assert!(known.iter().any(|known| why.contains(known)), "{at}: {why}");
             }
             (Err(why), Ok(_)) => panic!("{at}: it loads, but: {why}"),
@@ -217,6 +222,56 @@ fn deadlines_databases_and_access_clocks_come_back() {
     assert!(file::save(&state, &nowhere, &mut |_| {}).is_err());
     let none = Loader::snapshot(&mut again, &nowhere, Taken::Replace).unwrap();
     assert!(none.is_none() && !again.is_loading());
+}
+
+#[test]
+fn libraries_stand_in_front_of_the_keys_and_once() {
+    let mut state = state();
+    let library = |code: &[u8]| Library::parse(code.to_vec()).unwrap();
+    let ours = library(b"#!lua name=mylib\nold");
+    state.libraries.add(ours, false).unwrap();
+    let key = NewValue::Int(1);
+    state.dbs.insert(0, b"key", key, None);
+    let bytes = written(&state);
+    let place = |what: &[u8]| memchr::memmem::find(&bytes, what).unwrap();
+    assert!(place(b"aof-base") < place(b"\xf5\x14#!lua") && place(b"#!lua") < place(b"key"));
+    assert_eq!(checked(&bytes).unwrap().functions, 1);
+
+    // With keys that are there already, too: refused, or put in their place.
+    let mut again = self::state();
+    let newer = library(b"#!lua name=mylib\nnew");
+    again.libraries.add(newer, false).unwrap();
+    let why = read(&bytes, &mut again, 100).unwrap_err();
+    assert!(
+        why.contains("Failed loading library, Library 'mylib' already exists at offset"),
+        "{why}"
+    );
+    assert_ne!(again.libraries, state.libraries);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dump.rdb");
+    std::fs::write(&path, &bytes).unwrap();
+    let table = Registry::new(&[], &|_| None);
+    let loader = Loader::snapshot(&mut again, &path, Taken::Replace).unwrap();
+    loader.unwrap().run(&mut again, &table).unwrap();
+    assert_eq!(again.libraries, state.libraries);
+
+    // What the loader refuses the offline check does, too.
+    for (code, why) in [
+        (&b"abc"[..], "Missing library metadata"),
+        (b"#!x name=y\n", "Engine 'x' not found"),
+    ] {
+        let mut bad = b"REDIS0010\xf5".to_vec();
+        bad.push(code.len() as u8);
+        bad.extend_from_slice(code);
+        bad.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
+        let why = format!("Failed loading library, {why}");
+        assert_eq!(checked(&bad).unwrap_err(), why);
+        assert!(
+            read(&bad, &mut self::state(), 100)
+                .unwrap_err()
+                .starts_with(&why)
+        );
+    }
 }
 
 #[test]

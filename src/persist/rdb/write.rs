@@ -32,7 +32,7 @@ impl Clocks {
     }
 }
 
-/// Writes all databases. `used_memory` is told in the file, `aux` what else the caller knows (the
+/// Writes all libraries and databases. `used_memory` is told in the file, `aux` what else the caller knows (the
 /// replication's place). `progress` is called with the number of keys so far, now and then; it cannot stop
 /// the writing.
 pub fn write(
@@ -53,6 +53,7 @@ pub fn write(
     if !aux.iter().any(|(name, _)| *name == "aof-base") {
         write_aux(sink, "aof-base", "0");
     }
+    state.libraries.save(sink);
 
     let clocks = Clocks::of(state.config.maxmemory_policy);
     let mut keys = 0;

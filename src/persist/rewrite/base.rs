@@ -65,7 +65,7 @@ fn write_to(state: &State, form: Form, path: &Path, reporter: &mut Reporter<'_>)
     file.sync().map_err(|error| failed("fsync", error))
 }
 
-/// Writes all databases. `progress` is called with the number of keys so far, now and then; it cannot stop
+/// Writes all libraries and databases. `progress` is called with the number of keys so far, now and then; it cannot stop
 /// the writing.
 pub fn write(state: &State, form: Form, sink: &mut Sink<'_>, progress: &mut dyn FnMut(u64)) {
     match form {
@@ -87,6 +87,11 @@ fn write_commands(state: &State, sink: &mut Sink<'_>, progress: &mut dyn FnMut(u
     let every = progress_every(state);
     let mut out = Commands::new(sink);
     let mut keys = 0u64;
+    for (_, code) in state.libraries.iter() {
+        out.command("FUNCTION", 2);
+        out.bulk(b"LOAD");
+        out.bulk(code);
+    }
     for (number, db) in state.dbs.iter().enumerate() {
         if db.is_empty() {
             continue;
@@ -117,13 +122,13 @@ mod tests {
     use crate::base::clock::Clock;
     use crate::base::rng::Rng;
     use crate::commands::debug::digest;
-    use crate::commands::{connection, expire, hash, list, set, stream, string, zset};
+    use crate::commands::{connection, expire, function, hash, list, set, stream, string, zset};
     use crate::exec::process::process;
     use crate::exec::registry::Registry;
+    use crate::persist::aof::replay::{self, Replay};
     use crate::persist::rdb::read::{Options, Progress, Reader, Taken};
     use crate::resp::reply::Writer;
     use crate::resp::request::OwnedArgv;
-    use crate::resp::value::{Value, decode};
     use crate::state::client::{ClientId, Peer};
     use crate::state::config::Config;
     use std::path::Path;
@@ -165,6 +170,7 @@ mod tests {
                 &stream::CONTAINERS,
                 &expire::FAMILY,
                 &connection::FAMILY,
+                &function::FAMILY,
             ];
             let mut state = state();
             let me = state.open_session(Peer::None);
@@ -190,14 +196,11 @@ mod tests {
 
         /// A server that was told what this one would write.
         fn rewritten(&self) -> Client {
-            let requests = commands_of(&self.state);
-            let (mut again, mut rest) = (Client::new(), &requests[..]);
-            while let Ok(Some((Value::Array(words), used))) = decode(rest) {
-                let words = words.iter().map(|word| word.as_bytes().unwrap());
-                again.ask(&words.collect());
-                rest = &rest[used..];
-            }
-            assert!(rest.is_empty());
+            let mut again = Client::new();
+            let (state, table) = (&mut again.state, &again.table);
+            let mut replay = Replay::behind(table, 0, commands_of(&self.state));
+            while replay.step(state, table, again.me, 1000).unwrap() == replay::Progress::More {}
+            assert_eq!((replay.end(), replay.failed), (Ok(()), 0));
             again
         }
     }
@@ -205,7 +208,7 @@ mod tests {
     #[test]
     fn the_commands_make_the_same_data_of_every_type_and_layout() {
         let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/assets/rdb");
-        let (mut files, mut keys) = (0, 0);
+        let (mut files, mut keys, mut libraries) = (0, 0, 0);
         for file in std::fs::read_dir(assets).unwrap() {
             let path = file.unwrap().path();
             if path.extension().is_none_or(|end| end != "rdb") {
@@ -235,10 +238,13 @@ mod tests {
             let digest =
                 |client: &Client| digest::of_all(&client.state.dbs).map(|digest| digest.hex());
             assert_eq!(digest(&again), digest(&client), "{}", path.display());
+            assert_eq!(again.state.libraries, client.state.libraries);
+            libraries += again.state.libraries.len();
             files += 1;
             keys += keys_here;
         }
         assert!(files > 30 && keys > 100, "{files} files, {keys} keys");
+        assert!(libraries > 0);
     }
 
     /// The digest does not see them.
