@@ -10,12 +10,15 @@ SEED     ?= 1
 COUNT    ?= 20000
 PEER     ?= redis=redis-server
 SECONDS  ?= 30
+POLICY   ?= always,everysec,no,snapshot
+CRASHES  ?= 100
+CASES    ?= 1000
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 BIN      := target/release/redvault
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint compat differential bench clients fuzz install
+.PHONY: help build run test lint compat differential crash bench clients fuzz install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +50,11 @@ bench: build ## measure side by side with redis-server [SCENARIO=throughput,memo
 
 clients: build ## Python's redis package against the release binary
 	python3 scripts/python-client.py $(BIN)
+
+crash: build ## kill loaded servers, cut their power, fill their disks; histories on a simulated disk [POLICY=always CRASHES=100 CASES=1000]
+	SIM_CASES=$(CASES) cargo test --locked --test sim -- --nocapture
+	python3 scripts/crash/run.py $(BIN) --rounds $(CRASHES) --policy "$(POLICY)"
+	python3 scripts/crash/full.py $(BIN)
 
 fuzz: ## every fuzz target in turn, or one [TARGET=request SECONDS=30]
 	@for t in $(or $(TARGET),$(notdir $(wildcard tests/fuzz/seeds/*))); do \
