@@ -130,6 +130,7 @@ impl Server {
             || !self.unwritten.is_empty()
             || !self.state.closing.is_empty()
             || self.more_to_expire
+            || self.state.eviction.running
             || self.loader.as_ref().is_some_and(|l| l.wait_until_us == 0)
             || (!self.accepting.is_empty() && self.accept_after_us == 0)
         {
@@ -176,6 +177,7 @@ impl Server {
         self.budget_end = start_tick + budget;
         self.budget_hard = self.budget_end + budget / 2;
         let mut cause = "requests";
+        self.state.begin_eviction_turn();
 
         self.take_events(events);
         self.resume_released();
@@ -201,6 +203,15 @@ impl Server {
             phase_us = self.state.stats.ticks_to_us(ticks() - before);
             self.state.stats.expire_cycle_us += phase_us;
             cause = "expire";
+        }
+        if self.state.eviction.running {
+            let before = ticks();
+            self.state.make_room();
+            unit::finish(&mut self.state, &self.table);
+            let evict_us = self.state.stats.ticks_to_us(ticks() - before);
+            if evict_us > phase_us {
+                (phase_us, cause) = (evict_us, "eviction");
+            }
         }
         if started_us >= self.next_cron_us {
             let before = ticks();
@@ -252,7 +263,7 @@ impl Server {
         let now_s = self.state.clock.unix_ms / 1000;
         match cause {
             // The latency monitor has looked at each command already.
-            "requests" => {}
+            "requests" | "eviction" => {}
             "expire" => self.state.latency.add("expire-cycle", now_s, own_us / 1000),
             _ => self.state.latency.add("eventloop", now_s, own_us / 1000),
         }

@@ -12,6 +12,49 @@ use crate::keyspace::{CLOCK_MASK, EntryRef};
 const COUNTER_NEW: u32 = 5;
 const COUNTER_MAX: u32 = 255;
 
+/// The access clock at a moment.
+#[derive(Clone, Copy)]
+pub(super) struct AccessClock {
+    seconds: u32,
+    minutes: u32,
+    unix_s: u64,
+    decay: u32,
+}
+
+impl AccessClock {
+    /// Seconds since a key was last used.
+    fn idle_s(self, entry: EntryRef<'_>) -> u32 {
+        self.seconds.wrapping_sub(entry.clock()) & CLOCK_MASK
+    }
+
+    /// A key's use counter as of now.
+    fn uses(self, entry: EntryRef<'_>) -> u32 {
+        let (passed, counter) = self.counter(entry);
+        match passed.checked_div(self.decay) {
+            Some(periods) => counter.saturating_sub(periods),
+            None => counter,
+        }
+    }
+
+    /// Minutes since a key's counter was last touched, and what it was then.
+    fn counter(self, entry: EntryRef<'_>) -> (u32, u32) {
+        let (then, counter) = (entry.clock() >> 8, entry.clock() & COUNTER_MAX);
+        (self.minutes.wrapping_sub(then) & 0xffff, counter)
+    }
+
+    /// When a key was last used: the same number however long one looks at it.
+    pub(super) fn last_use(self, entry: EntryRef<'_>) -> u64 {
+        self.unix_s.saturating_sub(u64::from(self.idle_s(entry)))
+    }
+
+    /// How much a key is used; of two that are used alike the one that rests longer is less.
+    pub(super) fn usefulness(self, entry: EntryRef<'_>) -> u64 {
+        let (passed, _) = self.counter(entry);
+        let minute = (self.unix_s / 60).saturating_sub(u64::from(passed));
+        u64::from(self.uses(entry)) << 40 | minute
+    }
+}
+
 impl State {
     /// Do keys count their uses, instead of remembering the last one?
     pub fn counts_uses(&self) -> bool {
@@ -57,17 +100,22 @@ impl State {
 
     /// A key's use counter as of now (OBJECT FREQ).
     pub fn uses(&self, entry: EntryRef<'_>) -> u32 {
-        let (then, counter) = (entry.clock() >> 8, entry.clock() & COUNTER_MAX);
-        let passed = self.minutes().wrapping_sub(then) & 0xffff;
-        match passed.checked_div(self.config.lfu_decay_time) {
-            Some(periods) => counter.saturating_sub(periods),
-            None => counter,
+        self.access_clock().uses(entry)
+    }
+
+    /// What the clock says, for whoever compares many keys.
+    pub(super) fn access_clock(&self) -> AccessClock {
+        AccessClock {
+            seconds: self.lru_clock,
+            minutes: self.minutes(),
+            unix_s: self.clock.unix_ms as u64 / 1000,
+            decay: self.config.lfu_decay_time,
         }
     }
 
     /// Seconds since a key was last used (OBJECT IDLETIME).
     pub fn idle_s(&self, entry: EntryRef<'_>) -> u32 {
-        self.lru_clock.wrapping_sub(entry.clock()) & CLOCK_MASK
+        self.access_clock().idle_s(entry)
     }
 
     /// The access clock of a key that comes with what another server knew of it: seconds since its last
