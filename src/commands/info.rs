@@ -215,7 +215,7 @@ pub fn sum_clients(state: &State) -> ClientSums {
     let mut sums = ClientSums::default();
     for client in state.clients.iter() {
         let t = &client.transport;
-        let bytes = client.memory() + t.buffers();
+        let bytes = client.weight();
         if client.has(client_flag::REPLICA) {
             sums.replica_bytes += bytes;
             continue;

@@ -136,6 +136,9 @@ impl Server {
         }
         out.limit = self.output_limit(slot);
         let limits = self.limits(slot);
+        // Who holds too much is closed at the end of the turn: not much later than that.
+        let limit = self.state.client_memory.limit();
+        let unread_max = limit.map_or(UNREAD_MAX, |limit| limit.min(UNREAD_MAX));
         let mut scratch = std::mem::take(&mut self.scratch.batch);
         let (mut pos, mut used) = (0, 0);
         let mut end = End::Dry;
@@ -152,7 +155,7 @@ impl Server {
             };
             self.state.dbs.end_batch();
             let spent = self.state.stats.tick > self.budget_end && pos < filled;
-            if end == End::Dry && (spent || out.len() > UNREAD_MAX) {
+            if end == End::Dry && (spent || out.len() > unread_max) {
                 end = End::Budget;
             }
             if let Some(error) = broken
@@ -386,10 +389,14 @@ impl Server {
         if let Some(client) = self.state.clients.at(slot) {
             // What waits for EXEC was sent and has not run: it is input as well.
             pending += client.multi.as_ref().map_or(0, |m| m.bytes);
-            client.transport.query_bytes = held as u32;
+            let input = conn.input.as_ref();
+            let understood = input.map_or(0, |i| i.resume.understood()).min(held);
+            client.transport.argument_bytes = understood as u32;
+            client.transport.query_bytes = (held - understood) as u32;
             client.transport.query_free =
                 conn.input.as_ref().map_or(0, |i| i.bytes.capacity() - held) as u32;
         }
+        self.state.weigh(conn.id);
         if pending as u64 > self.state.config.client_query_buffer_limit {
             let id = conn.id;
             log::warn!(

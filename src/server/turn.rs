@@ -233,6 +233,7 @@ impl Server {
         }
         self.take_wanted();
         self.flush_some();
+        super::flush::evict_clients(&mut self.state, &self.table);
         self.hand_over_garbage();
         self.close_closing();
         // Behind the closing: who leaves makes room for who comes, also at the limit of clients.
@@ -571,6 +572,7 @@ impl Server {
             client.flags |= client_flag::UNIX;
         }
         self.conns[slot] = Some(Conn::new(id, stream));
+        self.state.weigh(id);
         self.state.stats.connections += 1;
     }
 

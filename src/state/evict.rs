@@ -98,13 +98,15 @@ impl State {
         self.aof.waiting.capacity() + self.prop.log.bytes.capacity()
     }
 
-    /// Bytes too many, those aside that are on their way to be freed.
+    /// Bytes too many.
     fn excess_bytes(&self) -> usize {
         let (used, limit) = (alloc::used(), self.config.maxmemory);
         if limit == 0 || used as u64 <= limit {
             return 0;
         }
-        let counted = used.saturating_sub(self.uncounted_bytes() + self.garbage.bytes());
+        // Clients that hold too much go first, and what is on its way to be freed is as good as free.
+        let leaving = self.garbage.bytes() + self.client_memory.excess();
+        let counted = used.saturating_sub(self.uncounted_bytes() + leaving);
         usize::try_from((counted as u64).saturating_sub(limit)).unwrap_or(usize::MAX)
     }
 

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod aof;
 pub mod client;
+pub mod client_memory;
 pub mod config;
 pub mod evict;
 pub mod gate;
@@ -65,6 +66,8 @@ pub struct State {
     pub dbs: Databases,
     pub libraries: libraries::Libraries,
     pub clients: Clients,
+    /// What they hold together, if that is limited.
+    pub client_memory: client_memory::ClientMemory,
     /// Whose requests run, or ran last: for reports.
     pub running: Option<ClientId>,
     /// Restrictions in force for everybody (`gate`).
@@ -131,6 +134,7 @@ impl State {
             dbs,
             libraries: libraries::Libraries::default(),
             clients: Clients::default(),
+            client_memory: client_memory::ClientMemory::default(),
             running: None,
             gate: 0,
             dirty: 0,
@@ -185,6 +189,7 @@ impl State {
         self.settle_writes();
         self.tick_access_clock();
         self.settle_memory_limit();
+        self.settle_client_limit();
     }
 
     fn restrict(&mut self, bit: u32, on: bool) {
@@ -369,6 +374,7 @@ impl State {
             if let Some(parked) = client.parked.take() {
                 self.blocked.unpark(&parked);
             }
+            self.unweigh(who);
         }
     }
 

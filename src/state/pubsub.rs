@@ -22,6 +22,9 @@ pub enum Topic {
 type Names = HashSet<Box<[u8]>>;
 type Subscribers = HashMap<Box<[u8]>, HashSet<ClientId>>;
 
+/// What a subscription takes besides the name.
+const NAME_BYTES: usize = size_of::<Box<[u8]>>() + size_of::<ClientId>() + 16;
+
 /// Channels and patterns with their subscribers; a name without any is not kept.
 #[derive(Debug, Default)]
 pub struct PubSub {
@@ -55,6 +58,8 @@ pub struct Subscriptions {
     pub channels: Names,
     pub patterns: Names,
     pub shard_channels: Names,
+    /// What the names take, here and in the tables of all channels.
+    pub bytes: usize,
 }
 
 impl Subscriptions {
@@ -96,6 +101,7 @@ impl State {
         };
         let subscriptions = client.subscriptions.get_or_insert_default();
         if subscriptions.of_mut(topic).insert(name.into()) {
+            subscriptions.bytes += name.len() + NAME_BYTES;
             let subscribers = self.pubsub.of_mut(topic).entry(name.into()).or_default();
             subscribers.insert(who);
         }
@@ -114,6 +120,7 @@ impl State {
             return 0;
         };
         if subscriptions.of_mut(topic).remove(name) {
+            subscriptions.bytes -= name.len() + NAME_BYTES;
             forget(self.pubsub.of_mut(topic), name, who);
         }
         let count = subscriptions.count(topic);
