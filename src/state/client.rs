@@ -36,6 +36,7 @@ pub mod client_flag {
     pub const PRIMARY: u32 = 1 << 10;
     pub const PUBSUB: u32 = 1 << 11;
     pub const TLS: u32 = 1 << 12;
+    /// CLIENT TRACKING on.
     pub const TRACKING: u32 = 1 << 13;
     /// Unblocked by CLIENT UNBLOCK or a timeout in this turn: the server resumes its input.
     pub const RESUME: u32 = 1 << 14;
@@ -156,6 +157,8 @@ pub struct Client {
     pub watched_bytes: usize,
     pub parked: Option<Box<Parked>>,
     pub subscriptions: Option<Box<super::pubsub::Subscriptions>>,
+    /// How it tracks, if it does.
+    pub tracking: Option<Box<super::tracking::Mode>>,
     pub details: Option<Box<Details>>,
     pub peer: Peer,
     pub transport: Transport,
@@ -286,6 +289,7 @@ impl Client {
             })
             + self.watched_bytes
             + self.subscriptions.as_ref().map_or(0, |s| s.bytes)
+            + self.tracking.as_ref().map_or(0, |mode| mode.bytes())
     }
 }
 
@@ -339,6 +343,7 @@ impl Clients {
             watched_bytes: 0,
             parked: None,
             subscriptions: None,
+            tracking: None,
             details: None,
             peer,
             transport: Transport::default(),

@@ -270,7 +270,7 @@ impl State {
         let key = gone.view().key();
         let name: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
         self.prop.push_own(db, &[name, key]);
-        self.key_touched(db, key);
+        self.key_ended(db, key);
         self.notify(db, key, Event::EVICTED);
         let then = in_use(self);
         self.discard(gone, lazy);

@@ -86,6 +86,7 @@ impl State {
             }
             self.stop_monitor(who);
             self.unsubscribe_all(who);
+            self.untrack(who);
             self.clients.close(who);
         }
     }

@@ -5,6 +5,7 @@
 //! has changed, whether or not it was removed.
 use super::State;
 use super::client::{ClientId, WatchedKey, client_flag};
+use super::listener;
 
 /// What a watched key takes besides its name, here and in the table of all that is watched.
 const WATCH_BYTES: usize = 2 * size_of::<WatchedKey>();
@@ -22,6 +23,7 @@ impl State {
             return;
         }
         client.watched_bytes += key.len() + WATCH_BYTES;
+        self.listeners |= listener::WATCHED;
         client.watched.push(WatchedKey {
             db: db as u32,
             key: key.into(),
