@@ -173,7 +173,7 @@ fn server(r: &mut Report<'_>) {
     r.field("uptime_in_days", uptime_s / 86_400);
     r.field("hz", run.hz);
     r.field("configured_hz", state.config.hz);
-    r.field("lru_clock", state.lru_clock);
+    r.field("lru_clock", state.lru_seconds());
     r.field("executable", run.executable.display());
     let file = run.config_file.as_deref().unwrap_or("".as_ref());
     r.field("config_file", file.display());

@@ -476,8 +476,9 @@ fn read_on(conn: &mut Conn, buf: &mut Vec<u8>, missing: usize) -> usize {
     } else {
         (buf.len().max(READ_BYTES), OWN_READ_MAX)
     };
-    // Not before it is full: growing moves it.
-    if buf.capacity() - buf.len() < most.min(READ_MIN) && buf.try_reserve_exact(room).is_err() {
+    // Not before it is full, growing moves it; and not for the line end behind a large argument.
+    let wanted = most.min(READ_MIN).min(missing.max(1));
+    if buf.capacity() - buf.len() < wanted && buf.try_reserve_exact(room).is_err() {
         log::warn!("No memory for {room} more bytes of a client's request");
         (conn.readable, conn.read_closed) = (false, true);
         return 0;

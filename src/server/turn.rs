@@ -163,6 +163,7 @@ impl Server {
     /// One turn of the loop.
     fn turn(&mut self, events: &mut Events) {
         self.state.clock.refresh();
+        self.state.follow_clock();
         let started_us = self.state.clock.mono_us;
         if started_us - self.cpu_mark.0 > CPU_MARK_US {
             self.cpu_mark = (started_us, thread_cpu_us());
@@ -237,6 +238,11 @@ impl Server {
         super::flush::evict_clients(&mut self.state, &self.table);
         self.hand_over_garbage();
         self.close_closing();
+        if self.state.is_short_of_memory() {
+            // Else keys would go for what no client needs, and the messages about them need more of it.
+            self.pool.trim();
+            self.state.outbox.trim();
+        }
         // Behind the closing: who leaves makes room for who comes, also at the limit of clients.
         if !self.accepting.is_empty() {
             self.accept_some();

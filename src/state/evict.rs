@@ -110,6 +110,12 @@ impl State {
         usize::try_from((counted as u64).saturating_sub(limit)).unwrap_or(usize::MAX)
     }
 
+    /// Is memory as short as it may be, so that what is only kept at hand had better be free?
+    #[inline]
+    pub fn is_short_of_memory(&self) -> bool {
+        self.gate & gate::MAXMEMORY != 0 && alloc::used() > self.eviction.at_ease
+    }
+
     /// May keys be removed now, of whomever?
     fn may_evict(&self) -> bool {
         self.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES | gate::LOADING | gate::BUSY_SCRIPT)

@@ -116,7 +116,7 @@ pub struct State {
     pub child_alive: bool,
     /// Lookups leave the access clock alone: a child lives, or the running client asked for it.
     pub touch_off: bool,
-    /// The access clock (24 bits, seconds).
+    /// The access clock (29 bits, ticks of 32 ms).
     pub lru_clock: u32,
     /// Keys count their uses (an LFU policy): as of the access clock's last tick.
     lfu: bool,

@@ -63,7 +63,13 @@ impl Outbox {
         }
         self.bytes.clear();
         if self.bytes.capacity() > 1 << 20 {
-            self.bytes.shrink_to(1 << 16);
+            self.trim();
         }
+    }
+
+    /// Gives back most of the room of an empty box.
+    pub fn trim(&mut self) {
+        self.bytes.shrink_to(1 << 16);
+        self.posts.shrink_to(1 << 10);
     }
 }

@@ -8,6 +8,7 @@ mod blocking;
 mod config;
 mod connection;
 mod dump;
+mod eviction;
 mod expire;
 mod geo;
 mod harness;
