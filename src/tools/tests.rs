@@ -7,6 +7,7 @@ use super::check_rdb;
 use super::console::Console;
 use super::recover::{self, Order};
 use crate::base::disk::RealDisk;
+use crate::state::prop::push_request;
 use crate::types::saved::Loading;
 
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -19,12 +20,10 @@ const INCR_2_LINE: &str = "file appendonly.aof.2.incr.aof seq 2 type i\n";
 
 /// A request of words.
 fn req(line: &str) -> String {
-    let words: Vec<&str> = line.split(' ').collect();
-    let mut text = format!("*{}\r\n", words.len());
-    for word in words {
-        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-    }
-    text
+    let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    let mut bytes = Vec::new();
+    push_request(&mut bytes, &words);
+    String::from_utf8(bytes).expect("made of text")
 }
 
 /// Annotations (`#5`) and requests.
@@ -610,7 +609,7 @@ fn broken_files_are_refused_and_torn_ends_left_out() {
 #[test]
 fn history_reaches_further_back() {
     let at = |name: &str| format!("appendonlydir/{name}");
-    let first = log(&["#101", "set a 1", "#140", "set a 2"]);
+    let first = log(&["#101", "set a 1", "#140", "flushall", "set a 2"]);
     let second = log(&["#160", "set a 3"]);
     let manifest = "file c.base.rdb seq 2 type b\nfile appendonly.aof.1.incr.aof seq 1 type h\n\
                     file b.base.rdb seq 1 type h\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
@@ -628,6 +627,19 @@ fn history_reaches_further_back() {
     assert_eq!(out_of(&files, MANIFEST).as_deref(), Some(kept));
 
     std::fs::remove_dir_all(files.path("out")).expect("removed");
+    let (out, code) = files.recover(None, Some("flushall"));
+    assert!(
+        code == 0 && out.contains("going back to the files"),
+        "{out}"
+    );
+    assert_eq!(
+        out_of(&files, INCR),
+        Some(log(&["#101", "set a 1", "#140"]))
+    );
+    std::fs::remove_dir_all(files.path("out")).expect("removed");
+    let (out, code) = files.recover(None, Some("hset"));
+    assert!(code == 1 && out.contains("there is no HSET in"), "{out}");
+
     assert_eq!(files.recover(Some(155), None).1, 0);
     let kept = "file c.base.rdb seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
     assert_eq!(out_of(&files, MANIFEST).as_deref(), Some(kept));

@@ -160,8 +160,10 @@ impl Life {
         if now_ms >= self.next_cron_ms {
             self.next_cron_ms = now_ms + CRON_EVERY_MS;
             self.crons += 1;
-            cron::run(&mut self.state, &self.table);
-            aof::every_cron(&mut self.state, self.crons.is_multiple_of(10));
+            cron::run(&mut self.state);
+            if self.crons.is_multiple_of(10) {
+                aof::every_second(&mut self.state);
+            }
             self.look_at_children(ledger);
         }
         aof::end_of_turn(&mut self.state);
