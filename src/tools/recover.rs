@@ -371,7 +371,10 @@ fn walk(
             }
         }
         let requests = walk.requests;
-        let is_last = at + 1 == links.len();
+        let mut is_last = true;
+        for link in &links[at + 1..] {
+            is_last &= link.handles[0].size().map_err(failed(&link.path))? == 0;
+        }
         let (offset, late) = walk.file(console, at, link, &mut window, is_last)?;
         end = Place { link: at, offset };
         console.end();
@@ -388,6 +391,10 @@ fn walk(
                 return Ok(Walked::TooNew { since: late });
             }
             walk.time_known_until(console, late, links)?;
+            break;
+        }
+        if offset < window.size() {
+            // Unfinished: the files behind it are empty.
             break;
         }
     }

@@ -280,6 +280,13 @@ fn all_files_of_a_manifest() {
     let (out, code) = files(&one, "zz", &one).check_aof(MANIFEST, Cut::Broken, "y\n");
     let last = "Failed to truncate AOF appendonly.aof.1.incr.aof because it is not the last file\n";
     assert!(out.ends_with(last) && code == 1, "{out}");
+    let torn = files(&one, &one[..9], "");
+    assert_eq!(
+        torn.check_aof(MANIFEST, Cut::Broken, "y\n").1,
+        0,
+        "empty ones follow"
+    );
+    assert_eq!(torn.read(INCR), "");
     let broken = files(&one, &one, "zz");
     let (out, code) = broken.check_aof(MANIFEST, Cut::Broken, "y\n");
     assert!(
@@ -587,8 +594,14 @@ fn broken_files_are_refused_and_torn_ends_left_out() {
     );
     assert_eq!(out_of(&files, INCR_2), Some(log(&["#107", "set a 3"])));
 
+    let files = three_files(&torn, "");
+    assert_eq!(files.recover(Some(200), None).1, 0);
+    assert_eq!(out_of(&files, INCR), Some(log(&["#107", "set a 3"])));
+    assert_eq!(out_of(&files, INCR_2), None);
+
     let junk = format!("{}zzz", log(&["#107", "set a 3"]));
-    for files in [three_files("", &junk), three_files(&torn, "")] {
+    let more = log(&["#108", "set a 4"]);
+    for files in [three_files("", &junk), three_files(&torn, &more)] {
         let (out, code) = files.recover(Some(200), None);
         assert!(out.contains("is broken at offset ") && code == 1, "{out}");
         assert!(!files.path("out").exists());

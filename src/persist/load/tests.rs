@@ -124,16 +124,22 @@ fn however_it_is_cut_a_file_loads_up_to_its_last_whole_unit() {
             let other = dir.path().join("other.aof");
             std::fs::write(&other, request("set z 1")).unwrap();
             let error = load(&mut state(&table), &table, &[&path, &other]).unwrap_err();
-            let last = error.0.last().unwrap();
+            let reason = error.0.last().unwrap();
             assert!(
-                last.ends_with("the truncated file is not the last file"),
-                "{last}"
+                reason.ends_with("the truncated file is not the last file"),
+                "{reason}"
             );
             assert_eq!(
                 std::fs::read(&path).unwrap(),
                 whole[..cut],
                 "it stays as it was"
             );
+            // Nothing can have been written behind it: that file was named, and given up.
+            std::fs::write(&other, "").unwrap();
+            let mut state = state(&table);
+            load(&mut state, &table, &[&path, &other]).unwrap();
+            assert_eq!(shown(&state), expected[last], "cut at {cut}");
+            std::fs::write(&path, &whole[..cut]).unwrap();
         }
         let mut state = state(&table);
         load(&mut state, &table, &[&path]).unwrap();
