@@ -167,6 +167,11 @@ impl Life {
             self.look_at_children(ledger);
         }
         aof::end_of_turn(&mut self.state);
+        if self.state.aof.sync_error.is_some() {
+            // What the failed fsync was to bring to disk was younger than the window then, and is in memory
+            // only from here on, while writes are refused: it grows no older in a promise.
+            ledger.forget();
+        }
         self.run_jobs();
     }
 
