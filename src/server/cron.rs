@@ -45,6 +45,7 @@ impl Server {
         }
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
+        self.state.sweep_tracking();
     }
 
     /// Counters and memory figures that INFO shows as of a moment ago.
