@@ -125,6 +125,8 @@ impl Docs {
             );
         }
         names.retain(|name| name.starts_with(&wanted));
+        // GET before GEOADD: what is short is what is meant more often.
+        names.sort_by_key(String::len);
         let cased = |name: String| match small || name.starts_with('@') {
             true => name.to_lowercase(),
             false => name,

@@ -152,6 +152,10 @@ fn say(instead: &Instead) -> i32 {
             write(&mut std::io::stderr(), text);
             return 1;
         }
+        Instead::BadQuotes => {
+            write(&mut std::io::stdout(), "Invalid quoted string\n");
+            return 1;
+        }
     }
     0
 }

@@ -79,6 +79,8 @@ pub enum Instead {
     Version,
     /// A text for standard error; ends with 1.
     Complaint(String),
+    /// The same for standard output, where redis-cli says this.
+    BadQuotes,
 }
 
 impl Default for Options {
@@ -226,7 +228,7 @@ pub fn parse(
     options.command = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
     if quoted_input {
         for arg in &mut options.command {
-            *arg = unquoted(arg).ok_or_else(invalid_quotes)?;
+            *arg = unquoted(arg).ok_or(Instead::BadQuotes)?;
         }
     }
     Ok(options)
@@ -287,10 +289,6 @@ fn with_value(options: &mut Options, name: &str, value: &OsStr) -> Option<()> {
         _ => return None,
     }
     Some(())
-}
-
-fn invalid_quotes() -> Instead {
-    Instead::Complaint("Invalid quoted string\n".to_owned())
 }
 
 /// What stands in quotes, or the text as it is.
@@ -432,9 +430,10 @@ mod tests {
         let both = complaint(&["-x", "-X", "t", "get"]);
         assert_eq!(both, "Options -x and -X are mutually exclusive.\n");
         assert_eq!(complaint(&["-u", "http://x"]), "Invalid URI scheme\n");
-        let quoted = |arg| complaint(&["--quoted-input", "set", arg]);
-        assert_eq!(quoted("\"un"), "Invalid quoted string\n");
-        assert_eq!(quoted("\"a\" \"b\""), "Invalid quoted string\n");
+        for arg in ["\"un", "\"a\" \"b\""] {
+            let bad = parsed(&["--quoted-input", "set", arg]);
+            assert_eq!(bad.err(), Some(Instead::BadQuotes));
+        }
         assert!(complaint(&["--tls"]).contains("TLS"));
     }
 

@@ -16,6 +16,7 @@ use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
 use super::docs::Docs;
 use super::help;
+use super::messages;
 use super::options::words;
 use super::print::Form;
 use super::session::{Session, complain, is};
@@ -211,7 +212,9 @@ fn obey(session: &mut Session, line: &[u8], docs: Option<&Docs>) -> Next {
             let begun = mono_us();
             let good = session.run(&argv);
             let took = mono_us() - begun;
-            if took > SLOW_US && session.terminal && session.form == Form::Standard {
+            // Who listened has seen how long it took.
+            let listened = is(&argv, &["monitor"]) || messages::is_subscription(&argv);
+            if took > SLOW_US && !listened && session.terminal && session.form == Form::Standard {
                 session.put(
                     format!("({}.{:02}s)\n", took / 1_000_000, took / 10_000 % 100).as_bytes(),
                 );
