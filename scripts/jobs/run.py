@@ -175,10 +175,6 @@ def main(args):
                 note = f"FAILED: {type(e).__name__}: {e}"
                 failed += 1
             print(f"{name:<8} {note}", flush=True)
-        info = redis.Redis(port=port).info()
-        # A client that comes too late for its reply counts nothing; an error that the server itself made does.
-        for field in ("total_error_replies", "evicted_keys"):
-            print(f"{field}: {info.get(field)}")
     finally:
         if process:
             process.terminate()
