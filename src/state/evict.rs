@@ -42,6 +42,8 @@ pub enum Room {
     Enough,
     /// Not yet: it is being made.
     Soon,
+    /// Not yet: what was removed before is being freed in the background, and nothing else can go.
+    Waiting,
     None,
 }
 
@@ -212,7 +214,7 @@ impl State {
     fn nothing_to_evict(&self) -> Room {
         match self.garbage.is_empty() {
             true => Room::None,
-            false => Room::Soon,
+            false => Room::Waiting,
         }
     }
 
