@@ -1,0 +1,3 @@
+//! Lua: what scripts are given, and what runs them.
+
+pub mod lib;
