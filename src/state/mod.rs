@@ -18,6 +18,7 @@ pub mod persistence;
 pub mod prop;
 pub mod pubsub;
 pub mod run;
+pub mod scripts;
 pub mod session;
 pub mod slowlog;
 pub mod stats;
@@ -64,6 +65,7 @@ pub struct State {
     pub disk: Arc<dyn Disk>,
     pub dbs: Databases,
     pub libraries: libraries::Libraries,
+    pub scripts: scripts::Scripts,
     pub clients: Clients,
     /// Whose requests run, or ran last: for reports.
     pub running: Option<ClientId>,
@@ -128,6 +130,7 @@ impl State {
             disk: Arc::new(RealDisk),
             dbs,
             libraries: libraries::Libraries::default(),
+            scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             running: None,
             gate: 0,
