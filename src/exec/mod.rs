@@ -11,4 +11,5 @@ pub mod process;
 pub mod registry;
 #[cfg(test)]
 pub mod testing;
+pub mod track;
 pub mod unit;
