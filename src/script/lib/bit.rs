@@ -52,7 +52,8 @@ fn give(stack: &mut Stack<'_>, bits: u32) -> Outcome {
 
 fn fold(stack: &mut Stack<'_>, operation: fn(u32, u32) -> u32) -> Outcome {
     let mut all = bits(stack, 1)?;
-    for arg in 2..=stack.top() {
+    // The last one first: of several that are no numbers it is the one that is told.
+    for arg in (2..=stack.top()).rev() {
         all = operation(all, bits(stack, arg)?);
     }
     give(stack, all)

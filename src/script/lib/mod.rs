@@ -13,16 +13,16 @@ mod stack;
 #[cfg(test)]
 mod tests;
 
-/// A table that holds each library under its name.
-pub fn libraries(lua: &mlua::Lua) -> mlua::Result<mlua::Table> {
-    let all = lua.create_table()?;
+/// Makes the libraries globals of a state.
+pub fn install(lua: &mlua::Lua) -> mlua::Result<()> {
+    let globals = lua.globals();
     for (name, build) in [
         ("bit", bit::library as fn(&mut stack::Stack<'_>)),
         ("cjson", json::library),
         ("cmsgpack", msgpack::library),
         ("struct", packed::library),
     ] {
-        all.raw_set(name, stack::table(lua, build)?)?;
+        globals.raw_set(name, stack::table(lua, build)?)?;
     }
-    Ok(all)
+    Ok(())
 }

@@ -9,13 +9,7 @@ const WRAPPED: &str = include_str!("cases.lua");
 
 fn state() -> Lua {
     let lua = Lua::new();
-    for library in super::libraries(&lua)
-        .unwrap()
-        .pairs::<String, mlua::Table>()
-    {
-        let (name, table) = library.unwrap();
-        lua.globals().set(name, table).unwrap();
-    }
+    super::install(&lua).unwrap();
     // All that the expressions want of the server.
     let sha1hex = lua.create_function(|_, bytes: mlua::LuaString| {
         use sha1::{Digest, Sha1};
