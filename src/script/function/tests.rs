@@ -47,7 +47,7 @@ fn libraries_are_listed_and_removed() {
     }
     let shown = bench.ask("function list withcode libraryname o*");
     assert!(
-        shown.starts_with(&format!("*1 *8 {OTHER} $12 library_code $9")),
+        shown.starts_with(&format!("*1 *8 {OTHER} $12 library_code $102 ")),
         "{shown}"
     );
     for (line, error) in [

@@ -134,6 +134,14 @@ fn whole(number: f64) -> u64 {
     }
 }
 
+/// Bytes that begin with the lowest, in the order of a format; and back.
+fn ordered<const N: usize>(mut bytes: [u8; N], big: bool) -> [u8; N] {
+    if big {
+        bytes.reverse();
+    }
+    bytes
+}
+
 fn pack(stack: &mut Stack<'_>) -> Outcome {
     let mut format = Format::new(stack.check_bytes(1)?);
     let mut out = stack.buffer(0);
@@ -157,22 +165,12 @@ fn pack(stack: &mut Stack<'_>) -> Outcome {
             b'x' => out.put(stack, &[0])?,
             b'f' => {
                 let bits = (value(stack, arg)? as f32).to_bits();
-                let bytes = if format.big {
-                    bits.to_be_bytes()
-                } else {
-                    bits.to_le_bytes()
-                };
-                out.put(stack, &bytes)?;
+                out.put(stack, &ordered(bits.to_le_bytes(), format.big))?;
                 arg += 1;
             }
             b'd' => {
                 let bits = value(stack, arg)?.to_bits();
-                let bytes = if format.big {
-                    bits.to_be_bytes()
-                } else {
-                    bits.to_le_bytes()
-                };
-                out.put(stack, &bytes)?;
+                out.put(stack, &ordered(bits.to_le_bytes(), format.big))?;
                 arg += 1;
             }
             b'c' | b's' => {
@@ -232,17 +230,15 @@ fn unpack(stack: &mut Stack<'_>) -> Outcome {
             }
             b'x' => {}
             b'f' => {
-                let bytes: [u8; 4] = piece.try_into().map_err(|_| TOO_SHORT)?;
-                let little = f32::from_bits(u32::from_le_bytes(bytes));
-                let big = f32::from_bits(u32::from_be_bytes(bytes));
-                stack.push_number(if format.big { big } else { little }.into());
+                let bytes = piece.try_into().map_err(|_| TOO_SHORT)?;
+                let bits = u32::from_le_bytes(ordered(bytes, format.big));
+                stack.push_number(f32::from_bits(bits).into());
                 count += 1;
             }
             b'd' => {
-                let bytes: [u8; 8] = piece.try_into().map_err(|_| TOO_SHORT)?;
-                let little = f64::from_bits(u64::from_le_bytes(bytes));
-                let big = f64::from_bits(u64::from_be_bytes(bytes));
-                stack.push_number(if format.big { big } else { little });
+                let bytes = piece.try_into().map_err(|_| TOO_SHORT)?;
+                let bits = u64::from_le_bytes(ordered(bytes, format.big));
+                stack.push_number(f64::from_bits(bits));
                 count += 1;
             }
             b'c' => {
