@@ -9,10 +9,11 @@ use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
+use crate::state::State;
 use crate::state::aof::Mode;
+use crate::state::gate;
 use crate::state::persistence::ChildKind;
 use crate::state::run::Shutdown;
-use crate::state::{State, gate};
 use flag::{ADMIN, ALLOW_BUSY, LOADING, NO_MULTI, NOSCRIPT, STALE};
 use std::path::Path;
 
@@ -103,9 +104,8 @@ fn bring_to_disk(state: &mut State, how: Shutdown, by: By) -> bool {
         return false;
     }
     // Half a data set never replaces a whole one.
-    let half = state.gate & gate::LOADING != 0;
     let points = !state.config.save.points.is_empty();
-    if half || !how.save.unwrap_or(points) {
+    if state.is_loading() || !how.save.unwrap_or(points) {
         return true;
     }
     log::info!("Saving the final RDB snapshot before exiting.");

@@ -203,9 +203,11 @@ impl Server {
             self.expiring = self.state.dbs.has_deadlines();
             let before = ticks();
             self.expire_due();
-            phase_us = self.state.stats.ticks_to_us(ticks() - before);
-            self.state.stats.expire_cycle_us += phase_us;
-            cause = "expire";
+            let expire_us = self.state.stats.ticks_to_us(ticks() - before);
+            self.state.stats.expire_cycle_us += expire_us;
+            if expire_us > phase_us {
+                (phase_us, cause) = (expire_us, "expire");
+            }
         }
         if started_us >= self.next_cron_us {
             let before = ticks();
