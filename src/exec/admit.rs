@@ -164,7 +164,7 @@ pub fn feed_monitors(
     me: ClientId,
 ) {
     let not_here = flag::ADMIN | flag::SKIP_MONITOR | flag::RUNS_QUEUE;
-    if row.cmd.flags & not_here == 0 && mode != Mode::Replay {
+    if row.cmd.flags & not_here == 0 {
         show_monitors(state, argv, row, db, mode, me);
     }
 }

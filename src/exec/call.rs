@@ -1,7 +1,8 @@
 //! Runs one row: the only place where a handler is called.
 //!
 //! Around the handler stand its statistics, SLOWLOG, the latency monitor and the decision what to
-//! propagate. EXEC, scripts, woken blocked clients and replay come through here too.
+//! propagate. EXEC, scripts and woken blocked clients come through here too; files that are loaded have a
+//! way of their own, without any of that.
 use super::command::{Outcome, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::CmdError;
@@ -66,7 +67,7 @@ fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
     }
     // EXEC's commands are logged one by one, a script as a whole; a command that reads secrets or the log
     // itself never.
-    if row.cmd.is(flag::SKIP_SLOWLOG) || matches!(ctx.mode, Mode::Replay | Mode::Script) {
+    if row.cmd.is(flag::SKIP_SLOWLOG) || ctx.mode == Mode::Script {
         return;
     }
     let (state, me) = (&mut *ctx.state, ctx.me);
@@ -85,12 +86,7 @@ fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
 #[inline]
 fn propagate(ctx: &mut Ctx<'_>, row: &Row, dirty_before: u64) {
     if !ctx.state.prop.on {
-        ctx.state.prop.reset_choice();
-        return;
-    }
-    if ctx.mode == Mode::Replay {
-        ctx.state.prop.reset_choice();
-        return;
+        return ctx.state.prop.reset_choice();
     }
     // SAVE sets the count of changes back, and is none: a log with it could not be loaded.
     let changed = ctx.state.dirty != dirty_before
@@ -103,9 +99,7 @@ fn propagate(ctx: &mut Ctx<'_>, row: &Row, dirty_before: u64) {
 pub fn replay(ctx: &mut Ctx<'_>, row: &Row) -> Result<(), CmdError> {
     ctx.id = row.id;
     let result = (row.cmd.handler)(ctx);
-    if ctx.state.prop.touched() {
-        ctx.state.prop.reset_choice();
-    }
+    ctx.state.prop.reset_choice();
     result.map(drop)
 }
 

@@ -9,6 +9,7 @@ use crate::exec::command::flag;
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{self, CmdError};
 use crate::exec::registry::{Registry, Row};
+use crate::exec::track;
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::state::State;
@@ -126,8 +127,8 @@ fn run(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>, out: &mut Writer)
         }
     }
     let logged = ctx.state.prop.on;
-    // The log has one reader so far, the append-only file.
-    ctx.state.prop.on = logged && terms.repl & repl::AOF != 0;
+    // The log has one reader so far, the append-only file. What comes from there goes to no log.
+    ctx.state.prop.on = logged && terms.repl & repl::AOF != 0 && ctx.mode != Mode::Replay;
     // What the script did since its last command is not this command's.
     ctx.state.stats.tick = ticks();
     let mut inner = Ctx {
@@ -143,6 +144,9 @@ fn run(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>, out: &mut Writer)
     call(&mut inner, row);
     terms.db = inner.db;
     ctx.state.prop.on = logged;
+    if ctx.client().gate & gate::TRACKS != 0 {
+        track::remember(ctx.state, row, argv, ctx.me);
+    }
     if ctx.state.gate & gate::MONITORED != 0 {
         feed_monitors(ctx.state, argv, row, terms.db, Mode::Script, ctx.me);
     }

@@ -45,8 +45,8 @@ pub const NAMES: [(&str, &str); 3] = [
         "check an AOF file, or all files of a manifest",
     ),
     (
-        "recover --dir DIR --to TIME [--out DIR]",
-        "write the data set as it was then, from the AOF's timestamps",
+        "recover --dir DIR (--to TIME | --before COMMAND) [--out DIR]",
+        "write the data set as it was then, from the AOF",
     ),
 ];
 
