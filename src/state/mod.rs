@@ -21,6 +21,7 @@ pub mod persistence;
 pub mod prop;
 pub mod pubsub;
 pub mod run;
+pub mod scripts;
 pub mod session;
 pub mod slowlog;
 pub mod stats;
@@ -67,6 +68,7 @@ pub struct State {
     pub disk: Arc<dyn Disk>,
     pub dbs: Databases,
     pub libraries: libraries::Libraries,
+    pub scripts: scripts::Scripts,
     pub clients: Clients,
     /// What they hold together, if that is limited.
     pub client_memory: client_memory::ClientMemory,
@@ -140,6 +142,7 @@ impl State {
             rng,
             disk: Arc::new(RealDisk),
             libraries: libraries::Libraries::default(),
+            scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
