@@ -122,7 +122,7 @@ impl Evictor {
         R: Fn(EntryRef<'_>) -> Option<u64>,
     {
         for _ in 0..TRIES {
-            if self.until_review == 0 {
+            if self.until_review == 0 || self.keys == 0 {
                 self.review(dbs, choice.volatile);
             }
             if self.keys == 0 {
@@ -148,7 +148,7 @@ impl Evictor {
     /// A key by chance.
     pub fn draw(&mut self, dbs: &Databases, rng: &mut Rng) -> Pick {
         for _ in 0..TRIES {
-            if self.until_review == 0 {
+            if self.until_review == 0 || self.keys == 0 {
                 self.review(dbs, false);
             }
             if self.keys == 0 {
@@ -395,5 +395,7 @@ mod tests {
         }
         assert_eq!(dbs.total_keys(), 0);
         assert_eq!(evictor.draw(&dbs, &mut rng), Pick::Nothing);
+        dbs.insert(1, b"new", NewValue::Int(1), None);
+        assert!(matches!(evictor.draw(&dbs, &mut rng), Pick::Key(1, _)));
     }
 }

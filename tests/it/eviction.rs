@@ -43,16 +43,23 @@ fn the_log_tells_of_what_went() {
         raw.ask("SET a 1");
         raw.ask("SET b 1");
         assert_eq!(raw.ask("EXEC"), "[OK, OK]");
+        raw.ask("CONFIG SET maxmemory 0");
         let (keys, evicted) = (raw.ask("DBSIZE"), number(&server, "evicted_keys"));
         assert!(evicted > 1000);
         let incremental = dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
         let (log, removal) = (&mut String::new(), format!("\r\n{word}\r\n"));
         wait_until("the log", || {
             *log = fs::read_to_string(&incremental).unwrap_or_default();
-            log.matches(&removal).count() == evicted && log.ends_with("EXEC\r\n")
+            log.matches(&removal).count() == evicted && log.contains("EXEC")
         });
-        let unit = log.rsplit("MULTI").next().unwrap_or_default();
-        assert!(!unit.contains(&removal), "{unit}");
+        let unit = log
+            .split("MULTI")
+            .nth(1)
+            .and_then(|rest| rest.split("EXEC").next());
+        assert!(
+            unit.is_some_and(|unit| !unit.contains(&removal)),
+            "{unit:?}"
+        );
         drop((raw, server));
         let server = Server::with(&args);
         wait_until("the data", || server.raw().ask("DBSIZE") == keys);
@@ -114,7 +121,8 @@ fn a_lower_limit_is_reached_in_turns() {
     let limit = number(&server, "used_memory") / 2;
     assert_eq!(raw.ask(&format!("CONFIG SET maxmemory {limit}")), "OK");
     assert_eq!(raw.ask("SET new v"), "OK", "room is being made");
-    wait_until("room", || number(&server, "used_memory") <= limit);
+    // What INFO itself takes is there when it looks.
+    wait_until("room", || number(&server, "used_memory") <= limit + 100_000);
     wait_until("the end of it", || {
         server.info("current_eviction_exceeded_time") == "0"
     });
