@@ -116,8 +116,8 @@ impl Conn {
 /// Buffers kept for reuse.
 const POOL_MAX: usize = 64;
 
-/// Bytes kept for reuse where memory is short: as much as a turn takes mostly.
-const KEPT_WHEN_SHORT: usize = 64 << 10;
+/// Bytes kept for reuse where memory is short: as much as a turn of small replies takes.
+const KEPT_WHEN_SHORT: usize = 4 << 10;
 
 /// Output buffers between two uses.
 #[derive(Debug, Default)]

@@ -510,7 +510,10 @@ fn is_large_whole(buf: &Vec<u8>, filled: usize, batch: &Batch) -> bool {
 fn read_on(conn: &mut Conn, buf: &mut Vec<u8>, missing: usize) -> usize {
     let (room, most) = if missing >= OWN_BUFFER_MIN {
         let share = missing.min(OWN_READ_MAX);
-        (missing.min((3 * buf.len()).max(READ_BYTES)), share)
+        let room = (3 * buf.len()).max(READ_BYTES);
+        // No small rest is left, for which it would have to grow again.
+        let all = missing <= room + OWN_BUFFER_MIN;
+        (if all { missing } else { room }, share)
     } else {
         (buf.len().max(READ_BYTES), OWN_READ_MAX)
     };

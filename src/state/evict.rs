@@ -97,7 +97,9 @@ impl State {
 
     /// Memory in use that `maxmemory` does not limit: removing keys would make it more.
     pub fn uncounted_bytes(&self) -> usize {
-        self.aof.waiting.capacity() + self.prop.log.bytes.capacity()
+        // What announces the removals is the same in small: it would cost more of them.
+        let messages = self.prop.log.bytes.capacity() + self.outbox.capacity();
+        self.aof.waiting.capacity() + messages
     }
 
     /// Bytes too many.

@@ -67,6 +67,11 @@ impl Outbox {
         }
     }
 
+    /// Bytes it holds, in use or not.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.posts.capacity() * size_of::<(ClientId, Range<usize>)>()
+    }
+
     /// Gives back most of the room of an empty box.
     pub fn trim(&mut self) {
         self.bytes.shrink_to(1 << 16);
