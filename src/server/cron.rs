@@ -57,6 +57,7 @@ impl Server {
         stats.instant[3].sample(stats.turns, now_us);
         stats.instant[4].sample(stats.turn_us_total, now_us);
         stats.peak_memory = stats.peak_memory.max(alloc::used());
+        self.state.hotkeys.tick(self.state.clock.unix_ms);
     }
 
     /// Figures of the allocator and the kernel: some hundred microseconds, so once a second.

@@ -9,13 +9,17 @@ use super::conn::{Conn, Input};
 use super::flush::UNREAD_MAX;
 use super::turn::Server;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
+use crate::exec::call::log_command;
 use crate::exec::ctx::IN_PLACE_MIN;
-use crate::exec::process::{Flow, process};
-use crate::exec::registry::CommandId;
+use crate::exec::observe::Look;
+use crate::exec::process::{Flow, process, resolve_row};
+use crate::exec::registry::{CommandId, Registry, Row};
 use crate::keyspace::databases::BATCH_MAX;
 use crate::resp::reply::Writer;
-use crate::resp::request::{Limits, ProtocolError, Resume, Span, Step, parse};
+use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
+use crate::state::State;
 use crate::state::client::{ClientId, ReplyMode, client_flag};
+use crate::state::commandlog::LogKind;
 use bytes::Bytes;
 use std::io;
 
@@ -271,15 +275,27 @@ impl Server {
         out: &mut Writer,
         used: &mut usize,
     ) -> End {
-        for parsed in &batch.requests {
+        let requests = batch.requests.len();
+        let mut look_at = self.state.hotkeys.next_look(requests);
+        let large = buf.len() >= self.state.stats.large_request;
+        for (at, parsed) in batch.requests.iter().enumerate() {
             let argv = batch.argv(buf, parsed);
             let row = (parsed.row != NO_ROW).then(|| self.table.row(CommandId(parsed.row)));
             self.state.dbs.seek_hint(parsed.hint as usize);
             let mark = out.mark();
-            let flow = process(&mut self.state, &self.table, row, argv, out, me);
+            let flow = if at != look_at {
+                process(&mut self.state, &self.table, row, argv, out, me)
+            } else {
+                look_at = self.state.hotkeys.look_again(at, requests);
+                process_looking(&mut self.state, &self.table, row, argv, out, me)
+            };
             if flow == Flow::Postponed {
                 self.state.clients.me(me).flags |= client_flag::POSTPONED;
                 return End::Waiting;
+            }
+            if large {
+                let bytes = parsed.end as usize - *used;
+                note_large(&mut self.state, &self.table, row, argv, bytes, me);
             }
             *used = parsed.end as usize;
             let client = self.state.clients.me(me);
@@ -438,6 +454,50 @@ impl Server {
             authenticated,
             ..Limits::default()
         }
+    }
+}
+
+/// Runs a request that was chosen to be looked at.
+#[cold]
+fn process_looking(
+    state: &mut State,
+    table: &Registry,
+    row: Option<&Row>,
+    argv: Argv<'_>,
+    out: &mut Writer,
+    me: ClientId,
+) -> Flow {
+    let client = state.clients.me(me);
+    // What is only queued is looked at when it runs.
+    let (db, queues) = (client.db as usize, client.multi.is_some());
+    let look = Look::begin(state, out);
+    state.hotkeys.looking = true;
+    let flow = process(state, table, row, argv, out, me);
+    state.hotkeys.looking = false;
+    if flow == Flow::Continue
+        && !queues
+        && let Ok(row) = resolve_row(table, row, argv)
+    {
+        look.end(state, row, argv, db, out);
+    }
+    flow
+}
+
+/// COMMANDLOG's large requests.
+#[cold]
+fn note_large(
+    state: &mut State,
+    table: &Registry,
+    row: Option<&Row>,
+    argv: Argv<'_>,
+    bytes: usize,
+    me: ClientId,
+) {
+    if bytes >= state.stats.large_request
+        && let Ok(row) = resolve_row(table, row, argv)
+    {
+        let kind = LogKind::LargeRequest;
+        log_command(state, row, argv, me, kind, bytes as u64);
     }
 }
 

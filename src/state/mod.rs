@@ -6,8 +6,10 @@
 pub mod access;
 pub mod aof;
 pub mod client;
+pub mod commandlog;
 pub mod config;
 pub mod gate;
+pub mod hotkeys;
 pub mod latency;
 pub mod libraries;
 pub mod loading;
@@ -19,7 +21,6 @@ pub mod prop;
 pub mod pubsub;
 pub mod run;
 pub mod session;
-pub mod slowlog;
 pub mod stats;
 pub mod transaction;
 pub mod watch;
@@ -74,7 +75,8 @@ pub struct State {
     /// Files that are being loaded, or were.
     pub load: loading::LoadProgress,
     pub stats: stats::Stats,
-    pub slowlog: slowlog::SlowLog,
+    pub commandlog: commandlog::CommandLog,
+    pub hotkeys: hotkeys::HotKeys,
     pub latency: latency::LatencyMonitor,
     pub watched: watch::Watched,
     pub blocked: watch::BlockedClients,
@@ -134,7 +136,8 @@ impl State {
             dirty: 0,
             load: loading::LoadProgress::default(),
             stats: stats::Stats::new(rows, ticks_per_us),
-            slowlog: slowlog::SlowLog::default(),
+            commandlog: commandlog::CommandLog::default(),
+            hotkeys: hotkeys::HotKeys::default(),
             latency: latency::LatencyMonitor::default(),
             watched: watch::Watched::default(),
             blocked: watch::BlockedClients::default(),
@@ -168,12 +171,10 @@ impl State {
     /// Copies what the hot path reads out of the configuration to where it reads it.
     pub fn apply_config(&mut self) {
         let config = &self.config;
-        self.slowlog.threshold_us = config.slowlog_log_slower_than;
-        self.slowlog.len_max = config.slowlog_max_len;
-        self.slowlog.trim();
+        self.commandlog.configure(config);
+        self.hotkeys.configure(config.hotkey_top_k as usize);
         self.latency.threshold_ms = config.latency_monitor_threshold as i64;
-        self.stats
-            .set_thresholds(self.slowlog.threshold_us, self.latency.threshold_ms);
+        self.stats.set_thresholds(config);
         self.stats.track_latency = config.latency_tracking;
         let (maxmemory, replicas) = (config.maxmemory, config.min_replicas_to_write);
         // No replica can be connected yet: any number asked for is too many.
