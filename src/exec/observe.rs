@@ -39,7 +39,7 @@ impl Look {
     #[cold]
     pub fn end(self, state: &mut State, row: &Row, argv: Argv<'_>, db: usize, out: &Writer) {
         let ticks = state.stats.tick.saturating_sub(self.tick);
-        if ticks >= state.stats.slow_ticks {
+        if ticks >= state.stats.hot_ticks {
             return;
         }
         let request = argv.wire().map_or(0, <[u8]>::len);

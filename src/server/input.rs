@@ -13,7 +13,7 @@ use crate::exec::call::log_command;
 use crate::exec::ctx::IN_PLACE_MIN;
 use crate::exec::observe::Look;
 use crate::exec::process::{Flow, process, resolve_row};
-use crate::exec::registry::{CommandId, Registry, Row};
+use crate::exec::registry::{CommandId, Row};
 use crate::keyspace::databases::BATCH_MAX;
 use crate::resp::reply::Writer;
 use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
@@ -40,6 +40,7 @@ const BATCH: usize = 64;
 pub struct Scratch {
     pub read: Vec<u8>,
     batch: Batch,
+    look: Option<Looking>,
 }
 
 /// How running a connection's bytes ended.
@@ -283,19 +284,25 @@ impl Server {
             let row = (parsed.row != NO_ROW).then(|| self.table.row(CommandId(parsed.row)));
             self.state.dbs.seek_hint(parsed.hint as usize);
             let mark = out.mark();
-            let flow = if at != look_at {
-                process(&mut self.state, &self.table, row, argv, out, me)
-            } else {
+            let looked = at == look_at;
+            if looked {
                 look_at = self.state.hotkeys.look_again(at, requests);
-                process_looking(&mut self.state, &self.table, row, argv, out, me)
-            };
+                self.scratch.look = Some(begin_look(&mut self.state, out, me));
+            }
+            let flow = process(&mut self.state, &self.table, row, argv, out, me);
+            if looked | large {
+                let look = self.scratch.look.take();
+                self.state.hotkeys.looking = false;
+                if flow == Flow::Continue
+                    && let Ok(row) = resolve_row(&self.table, row, argv)
+                {
+                    let bytes = parsed.end as usize - *used;
+                    look_back(&mut self.state, row, argv, (look, bytes), out, me);
+                }
+            }
             if flow == Flow::Postponed {
                 self.state.clients.me(me).flags |= client_flag::POSTPONED;
                 return End::Waiting;
-            }
-            if large {
-                let bytes = parsed.end as usize - *used;
-                note_large(&mut self.state, &self.table, row, argv, bytes, me);
             }
             *used = parsed.end as usize;
             let client = self.state.clients.me(me);
@@ -457,47 +464,33 @@ impl Server {
     }
 }
 
-/// Runs a request that was chosen to be looked at.
+/// A look at a request, and the database of one that is not queued.
+type Looking = (Look, Option<usize>);
+
+/// A request that was chosen to be looked at runs next. Queued ones are looked at when they run.
 #[cold]
-fn process_looking(
-    state: &mut State,
-    table: &Registry,
-    row: Option<&Row>,
-    argv: Argv<'_>,
-    out: &mut Writer,
-    me: ClientId,
-) -> Flow {
+fn begin_look(state: &mut State, out: &Writer, me: ClientId) -> Looking {
     let client = state.clients.me(me);
-    // What is only queued is looked at when it runs.
-    let (db, queues) = (client.db as usize, client.multi.is_some());
-    let look = Look::begin(state, out);
+    let db = client.multi.is_none().then_some(client.db as usize);
     state.hotkeys.looking = true;
-    let flow = process(state, table, row, argv, out, me);
-    state.hotkeys.looking = false;
-    if flow == Flow::Continue
-        && !queues
-        && let Ok(row) = resolve_row(table, row, argv)
-    {
-        look.end(state, row, argv, db, out);
-    }
-    flow
+    (Look::begin(state, out), db)
 }
 
-/// COMMANDLOG's large requests.
+/// A request has run that was chosen to be looked at, or that may be a large one.
 #[cold]
-fn note_large(
+fn look_back(
     state: &mut State,
-    table: &Registry,
-    row: Option<&Row>,
+    row: &Row,
     argv: Argv<'_>,
-    bytes: usize,
+    (look, bytes): (Option<Looking>, usize),
+    out: &Writer,
     me: ClientId,
 ) {
-    if bytes >= state.stats.large_request
-        && let Ok(row) = resolve_row(table, row, argv)
-    {
-        let kind = LogKind::LargeRequest;
-        log_command(state, row, argv, me, kind, bytes as u64);
+    if let Some((look, Some(db))) = look {
+        look.end(state, row, argv, db, out);
+    }
+    if bytes >= state.stats.large_request {
+        log_command(state, row, argv, me, LogKind::LargeRequest, bytes as u64);
     }
 }
 

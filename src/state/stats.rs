@@ -96,8 +96,9 @@ pub struct PerCommand {
     pub latency: LatencyCounts,
 }
 
-/// A run that takes so long is looked at in any case, microseconds: so rare that it costs nothing.
-const LOOK_US: u64 = 16;
+/// A run that takes so long counts for the hot keys in any case, microseconds: to look at it is less than
+/// a hundredth of that.
+const HOT_US: u64 = 50;
 /// More bytes than any machine copies in a microsecond.
 const COPIED_IN_US: u64 = 128 * 1024;
 
@@ -113,6 +114,8 @@ pub struct Stats {
     ticks_per_us: f64,
     /// Runs at least this long are looked at by the logs, the latency monitor and the hot keys.
     pub slow_ticks: u64,
+    /// Runs at least this long count for the hot keys, without being chosen.
+    pub hot_ticks: u64,
     /// Requests of at least so many bytes are looked at by COMMANDLOG.
     pub large_request: usize,
     pub track_latency: bool,
@@ -195,6 +198,7 @@ impl Stats {
             tick: 0,
             ticks_per_us,
             slow_ticks: u64::MAX,
+            hot_ticks: u64::MAX,
             large_request: usize::MAX,
             track_latency: true,
             per_command: vec![PerCommand::default(); rows],
@@ -236,6 +240,7 @@ impl Stats {
         let fresh = Self {
             tick: self.tick,
             slow_ticks: self.slow_ticks,
+            hot_ticks: self.hot_ticks,
             large_request: self.large_request,
             track_latency: self.track_latency,
             cron_memory: self.cron_memory,
@@ -277,14 +282,22 @@ impl Stats {
     /// Notes from where on a run is looked at closer: what SLOWLOG and the latency monitor want, and how
     /// long it takes at least to copy a reply that is logged for its size.
     pub fn set_thresholds(&mut self, config: &Config) {
-        let slow = u64::try_from(config.slowlog_log_slower_than).unwrap_or(LOOK_US);
+        // As numbers of ticks: what is off is never reached.
+        let never = u64::MAX;
+        let ticks = |us: u64| self.us_to_ticks(us);
+        let slow = u64::try_from(config.slowlog_log_slower_than).map_or(never, ticks);
         let late = match config.latency_monitor_threshold {
-            0 => LOOK_US,
-            ms => ms.saturating_mul(1000),
+            0 => never,
+            ms => ticks(ms.saturating_mul(1000)),
         };
         let large = u64::try_from(config.commandlog_reply_larger_than);
-        let large = large.map_or(LOOK_US, |bytes| bytes / COPIED_IN_US);
-        self.slow_ticks = self.us_to_ticks(slow.min(late).min(large).min(LOOK_US));
+        let large = large.map_or(never, |bytes| ticks(bytes / COPIED_IN_US));
+        let hot = match config.hotkey_top_k {
+            0 => never,
+            _ => ticks(HOT_US),
+        };
+        self.hot_ticks = hot;
+        self.slow_ticks = slow.min(late).min(large).min(hot);
         let request = usize::try_from(config.commandlog_request_larger_than);
         self.large_request = request.unwrap_or(usize::MAX);
     }
