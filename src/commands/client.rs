@@ -3,6 +3,7 @@
 //! Another client is never touched from here: KILL and UNBLOCK mark it, the server sees to it behind
 //! this command's reply.
 use super::client_list::{Filter, describe};
+use super::client_tracking;
 use super::connection::{BAD_NAME, plain_text};
 use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, container, flag};
@@ -16,10 +17,12 @@ use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 
 const OPEN: u32 = NOSCRIPT | LOADING | STALE;
 
+#[rustfmt::skip]
 const SUBS: &[Command] = &[
+    cmd("caching", 3, OPEN, acl::NONE, NO_KEYS, client_tracking::caching),
     cmd("capa", -3, OPEN, acl::NONE, NO_KEYS, capa),
     cmd("getname", 2, OPEN, acl::NONE, NO_KEYS, getname),
-    cmd("getredir", 2, OPEN, acl::NONE, NO_KEYS, getredir),
+    cmd("getredir", 2, OPEN, acl::NONE, NO_KEYS, client_tracking::getredir),
     cmd("help", 2, LOADING | STALE, acl::NONE, NO_KEYS, help),
     cmd("id", 2, OPEN, acl::NONE, NO_KEYS, id),
     cmd("info", 2, OPEN, acl::NONE, NO_KEYS, info),
@@ -31,6 +34,8 @@ const SUBS: &[Command] = &[
     cmd("reply", 3, OPEN, acl::NONE, NO_KEYS, reply),
     cmd("setinfo", 4, OPEN, acl::NONE, NO_KEYS, setinfo),
     cmd("setname", 3, OPEN, acl::NONE, NO_KEYS, setname),
+    cmd("tracking", -3, OPEN, acl::NONE, NO_KEYS, client_tracking::tracking),
+    cmd("trackinginfo", 2, OPEN, acl::NONE, NO_KEYS, client_tracking::trackinginfo),
     cmd("unblock", -3, OPEN | ADMIN, acl::NONE, NO_KEYS, unblock),
     cmd("unpause", 2, OPEN | ADMIN, acl::NONE, NO_KEYS, unpause),
 ];
@@ -264,11 +269,6 @@ fn unblock(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.int(i64::from(done))
 }
 
-fn getredir(ctx: &mut Ctx<'_>) -> CmdResult {
-    // Nobody tracks keys yet, so nobody's messages are sent elsewhere.
-    ctx.int(-1)
-}
-
 /// A client names what it understands; what is not known here changes nothing.
 fn capa(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.ok()
@@ -276,6 +276,8 @@ fn capa(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn help(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.help(&[
+        "CACHING (YES|NO)",
+        "    Whether the keys of the next request are tracked, against what TRACKING said.",
         "CAPA <capability> [<capability> ...]",
         "    Tell what this connection understands: redirect.",
         "GETREDIR",
@@ -315,6 +317,11 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "    Tell about the client library: LIB-NAME, LIB-VER.",
         "SETNAME <name>",
         "    Name this connection.",
+        "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [PREFIX <prefix> ...]]",
+        "         [OPTIN] [OPTOUT] [NOLOOP]",
+        "    Whether this connection is told of changes of the keys it reads.",
+        "TRACKINGINFO",
+        "    How this connection's keys are tracked.",
         "UNBLOCK <clientid> [TIMEOUT|ERROR]",
         "    Release a client that waits, as if its time were up or with an error.",
         "UNPAUSE",

@@ -1,4 +1,5 @@
 //! The lines of CLIENT LIST, and the filters that LIST and KILL share.
+use super::client_tracking;
 use crate::base::num::parse_i64;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Registry;
@@ -22,6 +23,8 @@ fn flag_letters(client: &Client) -> String {
         (transaction, 'x'),
         (client.flags & (flag::BLOCKED | flag::POSTPONED) != 0, 'b'),
         (client.has(flag::TRACKING), 't'),
+        (client.tracking.as_ref().is_some_and(|m| m.broken), 'R'),
+        (client.tracking.as_ref().is_some_and(|m| m.broadcast), 'B'),
         (client.has(flag::DIRTY_CAS), 'd'),
         (client.has(flag::CLOSE_AFTER_REPLY), 'c'),
         (client.has(flag::RESUME), 'u'),
@@ -97,7 +100,7 @@ pub fn describe(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={subs} \
          psub={psubs} ssub={ssubs} multi={queued} qbuf={query} qbuf-free={} argv-mem={argv_bytes} \
          multi-mem={multi_bytes} rbs={} rbp={} obl={in_buffer} oll={pieces} omem={list_bytes} \
-         tot-mem={total} events={} cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} \
+         tot-mem={total} events={} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} \
          watch={} tot-net-in={} tot-net-out={} tot-cmds={}",
         client.id.serial,
         client.peer_text(),
@@ -113,6 +116,7 @@ pub fn describe(
         transport.out_bytes,
         if transport.writing { "rw" } else { "r" },
         client.user_name(),
+        client_tracking::redirection(client),
         if client.resp3 { 3 } else { 2 },
         String::from_utf8_lossy(client.lib_name()),
         String::from_utf8_lossy(client.lib_ver()),

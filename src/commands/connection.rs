@@ -238,6 +238,7 @@ fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
     let me = ctx.me;
     ctx.state.unsubscribe_all(me);
     ctx.state.stop_monitor(me);
+    ctx.state.untrack(me);
     ctx.state.discard_transaction(me);
     let client = ctx.state.clients.me(me);
     client.set_name(b"");
@@ -250,8 +251,7 @@ fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
     client.flags &= !(client_flag::PUBSUB
         | client_flag::READONLY
         | client_flag::NO_TOUCH
-        | client_flag::NO_EVICT
-        | client_flag::TRACKING);
+        | client_flag::NO_EVICT);
     client.gate &= !(gate::SUBSCRIBED | gate::NO_TOUCH);
     ctx.state.forget_login(me);
     ctx.db = 0;

@@ -487,10 +487,11 @@ fn stats(r: &mut Report<'_>) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
     ]);
+    let (keys, items, prefixes) = r.state.tracking.counts();
+    r.field("tracking_total_keys", keys);
+    r.field("tracking_total_items", items);
+    r.field("tracking_total_prefixes", prefixes);
     r.field("unexpected_error_replies", s.unexpected_errors);
     r.field("total_error_replies", s.errors_total);
     r.field("dump_payload_sanitizations", 0);

@@ -4,6 +4,7 @@ pub mod acl;
 pub mod bitmap;
 pub mod client;
 pub mod client_list;
+pub mod client_tracking;
 pub mod command;
 pub mod commandlog;
 pub mod config;

@@ -17,7 +17,7 @@ use crate::state::gate;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Run,
-    /// Run, with what `gate::NO_TOUCH` and `gate::MONITORED` ask for.
+    /// Run, with what `gate::NO_TOUCH`, `MONITORED`, `TRACKS` and `CACHING` ask for.
     RunAside,
     /// Inside MULTI: it waits for EXEC.
     Queue,
@@ -50,7 +50,8 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
         }
         return Verdict::Queue;
     }
-    if concerned & (gate::MONITORED | gate::NO_TOUCH) != 0 {
+    let aside = gate::MONITORED | gate::NO_TOUCH | gate::TRACKS | gate::CACHING;
+    if concerned & aside != 0 {
         return Verdict::RunAside;
     }
     Verdict::Run

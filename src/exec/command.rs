@@ -440,7 +440,7 @@ fn subcommand_missing(_: &mut Ctx<'_>) -> CmdResult {
 
 /// Which restrictions of `state::gate` concern a row with these flags.
 pub(super) const fn blocked_by(flags: u32) -> u32 {
-    let mut mask = gate::ACL | gate::MAXMEMORY | gate::MONITORED;
+    let mut mask = gate::ACL | gate::MAXMEMORY | gate::MONITORED | gate::CACHING;
     if flags & flag::NO_AUTH == 0 {
         mask |= gate::UNAUTHENTICATED;
     }
@@ -467,6 +467,10 @@ pub(super) const fn blocked_by(flags: u32) -> u32 {
     }
     if flags & (flag::WRITE | flag::MAY_REPLICATE | flag::READONLY) != 0 {
         mask |= gate::NO_KEYSPACE;
+    }
+    // Shard channels look like keys, and are none.
+    if flags & flag::READONLY != 0 && flags & flag::PUBSUB == 0 {
+        mask |= gate::TRACKS;
     }
     if flags & flag::ALWAYS_TOUCHES == 0 {
         mask |= gate::NO_TOUCH;

@@ -12,4 +12,5 @@ pub mod process;
 pub mod registry;
 #[cfg(test)]
 pub mod testing;
+pub mod track;
 pub mod unit;

@@ -5,6 +5,7 @@ use super::command::{Outcome, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::{CmdError, shown, wrong_arity};
 use super::registry::{Registry, Row};
+use super::track;
 use super::unit;
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
@@ -63,7 +64,10 @@ pub fn process<'a>(
                 unit::enqueue(&mut ctx, row);
                 return Flow::Continue;
             }
-            Verdict::Refused => return Flow::Continue,
+            Verdict::Refused => {
+                used_caching(&mut ctx);
+                return Flow::Continue;
+            }
             Verdict::Postpone => return Flow::Postponed,
         }
     }
@@ -87,7 +91,17 @@ fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     }
 }
 
-/// The same where somebody runs MONITOR, or the client's reads are to leave no trace (NO-TOUCH).
+/// A request that was not run is the next one, too, for which CLIENT CACHING was given.
+#[cold]
+fn used_caching(ctx: &mut Ctx<'_>) {
+    let client = ctx.client();
+    if client.gate & gate::CACHING != 0 {
+        client.used_caching(None);
+    }
+}
+
+/// The same where somebody runs MONITOR, where the client's reads are to leave no trace (NO-TOUCH), or
+/// where they are tracked.
 #[cold]
 fn run_aside(ctx: Ctx<'_>, row: &Row, gate: u32) -> Flow {
     let Ctx {
@@ -116,6 +130,12 @@ fn run_aside(ctx: Ctx<'_>, row: &Row, gate: u32) -> Flow {
     };
     let flow = run(inner, row);
     state.touch_off = state.child_alive;
+    if blocked_by & gate & gate::TRACKS != 0 {
+        track::remember(state, row, argv, me);
+    }
+    if gate & gate::CACHING != 0 {
+        state.clients.me(me).used_caching(Some(row.parent));
+    }
     // Shown when it has run, in the database it left: a script's commands come behind the script
     // only because its row sees to that itself.
     if !state.monitors.is_empty() {
@@ -143,6 +163,7 @@ fn resolve<'a>(ctx: &mut Ctx<'a>, row: Option<&'a Row>) -> Option<&'a Row> {
         Ok(row) => Some(row),
         Err((row, error)) => {
             reject(ctx, row, &error);
+            used_caching(ctx);
             None
         }
     }

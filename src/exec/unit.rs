@@ -9,6 +9,7 @@ use super::ctx::{Ctx, Mode};
 use super::error::CmdError;
 use super::observe::Look;
 use super::registry::{Registry, Row};
+use super::track;
 use crate::base::f80::F80;
 use crate::base::num::parse_i64;
 use crate::resp::reply::Writer;
@@ -16,6 +17,7 @@ use crate::resp::request::OwnedArgv;
 use crate::state::State;
 use crate::state::client::{ClientId, Parked, ReplyMode, TimeoutReply, client_flag};
 use crate::state::gate;
+use crate::state::listener;
 use crate::state::stats::RowNumber;
 use crate::state::watch::KeyName;
 use crate::types::Kind;
@@ -65,6 +67,10 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
         }
         // SELECT inside a transaction moves what follows it.
         ctx.db = db;
+        // Also CLIENT TRACKING and CLIENT CACHING may have been among what ran.
+        if ctx.client().gate & gate::TRACKS != 0 {
+            track::remember(ctx.state, row, argv, ctx.me);
+        }
         if ctx.state.gate & gate::MONITORED != 0 {
             feed_monitors(ctx.state, argv, row, ctx.db, Mode::Transaction, ctx.me);
         }
@@ -104,8 +110,13 @@ fn serve(state: &mut State, table: &Registry, name: &KeyName) {
 }
 
 /// Restrictions that were looked at when the request came, and that do not concern it again.
-const SETTLED: u32 =
-    gate::MONITORED | gate::NO_TOUCH | gate::PAUSED_ALL | gate::PAUSED_WRITES | gate::IN_MULTI;
+const SETTLED: u32 = gate::MONITORED
+    | gate::NO_TOUCH
+    | gate::PAUSED_ALL
+    | gate::PAUSED_WRITES
+    | gate::IN_MULTI
+    | gate::TRACKS
+    | gate::CACHING;
 
 /// Runs a blocked client's request again.
 fn retry(state: &mut State, table: &Registry, who: ClientId) {
@@ -117,6 +128,8 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
     };
     let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
     let row = table.row(parked.row);
+    let before = state.running.replace(who);
+    let place = state.outbox.place();
     let mut reply = Writer::new(resp3);
     let mut ctx = Ctx {
         state: &mut *state,
@@ -131,13 +144,22 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
     // What holds now may refuse what was admitted then; to wait is not asked again.
     let gate = (client_gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
     let refused = gate != 0 && admit(&mut ctx, row, gate) == Verdict::Refused;
-    if !refused && call(&mut ctx, row) == Outcome::Block {
+    let waits = !refused && call(&mut ctx, row) == Outcome::Block;
+    if client_gate & gate::TRACKS != 0 {
+        track::remember(state, row, parked.argv.argv(), who);
+    }
+    if waits {
         if let Some(client) = state.clients.get_mut(who) {
             client.parked = Some(parked);
         }
     } else {
         release(state, who, &parked, &reply);
+        // The reply goes before what the request caused, for this client as for one that did not wait.
+        if !parked.silent {
+            state.outbox.advance_last(place);
+        }
     }
+    state.running = before;
     // Also when it waits on: the look at its keys may have removed dead ones.
     state.prop.end_unit();
 }
@@ -264,6 +286,7 @@ impl Ctx<'_> {
             ticket: 0,
         });
         self.state.blocked.park(me, &mut parked);
+        self.state.listen(listener::BLOCKED, true);
         self.state.clients.me(me).parked = Some(parked);
         Outcome::Block
     }

@@ -45,6 +45,7 @@ impl Server {
         crate::persist::aof::every_cron(&mut self.state, every(1000));
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
+        self.state.sweep_tracking();
     }
 
     /// Counters and memory figures that INFO shows as of a moment ago.

@@ -130,6 +130,7 @@ impl Server {
             || !self.unwritten.is_empty()
             || !self.state.closing.is_empty()
             || self.more_to_expire
+            || self.state.tracks_too_much()
             || self.loader.as_ref().is_some_and(|l| l.wait_until_us == 0)
             || (!self.accepting.is_empty() && self.accept_after_us == 0)
         {
@@ -307,7 +308,9 @@ impl Server {
             };
             if let Some(Some(conn)) = self.conns.get_mut(slot) {
                 conn.queued = false;
-                if self.run_connection(slot) {
+                let more = self.run_connection(slot);
+                self.state.running = None;
+                if more {
                     self.queue(slot);
                 }
             }
@@ -409,6 +412,12 @@ impl Server {
     /// Delivers messages that no running command took along.
     fn deliver_rest(&mut self) {
         unit::finish(&mut self.state, &self.table);
+        if self.state.tracks_too_much() {
+            self.state.trim_tracking();
+        }
+        if self.state.tracking.has_pending() {
+            self.state.broadcast_changes();
+        }
         if !self.state.outbox.is_empty() {
             let nobody = ClientId {
                 slot: u32::MAX,

@@ -36,6 +36,7 @@ pub mod client_flag {
     pub const PRIMARY: u32 = 1 << 10;
     pub const PUBSUB: u32 = 1 << 11;
     pub const TLS: u32 = 1 << 12;
+    /// CLIENT TRACKING on.
     pub const TRACKING: u32 = 1 << 13;
     /// Unblocked by CLIENT UNBLOCK or a timeout in this turn: the server resumes its input.
     pub const RESUME: u32 = 1 << 14;
@@ -147,6 +148,8 @@ pub struct Client {
     pub watched: Vec<WatchedKey>,
     pub parked: Option<Box<Parked>>,
     pub subscriptions: Option<Box<super::pubsub::Subscriptions>>,
+    /// How it tracks, if it does.
+    pub tracking: Option<Box<super::tracking::Mode>>,
     pub details: Option<Box<Details>>,
     pub peer: Peer,
     pub transport: Transport,
@@ -330,6 +333,7 @@ impl Clients {
             watched: Vec::new(),
             parked: None,
             subscriptions: None,
+            tracking: None,
             details: None,
             peer,
             transport: Transport::default(),

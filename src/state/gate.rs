@@ -35,3 +35,7 @@ pub const MONITORED: u32 = 1 << 13;
 pub const NO_KEYSPACE: u32 = 1 << 14;
 /// CLIENT NO-TOUCH: what the client reads keeps its access clock.
 pub const NO_TOUCH: u32 = 1 << 15;
+/// The client caches what it reads (CLIENT TRACKING): its keys are remembered.
+pub const TRACKS: u32 = 1 << 16;
+/// CLIENT CACHING holds for the next request.
+pub const CACHING: u32 = 1 << 17;

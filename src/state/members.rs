@@ -94,7 +94,7 @@ impl State {
             argv.extend(members.names.iter().map(|name| &**name));
             self.prop.push_own(db, &argv);
         }
-        self.key_touched(db, key);
+        self.key_ended(db, key);
         self.notify(db, key, Event::HEXPIRED);
         if emptied {
             self.notify(db, key, Event::DEL);

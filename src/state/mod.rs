@@ -12,6 +12,7 @@ pub mod gate;
 pub mod hotkeys;
 pub mod latency;
 pub mod libraries;
+pub mod listener;
 pub mod loading;
 pub mod members;
 pub mod notify;
@@ -22,6 +23,7 @@ pub mod pubsub;
 pub mod run;
 pub mod session;
 pub mod stats;
+pub mod tracking;
 pub mod transaction;
 pub mod watch;
 pub mod whole;
@@ -35,7 +37,7 @@ use crate::ds::table::Slot;
 use crate::keyspace::databases::Databases;
 use crate::keyspace::entry::EntryRef;
 use client::{ClientId, Clients, client_flag};
-use config::{Config, EventMask};
+use config::Config;
 use notify::Event;
 use std::sync::Arc;
 
@@ -66,7 +68,7 @@ pub struct State {
     pub dbs: Databases,
     pub libraries: libraries::Libraries,
     pub clients: Clients,
-    /// Whose requests run, or ran last: for reports.
+    /// Whose requests run; none while the server works by itself.
     pub running: Option<ClientId>,
     /// Restrictions in force for everybody (`gate`).
     pub gate: u32,
@@ -81,6 +83,12 @@ pub struct State {
     pub watched: watch::Watched,
     pub blocked: watch::BlockedClients,
     pub pubsub: pubsub::PubSub,
+    /// Who caches what.
+    pub tracking: tracking::Tracking,
+    /// Who is to learn of changes (`listener`).
+    listeners: u32,
+    /// Used again for the name of each event's channel.
+    event_channel: Vec<u8>,
     /// The append-only file.
     pub aof: aof::Aof,
     /// What units changed, for the AOF and the replicas.
@@ -128,7 +136,6 @@ impl State {
             clock,
             rng,
             disk: Arc::new(RealDisk),
-            dbs,
             libraries: libraries::Libraries::default(),
             clients: Clients::default(),
             running: None,
@@ -142,6 +149,9 @@ impl State {
             watched: watch::Watched::default(),
             blocked: watch::BlockedClients::default(),
             pubsub: pubsub::PubSub::default(),
+            tracking: tracking::Tracking::new(dbs.hash_key()),
+            listeners: 0,
+            event_channel: Vec::new(),
             prop: prop::Propagation::default(),
             aof: aof::Aof::default(),
             outbox: outbox::Outbox::default(),
@@ -165,6 +175,7 @@ impl State {
             due: Vec::new(),
             config_apply: nothing_to_apply(),
             config,
+            dbs,
         }
     }
 
@@ -182,6 +193,7 @@ impl State {
         self.restrict(gate::MAXMEMORY, maxmemory > 0);
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
+        self.settle_events();
         self.tick_access_clock();
     }
 
@@ -290,7 +302,7 @@ impl State {
         let lazy = self.config.lazyfree_lazy_expire;
         self.prop
             .push_own(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
-        self.key_touched(db, key);
+        self.key_ended(db, key);
         self.notify(db, key, Event::EXPIRED);
     }
 
@@ -310,50 +322,7 @@ impl State {
 
     fn missed(&mut self, db: usize, key: &[u8]) {
         self.stats.misses += 1;
-        if self.config.notify_keyspace_events.0 & EventMask::KEY_MISS != 0 {
-            self.notify(db, key, Event::KEY_MISS);
-        }
-    }
-
-    /// The epilogue of a write: `n` changes, and everybody who cares for the key is told.
-    #[inline]
-    pub fn modified(&mut self, db: usize, key: &[u8], event: Event, n: u64) {
-        self.dirty += n;
-        self.key_touched(db, key);
-        self.notify(db, key, event);
-    }
-
-    /// WATCH and blocked clients learn that a key changed.
-    #[inline]
-    pub fn key_touched(&mut self, db: usize, key: &[u8]) {
-        if !self.watched.is_empty() {
-            self.break_watches(db, key);
-        }
-        if self.blocked.waits() {
-            self.blocked.signal(db as u32, key);
-        }
-    }
-
-    /// Publishes a keyspace event, if its class is wanted.
-    #[inline]
-    pub fn notify(&mut self, db: usize, key: &[u8], event: Event) {
-        let wanted = self.config.notify_keyspace_events.0;
-        if wanted & event.class != 0 {
-            self.publish_event(db, key, event, wanted);
-        }
-    }
-
-    #[cold]
-    fn publish_event(&mut self, db: usize, key: &[u8], event: Event, wanted: u32) {
-        if wanted & EventMask::KEYSPACE != 0 {
-            let mut channel = format!("__keyspace@{db}__:").into_bytes();
-            channel.extend_from_slice(key);
-            self.publish(&channel, event.name.as_bytes());
-        }
-        if wanted & EventMask::KEYEVENT != 0 {
-            let channel = format!("__keyevent@{db}__:{}", event.name);
-            self.publish(channel.as_bytes(), key);
-        }
+        self.notify(db, key, Event::KEY_MISS);
     }
 
     /// Marks a client for closing at the end of the turn.

@@ -3,6 +3,7 @@
 //! A handler never touches another client's output. It posts here; the server drains the box behind
 //! the reply of the running command, so a message neither overtakes a reply nor is overtaken.
 use super::client::ClientId;
+use crate::resp::reply::Writer;
 use std::ops::Range;
 
 /// Bytes waiting to be appended to clients' outputs, encoded once however many get them.
@@ -24,6 +25,30 @@ impl Outbox {
         let start = self.bytes.len();
         write(&mut self.bytes);
         start..self.bytes.len()
+    }
+
+    /// The same, in the client's protocol.
+    pub fn write(&mut self, resp3: bool, write: impl FnOnce(&mut Writer)) -> Range<usize> {
+        let start = self.bytes.len();
+        let mut writer = Writer::new(resp3);
+        writer.buf = std::mem::take(&mut self.bytes);
+        write(&mut writer);
+        self.bytes = writer.buf;
+        start..self.bytes.len()
+    }
+
+    /// A place among the posts, to come back to before the box is next drained.
+    pub fn place(&self) -> usize {
+        self.posts.len()
+    }
+
+    /// Puts the last post in front of those made since: a reply, in front of what its command caused.
+    pub fn advance_last(&mut self, place: usize) {
+        if let Some(since) = self.posts.get_mut(place..)
+            && !since.is_empty()
+        {
+            since.rotate_right(1);
+        }
     }
 
     /// Posts an encoded message to a client.

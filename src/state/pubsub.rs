@@ -7,7 +7,6 @@ use super::client::{ClientId, Clients, client_flag};
 use super::gate;
 use super::outbox::Outbox;
 use crate::base::glob;
-use crate::resp::reply::Writer;
 use std::collections::{HashMap, HashSet};
 
 /// What a client subscribes to.
@@ -28,9 +27,42 @@ pub struct PubSub {
     pub channels: Subscribers,
     pub patterns: Subscribers,
     pub shard_channels: Subscribers,
+    /// Channels and patterns that events of a key, and those of a kind, may reach.
+    keyspace_names: usize,
+    keyevent_names: usize,
 }
 
 impl PubSub {
+    /// May anybody hear the events of a key?
+    pub fn hears_keyspace(&self) -> bool {
+        self.keyspace_names > 0
+    }
+
+    /// May anybody hear the events of a kind?
+    pub fn hears_keyevent(&self) -> bool {
+        self.keyevent_names > 0
+    }
+
+    /// A name got its first subscriber, or lost its last; whether it is about events.
+    fn count_event_names(&mut self, topic: Topic, name: &[u8], came: bool) -> bool {
+        let about = |prefix: &[u8]| match topic {
+            Topic::Channel => name.starts_with(prefix),
+            Topic::Pattern => may_begin_with(name, prefix),
+            Topic::ShardChannel => false,
+        };
+        let counts = [
+            (about(b"__keyspace@"), &mut self.keyspace_names),
+            (about(b"__keyevent@"), &mut self.keyevent_names),
+        ];
+        let mut any = false;
+        for (is_about, count) in counts {
+            let one = usize::from(is_about);
+            *count = if came { *count + one } else { *count - one };
+            any |= is_about;
+        }
+        any
+    }
+
     /// The names of a kind, with their subscribers.
     pub fn of(&self, topic: Topic) -> &Subscribers {
         match topic {
@@ -95,13 +127,20 @@ impl State {
             return 0;
         };
         let subscriptions = client.subscriptions.get_or_insert_default();
+        let mut changed = false;
         if subscriptions.of_mut(topic).insert(name.into()) {
             let subscribers = self.pubsub.of_mut(topic).entry(name.into()).or_default();
             subscribers.insert(who);
+            if subscribers.len() == 1 {
+                changed = self.pubsub.count_event_names(topic, name, true);
+            }
         }
         let count = subscriptions.count(topic);
         client.flags |= client_flag::PUBSUB;
         client.settle_subscribed();
+        if changed {
+            self.settle_events();
+        }
         count
     }
 
@@ -113,8 +152,10 @@ impl State {
         let Some(subscriptions) = &mut client.subscriptions else {
             return 0;
         };
-        if subscriptions.of_mut(topic).remove(name) {
-            forget(self.pubsub.of_mut(topic), name, who);
+        let mut changed = false;
+        if subscriptions.of_mut(topic).remove(name) && forget(self.pubsub.of_mut(topic), name, who)
+        {
+            changed = self.pubsub.count_event_names(topic, name, false);
         }
         let count = subscriptions.count(topic);
         if subscriptions.is_empty() {
@@ -122,6 +163,9 @@ impl State {
             client.flags &= !client_flag::PUBSUB;
         }
         client.settle_subscribed();
+        if changed {
+            self.settle_events();
+        }
         count
     }
 
@@ -137,9 +181,12 @@ impl State {
         client.settle_subscribed();
         for topic in [Topic::Channel, Topic::Pattern, Topic::ShardChannel] {
             for name in subscriptions.of(topic) {
-                forget(self.pubsub.of_mut(topic), name, who);
+                if forget(self.pubsub.of_mut(topic), name, who) {
+                    self.pubsub.count_event_names(topic, name, false);
+                }
             }
         }
+        self.settle_events();
     }
 
     /// Sends a message to all subscribers of a channel and of the patterns that match it; says how
@@ -183,13 +230,25 @@ impl super::client::Client {
     }
 }
 
-fn forget(table: &mut Subscribers, name: &[u8], who: ClientId) {
+/// Can a name that begins so match this pattern, as far as its plain beginning tells?
+fn may_begin_with(pattern: &[u8], beginning: &[u8]) -> bool {
+    let special = |b: &u8| matches!(b, b'*' | b'?' | b'[' | b'\\');
+    let plain = pattern.iter().position(special).unwrap_or(pattern.len());
+    let both = plain.min(beginning.len());
+    // One that is shorter than the beginning and has nothing special matches nothing longer.
+    pattern[..both] == beginning[..both] && (plain >= beginning.len() || plain < pattern.len())
+}
+
+/// Takes a subscriber away; whether it was the last one.
+fn forget(table: &mut Subscribers, name: &[u8], who: ClientId) -> bool {
     if let Some(clients) = table.get_mut(name) {
         clients.remove(&who);
         if clients.is_empty() {
             table.remove(name);
+            return true;
         }
     }
+    false
 }
 
 /// Posts one push message to several clients, encoded once for each protocol that is spoken.
@@ -200,11 +259,9 @@ fn post(outbox: &mut Outbox, clients: &Clients, to: &HashSet<ClientId>, parts: &
             continue;
         };
         let message = encoded[usize::from(client.resp3)].get_or_insert_with(|| {
-            outbox.encode(|out| {
-                let mut writer = Writer::new(client.resp3);
-                writer.push(parts.len());
-                parts.iter().for_each(|part| writer.bulk(part));
-                out.extend_from_slice(&writer.buf);
+            outbox.write(client.resp3, |out| {
+                out.push(parts.len());
+                parts.iter().for_each(|part| out.bulk(part));
             })
         });
         outbox.post(*who, message.clone());

@@ -85,6 +85,7 @@ impl State {
             }
             self.stop_monitor(who);
             self.unsubscribe_all(who);
+            self.untrack(who);
             self.clients.close(who);
         }
     }

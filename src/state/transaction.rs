@@ -5,6 +5,7 @@
 //! has changed, whether or not it was removed.
 use super::State;
 use super::client::{ClientId, WatchedKey, client_flag};
+use super::listener;
 
 impl State {
     /// A client watches a key from now on.
@@ -18,6 +19,7 @@ impl State {
         if client.has(client_flag::DIRTY_CAS) || !self.watched.add(db as u32, key, who) {
             return;
         }
+        self.listeners |= listener::WATCHED;
         client.watched.push(WatchedKey {
             db: db as u32,
             key: key.into(),

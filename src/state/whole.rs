@@ -22,6 +22,12 @@ impl Drop for Flushed {
 impl State {
     /// Empties a database; how many keys were in it.
     pub fn flush_db(&mut self, db: usize, lazy: bool) -> usize {
+        let keys = self.empty_db(db, lazy);
+        self.invalidate_all();
+        keys
+    }
+
+    fn empty_db(&mut self, db: usize, lazy: bool) -> usize {
         self.break_watches_of_db(db, None);
         let keys = self.dbs[db].len();
         if keys > 0 {
@@ -48,9 +54,11 @@ impl State {
 
     /// Empties all databases; how many keys were in them.
     pub fn flush_all(&mut self, lazy: bool) -> usize {
-        (0..self.dbs.count())
-            .map(|db| self.flush_db(db, lazy))
-            .sum()
+        let keys = (0..self.dbs.count())
+            .map(|db| self.empty_db(db, lazy))
+            .sum();
+        self.invalidate_all();
+        keys
     }
 
     /// Exchanges the contents of two databases. Clients stay where they are: those that watch or
@@ -61,7 +69,12 @@ impl State {
         }
         self.break_watches_of_db(a, Some(b));
         self.break_watches_of_db(b, Some(a));
+        let empty = self.dbs[a].len() + self.dbs[b].len() == 0;
         self.dbs.swap(a, b);
+        if !empty {
+            // What clients keep by name means other keys now.
+            self.invalidate_all();
+        }
         self.blocked.signal_db(a as u32);
         self.blocked.signal_db(b as u32);
     }

@@ -29,6 +29,7 @@ mod snapshots;
 mod sort;
 mod streams;
 mod strings;
+mod tracking;
 mod transactions;
 mod zset_ops;
 mod zsets;

@@ -1,0 +1,423 @@
+//! Client-side caching: which clients hold what they read, and how they learn that it changed.
+//!
+//! A client in the default mode is told of keys it has read since it was last told of them; one that
+//! broadcasts is told of every key that begins with one of its prefixes, whatever it has read. Keys
+//! count by name alone, whatever their database. A write costs nothing of this while nobody tracks
+//! (`State::listeners`), and a look-up while somebody does.
+//!
+//! Messages are posted to the outbox: they come behind the reply of the command that caused them.
+//! Those of broadcasting clients are gathered until the end of the turn, a message for each prefix.
+mod prefixes;
+mod table;
+
+use super::client::{Client, ClientId, Clients, client_flag};
+use super::outbox::Outbox;
+use super::stats::RowNumber;
+use super::{State, gate, listener};
+use crate::base::hash::HashKey;
+use crate::resp::reply::Writer;
+use prefixes::Prefixes;
+use std::ops::Range;
+use table::Table;
+
+/// The channel in whose name a RESP2 client gets the messages that are sent to it for another one.
+const CHANNEL: &[u8] = b"__redis__:invalidate";
+/// Keys looked at in one step of the search for clients that have gone.
+const SWEEP_STEP: usize = 512;
+/// Keys given up in one step after `tracking-table-max-keys` was made smaller.
+const TRIM_STEP: usize = 100;
+
+/// How one client tracks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Who gets the messages in its place.
+    pub redirect: Option<ClientId>,
+    pub broadcast: bool,
+    /// Only what is read behind CLIENT CACHING YES is tracked.
+    pub opt_in: bool,
+    /// All but what is read behind CLIENT CACHING NO is tracked.
+    pub opt_out: bool,
+    /// Not told of its own changes.
+    pub no_loop: bool,
+    /// Whoever gets the messages in its place is gone.
+    pub broken: bool,
+    /// CLIENT CACHING was given: it holds for the next request, not counting others of this row's
+    /// container.
+    pub caching: Option<RowNumber>,
+    /// What it broadcasts, in their order; an empty one stands for all keys.
+    pub prefixes: Vec<Box<[u8]>>,
+}
+
+/// Who caches what.
+pub struct Tracking {
+    table: Table,
+    prefixes: Prefixes,
+    /// Clients that track, and how many of them in the default mode.
+    clients: usize,
+    readers: usize,
+    /// Clients that are named in the table may have gone: where the search for them is.
+    sweep: Option<u64>,
+    /// Others have gone since that search began.
+    sweep_again: bool,
+}
+
+impl Tracking {
+    /// Nobody tracks. Keys are hashed under the key space's own key.
+    pub fn new(key: HashKey) -> Self {
+        Self {
+            table: Table::new(key),
+            prefixes: Prefixes::default(),
+            clients: 0,
+            readers: 0,
+            sweep: None,
+            sweep_again: false,
+        }
+    }
+
+    /// Keys that clients have read, pairs of key and client, and prefixes.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.table.len(), self.table.items(), self.prefixes.len())
+    }
+
+    /// Does anybody have to be told of a change of a key?
+    fn cares(&self) -> bool {
+        self.table.len() > 0 || self.prefixes.len() > 0
+    }
+
+    /// Are there messages that wait for the end of the turn?
+    #[inline]
+    pub fn has_pending(&self) -> bool {
+        self.prefixes.has_pending()
+    }
+
+    /// Is there something for [`State::sweep_tracking`]?
+    pub fn wants_sweep(&self) -> bool {
+        self.sweep.is_some()
+    }
+}
+
+impl Client {
+    /// Sets the bits that admission looks at, after a change of how this client tracks.
+    fn settle_tracking(&mut self) {
+        let tracks = self.tracking.as_ref().is_some_and(|mode| {
+            let given = mode.caching.is_some();
+            !(mode.broadcast || mode.opt_in && !given || mode.opt_out && given)
+        });
+        let given = self.tracking.as_ref().is_some_and(|m| m.caching.is_some());
+        self.gate &= !(gate::TRACKS | gate::CACHING);
+        self.gate |= if tracks { gate::TRACKS } else { 0 };
+        self.gate |= if given { gate::CACHING } else { 0 };
+    }
+
+    /// CLIENT CACHING, as a row of this container: the next request differs.
+    pub fn give_caching(&mut self, container: RowNumber) {
+        if let Some(mode) = &mut self.tracking {
+            mode.caching = Some(container);
+        }
+        self.settle_tracking();
+    }
+
+    /// A request of this container was answered: CLIENT CACHING holds no longer, unless it was for
+    /// what follows.
+    pub fn used_caching(&mut self, container: Option<RowNumber>) {
+        if self.multi.is_some() {
+            return;
+        }
+        if let Some(mode) = &mut self.tracking
+            && (container.is_none() || mode.caching != container)
+        {
+            mode.caching = None;
+            self.settle_tracking();
+        }
+    }
+}
+
+impl State {
+    /// A client tracks from now on, or differently; prefixes are added to those it has.
+    pub fn track(&mut self, who: ClientId, mut mode: Mode) {
+        let Some(client) = self.clients.get_mut(who) else {
+            return;
+        };
+        let mut prefixes = std::mem::take(&mut mode.prefixes);
+        if mode.broadcast && prefixes.is_empty() {
+            prefixes.push(Box::default());
+        }
+        match &mut client.tracking {
+            None => {
+                self.tracking.clients += 1;
+                self.tracking.readers += usize::from(!mode.broadcast);
+            }
+            // The caller has seen to it that only the prefixes differ then.
+            Some(old) => mode.prefixes = std::mem::take(&mut old.prefixes),
+        }
+        for prefix in prefixes {
+            if let Err(place) = mode.prefixes.binary_search(&prefix) {
+                self.tracking.prefixes.add(&prefix, who);
+                mode.prefixes.insert(place, prefix);
+            }
+        }
+        client.tracking = Some(Box::new(mode));
+        client.flags |= client_flag::TRACKING;
+        client.settle_tracking();
+        self.settle_tracking();
+    }
+
+    /// A client that ends, or tracks no more. What the table still says of it is found by and by.
+    pub fn untrack(&mut self, who: ClientId) {
+        let Some(client) = self.clients.get_mut(who) else {
+            return;
+        };
+        let Some(mode) = client.tracking.take() else {
+            return;
+        };
+        client.flags &= !client_flag::TRACKING;
+        client.settle_tracking();
+        let tracking = &mut self.tracking;
+        for prefix in &mode.prefixes {
+            tracking.prefixes.remove(prefix, who);
+        }
+        tracking.clients -= 1;
+        if !mode.broadcast {
+            tracking.readers -= 1;
+            if tracking.readers == 0 {
+                self.drop_tracking_table();
+            } else if tracking.sweep.is_none() {
+                tracking.sweep = Some(0);
+            } else {
+                tracking.sweep_again = true;
+            }
+        }
+        self.settle_tracking();
+    }
+
+    fn settle_tracking(&mut self) {
+        self.listen(listener::TRACKED, self.tracking.cares());
+    }
+
+    /// Forgets what was read, off the loop's thread.
+    fn drop_tracking_table(&mut self) {
+        let tracking = &mut self.tracking;
+        (tracking.sweep, tracking.sweep_again) = (None, false);
+        if tracking.table.len() > 0 {
+            let old = std::mem::replace(&mut tracking.table, Table::new(self.dbs.hash_key()));
+            self.garbage.later(Box::new(old), 0);
+        }
+    }
+
+    /// A client in the default mode has read a key. One too many, and another key is given up.
+    pub fn remember_read(&mut self, who: ClientId, key: &[u8]) {
+        let hash = self.dbs.hash(key);
+        self.tracking.table.add(hash, key, who);
+        self.listen(listener::TRACKED, true);
+        if self.tracking.table.len() > self.tracked_keys_max() {
+            self.give_up_tracked_key();
+        }
+    }
+
+    /// `tracking-table-max-keys`
+    fn tracked_keys_max(&self) -> usize {
+        match self.config.tracking_table_max_keys {
+            0 => usize::MAX,
+            max => max,
+        }
+    }
+
+    /// Are more keys tracked than may be?
+    #[inline]
+    pub fn tracks_too_much(&self) -> bool {
+        self.tracking.table.len() > self.tracked_keys_max()
+    }
+
+    /// Gives up some keys, by chance, where there are more than may be; true when there still are.
+    pub fn trim_tracking(&mut self) -> bool {
+        for _ in 0..TRIM_STEP {
+            if !self.tracks_too_much() {
+                return false;
+            }
+            self.give_up_tracked_key();
+        }
+        self.tracks_too_much()
+    }
+
+    /// Its readers are told as if it had changed, whoever they are: it is watched over no more.
+    fn give_up_tracked_key(&mut self) {
+        if let Some(gone) = self.tracking.table.take_random(&mut self.rng) {
+            self.tell_readers(&gone, None);
+        }
+        self.settle_tracking();
+    }
+
+    /// A key changed, by this client's doing or nobody's (it expired): tells those who track it.
+    #[cold]
+    pub(super) fn key_changed_for_trackers(&mut self, key: &[u8], by: Option<ClientId>) {
+        self.tracking.prefixes.note(key, by);
+        if self.tracking.table.len() == 0 {
+            return;
+        }
+        let hash = self.dbs.hash(key);
+        if let Some(gone) = self.tracking.table.take(hash, key) {
+            self.tell_readers(&gone, by);
+        }
+    }
+
+    fn tell_readers(&mut self, gone: &table::Gone, by: Option<ClientId>) {
+        let mut message = Message::default();
+        for (slot, serial) in gone.readers() {
+            let Some(client) = self.clients.at(slot) else {
+                continue;
+            };
+            let Some(mode) = &client.tracking else {
+                continue;
+            };
+            let own = mode.no_loop && by == Some(client.id);
+            if client.id.serial as u32 != serial || mode.broadcast || own {
+                continue;
+            }
+            let who = client.id;
+            message.post(&mut self.outbox, &mut self.clients, who, |out| {
+                out.array(1);
+                out.bulk(gone.key());
+            });
+        }
+    }
+
+    /// Whole databases changed: everybody who tracks may keep nothing.
+    pub fn invalidate_all(&mut self) {
+        if self.tracking.clients == 0 {
+            return;
+        }
+        let all = self.clients.iter();
+        let trackers: Vec<ClientId> = all
+            .filter(|client| client.tracking.is_some())
+            .map(|client| client.id)
+            .collect();
+        let mut message = Message::default();
+        for who in trackers {
+            message.post(&mut self.outbox, &mut self.clients, who, Writer::null);
+        }
+        self.drop_tracking_table();
+        self.settle_tracking();
+    }
+
+    /// Tells broadcasting clients what changed since this was last called.
+    #[cold]
+    pub fn broadcast_changes(&mut self) {
+        let mut prefixes = std::mem::take(&mut self.tracking.prefixes);
+        prefixes.take_pending(|clients, keys| {
+            let mut message = Message::default();
+            for who in clients {
+                let mode = self.clients.get(*who).and_then(|c| c.tracking.as_ref());
+                let own = |by: &Option<ClientId>| *by == Some(*who);
+                if mode.is_some_and(|mode| mode.no_loop) && keys.values().any(own) {
+                    let others: Vec<_> = keys.iter().filter(|(_, by)| !own(by)).collect();
+                    if !others.is_empty() {
+                        let mut apart = Message::default();
+                        apart.post(&mut self.outbox, &mut self.clients, *who, |out| {
+                            out.array(others.len());
+                            others.iter().for_each(|(key, _)| out.bulk(key));
+                        });
+                    }
+                    continue;
+                }
+                message.post(&mut self.outbox, &mut self.clients, *who, |out| {
+                    out.array(keys.len());
+                    keys.keys().for_each(|key| out.bulk(key));
+                });
+            }
+        });
+        self.tracking.prefixes = prefixes;
+    }
+
+    /// Looks at some keys of the table for readers that have gone.
+    pub fn sweep_tracking(&mut self) {
+        let Some(cursor) = self.tracking.sweep else {
+            return;
+        };
+        let clients = &mut self.clients;
+        let lives = |(slot, serial): (usize, u32)| {
+            clients.at(slot).is_some_and(|client| {
+                let mode = client.tracking.as_ref();
+                client.id.serial as u32 == serial && mode.is_some_and(|mode| !mode.broadcast)
+            })
+        };
+        let next = self.tracking.table.sweep(cursor, SWEEP_STEP, lives);
+        self.tracking.sweep = (next != 0).then_some(next);
+        if next == 0 && std::mem::take(&mut self.tracking.sweep_again) {
+            self.tracking.sweep = Some(0);
+        }
+        self.settle_tracking();
+    }
+}
+
+/// One message to any number of clients, encoded once for each form in which they get it.
+#[derive(Default)]
+struct Message {
+    push: Option<Range<usize>>,
+    /// As if it came over a channel.
+    published: Option<Range<usize>>,
+}
+
+impl Message {
+    /// Posts the message to a client that tracks, or to whom it named in its place. A RESP2 client gets
+    /// one only in another's place, while it subscribes to anything.
+    fn post(
+        &mut self,
+        outbox: &mut Outbox,
+        clients: &mut Clients,
+        who: ClientId,
+        body: impl FnOnce(&mut Writer),
+    ) {
+        let Some(client) = clients.get_mut(who) else {
+            return;
+        };
+        let (resp3, Some(mode)) = (client.resp3, &mut client.tracking) else {
+            return;
+        };
+        let Some(redirect) = mode.redirect else {
+            if resp3 {
+                self.post_push(outbox, who, body);
+            }
+            return;
+        };
+        let target = clients.get(redirect);
+        match target.filter(|target| !target.has(client_flag::CLOSE_NOW)) {
+            Some(target) if target.resp3 => self.post_push(outbox, redirect, body),
+            Some(target) if target.has(client_flag::PUBSUB) => {
+                let message = self.published.get_or_insert_with(|| {
+                    outbox.write(false, |out| {
+                        out.array(3);
+                        out.bulk(b"message");
+                        out.bulk(CHANNEL);
+                        body(out);
+                    })
+                });
+                outbox.post(redirect, message.clone());
+            }
+            Some(_) => {}
+            None => {
+                if let Some(mode) = clients.me(who).tracking.as_mut() {
+                    mode.broken = true;
+                }
+                if resp3 {
+                    let message = outbox.write(true, |out| {
+                        out.push(2);
+                        out.bulk(b"tracking-redir-broken");
+                        out.int(redirect.serial as i64);
+                    });
+                    outbox.post(who, message);
+                }
+            }
+        }
+    }
+
+    fn post_push(&mut self, outbox: &mut Outbox, to: ClientId, body: impl FnOnce(&mut Writer)) {
+        let message = self.push.get_or_insert_with(|| {
+            outbox.write(true, |out| {
+                out.push(2);
+                out.bulk(b"invalidate");
+                body(out);
+            })
+        });
+        outbox.post(to, message.clone());
+    }
+}
