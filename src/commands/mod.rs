@@ -27,6 +27,7 @@ pub mod latency;
 pub mod list;
 mod lolwut;
 pub mod memory;
+pub mod module;
 pub mod monitor;
 pub mod multi;
 pub mod pubsub;

@@ -43,6 +43,7 @@ impl Server {
             self.sample_memory();
         }
         crate::persist::aof::every_cron(&mut self.state, every(1000));
+        self.state.step_census();
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
         self.state.sweep_tracking();

@@ -22,6 +22,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::acl::FAMILY,
     &commands::client::FAMILY,
     &commands::command::FAMILY,
+    &commands::module::FAMILY,
     &commands::monitor::FAMILY,
     &commands::generic::FAMILY,
     &commands::generic::object::FAMILY,

@@ -5,6 +5,7 @@
 //! names a socket, a file descriptor or a command row.
 pub mod access;
 pub mod aof;
+pub mod census;
 pub mod client;
 pub mod commandlog;
 pub mod config;
@@ -79,6 +80,7 @@ pub struct State {
     pub stats: stats::Stats,
     pub commandlog: commandlog::CommandLog,
     pub hotkeys: hotkeys::HotKeys,
+    pub census: census::Census,
     pub latency: latency::LatencyMonitor,
     pub watched: watch::Watched,
     pub blocked: watch::BlockedClients,
@@ -145,6 +147,7 @@ impl State {
             stats: stats::Stats::new(rows, ticks_per_us),
             commandlog: commandlog::CommandLog::default(),
             hotkeys: hotkeys::HotKeys::default(),
+            census: census::Census::default(),
             latency: latency::LatencyMonitor::default(),
             watched: watch::Watched::default(),
             blocked: watch::BlockedClients::default(),
