@@ -1,7 +1,8 @@
 //! Runs one row: the only place where a handler is called.
 //!
 //! Around the handler stand its statistics, SLOWLOG, the latency monitor and the decision what to
-//! propagate. EXEC, scripts, woken blocked clients and replay come through here too.
+//! propagate. EXEC, scripts and woken blocked clients come through here too; files that are loaded have a
+//! way of their own, without any of that.
 use super::command::{Outcome, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::CmdError;
@@ -26,7 +27,7 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
     ctx.state.stats.tick = now;
     let spent = now.saturating_sub(started);
     let (outcome, failed) = match result {
-        Ok(outcome) => (outcome, false),
+        Ok(outcome) => (outcome, outcome == Outcome::Failed),
         Err(error) => {
             ctx.out.truncate(mark);
             ctx.out.error_bytes(error.text());
@@ -129,12 +130,7 @@ pub fn log_command(
 #[inline]
 fn propagate(ctx: &mut Ctx<'_>, row: &Row, dirty_before: u64) {
     if !ctx.state.prop.on {
-        ctx.state.prop.reset_choice();
-        return;
-    }
-    if ctx.mode == Mode::Replay {
-        ctx.state.prop.reset_choice();
-        return;
+        return ctx.state.prop.reset_choice();
     }
     // SAVE sets the count of changes back, and is none: a log with it could not be loaded.
     let changed = ctx.state.dirty != dirty_before
@@ -147,9 +143,7 @@ fn propagate(ctx: &mut Ctx<'_>, row: &Row, dirty_before: u64) {
 pub fn replay(ctx: &mut Ctx<'_>, row: &Row) -> Result<(), CmdError> {
     ctx.id = row.id;
     let result = (row.cmd.handler)(ctx);
-    if ctx.state.prop.touched() {
-        ctx.state.prop.reset_choice();
-    }
+    ctx.state.prop.reset_choice();
     result.map(drop)
 }
 

@@ -36,6 +36,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::info::FAMILY,
     &commands::commandlog::FAMILY,
     &commands::hotkeys::FAMILY,
+    &crate::script::eval::FAMILY,
     &crate::persist::debug::FAMILY,
     &crate::persist::rewrite::FAMILY,
     &crate::persist::save::FAMILY,

@@ -22,6 +22,7 @@ pub mod persistence;
 pub mod prop;
 pub mod pubsub;
 pub mod run;
+pub mod scripts;
 pub mod session;
 pub mod stats;
 pub mod tracking;
@@ -68,6 +69,7 @@ pub struct State {
     pub disk: Arc<dyn Disk>,
     pub dbs: Databases,
     pub libraries: libraries::Libraries,
+    pub scripts: scripts::Scripts,
     pub clients: Clients,
     /// Whose requests run; none while the server works by itself.
     pub running: Option<ClientId>,
@@ -139,6 +141,7 @@ impl State {
             rng,
             disk: Arc::new(RealDisk),
             libraries: libraries::Libraries::default(),
+            scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             running: None,
             gate: 0,
