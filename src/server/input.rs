@@ -7,6 +7,7 @@
 //! budget leaves unrun.
 use super::busy::Lender;
 use super::conn::{Conn, Input};
+use super::crash::{self, Running};
 use super::flush::UNREAD_MAX;
 use super::turn::Server;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
@@ -288,6 +289,28 @@ impl Server {
     /// those that ran.
     #[inline]
     fn run_batch(
+        &mut self,
+        me: ClientId,
+        buf: &[u8],
+        batch: &Batch,
+        out: &mut Writer,
+        used: &mut usize,
+    ) -> End {
+        let before = self.state.clients.me(me).commands;
+        let running = Running {
+            buf,
+            batch,
+            me,
+            before,
+        };
+        let outer = crash::enter(&running);
+        let end = self.run_requests(me, buf, batch, out, used);
+        crash::leave(outer);
+        end
+    }
+
+    #[inline]
+    fn run_requests(
         &mut self,
         me: ClientId,
         buf: &[u8],

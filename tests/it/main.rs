@@ -15,6 +15,7 @@ mod harness;
 mod hash_fields;
 mod hashes;
 mod interchange;
+mod introspection;
 mod keys;
 mod limits;
 mod lists;
