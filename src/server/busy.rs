@@ -264,6 +264,7 @@ impl Lent {
 /// Reads once, behind what is there already.
 fn read(conn: &mut Conn, input: &mut Input) {
     let room = input.missing.clamp(READ_BYTES / 4, READ_BYTES);
+    input.bytes.reserve(room);
     match conn.stream.read_behind(&mut input.bytes, room) {
         Ok(0) => (conn.readable, conn.read_closed) = (false, true),
         Ok(n) => conn.readable = n == room || conn.read_closed,
@@ -283,7 +284,7 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
     let mut used = 0;
     let mut spans = Vec::new();
     input.unrun = false;
-    loop {
+    while pos < input.bytes.len() {
         spans.clear();
         match parse(
             &mut input.bytes,

@@ -87,7 +87,7 @@ fn look(shared: &mut Shared) -> Option<&'static CStr> {
         state.scripts.host = Some(host);
     }
     match end(state)? {
-        End::Killed => Some(c"Script killed by user with SCRIPT KILL."),
+        End::Killed => Some(c"Script killed by user with SCRIPT KILL..."),
         End::Shutdown => Some(c"Script ended by SHUTDOWN."),
     }
 }
