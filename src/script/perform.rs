@@ -12,7 +12,6 @@ use crate::exec::registry::{Registry, Row};
 use crate::exec::track;
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
-use crate::state::State;
 use crate::state::gate;
 
 /// Flags of a script (its shebang's) or function.
@@ -235,9 +234,4 @@ pub fn check_read_only(flags: u32, read_only: bool) -> Result<(), CmdError> {
         )),
         false => Ok(()),
     }
-}
-
-/// The state of a server under which even a script that only reads may not run to its end.
-pub fn is_stale(state: &State) -> bool {
-    state.gate & gate::STALE_REPLICA != 0
 }

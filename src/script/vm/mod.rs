@@ -331,7 +331,8 @@ unsafe fn start_runner(state: *mut lua_State, shared: *mut Shared) -> *mut lua_S
         let runner = ffi::lua_newthread(state);
         ffi::luaL_ref(state, ffi::LUA_REGISTRYINDEX);
         value::push_closure(state, shared, handler);
-        value::push_closure(state, shared, enter);
+        sandbox::push_globals(state, shared);
+        value::push_entry(state, shared, enter);
         ffi::lua_xmove(state, runner, 2);
         runner
     }
@@ -351,7 +352,7 @@ unsafe extern "C-unwind" fn enter(state: *mut lua_State) -> c_int {
             value::push_words(state, job.args);
             ffi::lua_call(state, 2, 1);
         } else {
-            sandbox::push_globals(state, shared);
+            value::push_name(state, value::GLOBALS);
             value::push_name(state, value::KEYS);
             value::push_words(state, job.keys);
             ffi::lua_rawset(state, 1);

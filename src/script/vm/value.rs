@@ -32,6 +32,8 @@ const FORMAT: c_int = 10;
 pub(super) const COUNTED: c_int = 11;
 pub(super) const KEYS: c_int = 12;
 pub(super) const ARGV: c_int = 13;
+/// The entry's own upvalue: the real globals.
+pub(super) const GLOBALS: c_int = 14;
 
 /// Pushes a function with `Shared` and the names as its upvalues.
 pub(super) unsafe fn push_closure(
@@ -47,6 +49,25 @@ pub(super) unsafe fn push_closure(
             push_bytes(state, name);
         }
         ffi::lua_pushcclosure(state, function, NAMES.len() as c_int + 1);
+    }
+}
+
+/// Pushes the entry of the runner: as above, with the table on top of the stack as its last upvalue.
+pub(super) unsafe fn push_entry(
+    state: *mut lua_State,
+    shared: *mut Shared,
+    function: ffi::lua_CFunction,
+) {
+    // SAFETY: as in `push_closure`.
+    unsafe {
+        ffi::luaL_checkstack_(state, NAMES.len() as c_int + 4, c"upvalues".as_ptr());
+        ffi::lua_pushlightuserdata(state, shared.cast::<c_void>());
+        ffi::lua_insert(state, -2);
+        for name in NAMES {
+            push_bytes(state, name);
+            ffi::lua_insert(state, -2);
+        }
+        ffi::lua_pushcclosure(state, function, NAMES.len() as c_int + 2);
     }
 }
 
