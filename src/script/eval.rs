@@ -382,7 +382,7 @@ fn flush(ctx: &mut Ctx<'_>) -> CmdResult {
         return Err(NESTED);
     }
     // An interpreter is small, and its scripts are few: it goes at once in either way.
-    drop(ctx.state.scripts.eval.take());
+    ctx.state.scripts.eval.clear();
     ctx.ok()
 }
 

@@ -135,14 +135,22 @@ impl Server {
 
 impl Host for Lent {
     fn serve(&mut self, state: &mut State) {
-        self.used = true;
+        let first = !std::mem::replace(&mut self.used, true);
         let polled = self.poll.poll(&mut self.events, Some(Duration::ZERO));
         if polled.is_err() {
             return;
         }
-        let mut slots = self.take_events();
-        self.accept_all(state, &mut slots);
         let me = state.running;
+        // What the loop was told of already, and what was not read to its end: no event tells of it again.
+        let mut slots: Vec<usize> = self.ready.drain(..).collect();
+        if first {
+            let known = self.conns.iter().flatten();
+            slots.extend(known.filter(|c| c.queued).map(|c| c.id.slot as usize));
+        }
+        self.take_events(&mut slots);
+        self.accept_all(state, &mut slots);
+        slots.sort_unstable();
+        slots.dedup();
         for slot in slots {
             if me.is_some_and(|me| me.slot as usize == slot) {
                 self.ready.push(slot);
@@ -161,8 +169,7 @@ impl Host for Lent {
 
 impl Lent {
     /// Notes what the poll tells; the connections that may have something to read or to write.
-    fn take_events(&mut self) -> Vec<usize> {
-        let mut slots = Vec::new();
+    fn take_events(&mut self, slots: &mut Vec<usize>) {
         for event in &self.events {
             let token = event.token().0;
             if token == TOKEN_SIGNALS {
@@ -188,7 +195,6 @@ impl Lent {
             }
             slots.push(token);
         }
-        slots
     }
 
     fn accept_all(&mut self, state: &mut State, slots: &mut Vec<usize>) {
@@ -228,13 +234,17 @@ impl Lent {
         };
         let waiting =
             client_flag::BLOCKED | client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
-        let runs = client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX && conn.readable;
+        let unrun = conn.input.as_ref().is_some_and(|input| input.unrun);
+        let runs =
+            client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX && (conn.readable || unrun);
         if runs {
             let mut input = conn
                 .input
                 .take()
                 .map_or_else(Input::default, |input| *input);
-            read(conn, &mut input);
+            if conn.readable && !unrun {
+                read(conn, &mut input);
+            }
             state.running = Some(conn.id);
             run_input(state, &self.table, conn, &mut input, slot);
             if !input.bytes.is_empty() {

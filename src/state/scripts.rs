@@ -79,6 +79,11 @@ impl Place {
         self.engine.take()
     }
 
+    /// The engine goes, with all that it knows.
+    pub fn clear(&mut self) {
+        *self = Place::default();
+    }
+
     /// What it takes, for those who ask while it is away.
     pub fn note(&mut self) {
         self.seen = self.figures();

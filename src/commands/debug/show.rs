@@ -97,7 +97,8 @@ pub(super) fn object(ctx: &mut Ctx<'_>) -> CmdResult {
     let config = &ctx.state.config;
     let (compress, fill) = (config.rdbcompression, config.list_max_listpack_size);
     let depth = config.list_compress_depth;
-    let entry = ctx.state.peek(db, key).ok_or(NO_SUCH_KEY)?;
+    // Also one that is past its deadline, as long as it is there.
+    let entry = ctx.state.dbs.get(db, key).ok_or(NO_SUCH_KEY)?;
     let mut line = format!(
         "Value at:{:#x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.address(),
