@@ -12,6 +12,7 @@ use super::listen::Listener;
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS, TOKEN_WAKE, accept, welcome};
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::Registry;
+use crate::persist::aof::commits_each_turn;
 use crate::resp::argv::Argv;
 use crate::resp::request::{Resume, Step, parse};
 use crate::state::State;
@@ -145,7 +146,8 @@ impl Host for Lent {
         let mut slots: Vec<usize> = self.ready.drain(..).collect();
         if first {
             let known = self.conns.iter().flatten();
-            slots.extend(known.filter(|c| c.queued).map(|c| c.id.slot as usize));
+            let waits = |c: &&Conn| c.queued || c.unwritten;
+            slots.extend(known.filter(waits).map(|c| c.id.slot as usize));
         }
         self.take_events(&mut slots);
         self.accept_all(state, &mut slots);
@@ -251,7 +253,9 @@ impl Lent {
                 conn.input = Some(Box::new(input));
             }
         }
-        if !conn.out.is_empty() && !conn.blocked_write {
+        // What this turn has answered waits for the turn's fsync, if there is to be one.
+        let held = conn.unwritten && commits_each_turn(state);
+        if !conn.out.is_empty() && !conn.blocked_write && !held {
             let done = matches!(write_out(conn), Wrote::All);
             if done {
                 drop(conn.out.release());
