@@ -116,6 +116,9 @@ impl Conn {
 /// Buffers kept for reuse.
 const POOL_MAX: usize = 64;
 
+/// Bytes kept for reuse where memory is short: as much as a turn of small replies takes.
+const KEPT_WHEN_SHORT: usize = 4 << 10;
+
 /// Output buffers between two uses.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -135,6 +138,15 @@ impl Pool {
         if self.buffers.len() < POOL_MAX && buffer.capacity() > 0 {
             self.buffers.push(buffer);
         }
+    }
+
+    /// Frees what is kept beyond a little: memory is short.
+    pub fn trim(&mut self) {
+        let mut kept = 0;
+        self.buffers.retain(|buffer| {
+            kept += buffer.capacity();
+            kept <= KEPT_WHEN_SHORT
+        });
     }
 
     /// Frees what is kept (MEMORY PURGE).

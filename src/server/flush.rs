@@ -2,6 +2,9 @@
 use super::conn::Conn;
 use super::turn::Server;
 use crate::base::sys::ticks;
+use crate::commands::client_list::describe;
+use crate::exec::registry::Registry;
+use crate::state::State;
 use crate::state::client::{Client, ClientId, Transport, client_flag};
 use crate::state::config::ClientClass;
 use std::io::{self, IoSlice};
@@ -105,8 +108,9 @@ impl Server {
                 self.pool.give(buffer);
                 conn.soft_since_ms = 0;
                 show_output(&mut client.transport, None);
-                if client.flags & client_flag::CLOSE_AFTER_REPLY != 0 {
-                    let id = conn.id;
+                let (id, ends) = (conn.id, client.has(client_flag::CLOSE_AFTER_REPLY));
+                self.state.weigh(id);
+                if ends {
                     self.state.close_client(id);
                 }
             }
@@ -159,9 +163,11 @@ impl Server {
         } else {
             conn.soft_since_ms = 0;
         }
+        let id = conn.id;
         if over {
-            let id = conn.id;
             self.close_over_limit(id);
+        } else {
+            self.state.weigh(id);
         }
     }
 
@@ -190,6 +196,26 @@ impl Server {
         );
         self.state.stats.output_limit_disconnections += 1;
         self.state.close_client(id);
+    }
+}
+
+/// Clients closed in one turn for what they hold.
+const EVICTIONS_MAX: usize = 16;
+
+/// `maxmemory-clients`: closes those that hold most while all hold too much together. Their memory is free
+/// when they are closed, at the end of the turn.
+pub(super) fn evict_clients(state: &mut State, table: &Registry) {
+    for _ in 0..EVICTIONS_MAX {
+        let Some(who) = state.heaviest_client() else {
+            return;
+        };
+        let mut line = String::new();
+        if let Some(client) = state.clients.get(who) {
+            describe(state, table, client, None, &mut line);
+        }
+        log::info!("Evicting client: {line}");
+        state.stats.evicted_clients += 1;
+        state.close_client(who);
     }
 }
 

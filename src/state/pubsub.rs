@@ -21,6 +21,9 @@ pub enum Topic {
 type Names = HashSet<Box<[u8]>>;
 type Subscribers = HashMap<Box<[u8]>, HashSet<ClientId>>;
 
+/// What a subscription takes besides the name.
+const NAME_BYTES: usize = size_of::<Box<[u8]>>() + size_of::<ClientId>() + 16;
+
 /// Channels and patterns with their subscribers; a name without any is not kept.
 #[derive(Debug, Default)]
 pub struct PubSub {
@@ -87,6 +90,8 @@ pub struct Subscriptions {
     pub channels: Names,
     pub patterns: Names,
     pub shard_channels: Names,
+    /// What the names take, here and in the tables of all channels.
+    pub bytes: usize,
 }
 
 impl Subscriptions {
@@ -129,6 +134,7 @@ impl State {
         let subscriptions = client.subscriptions.get_or_insert_default();
         let mut changed = false;
         if subscriptions.of_mut(topic).insert(name.into()) {
+            subscriptions.bytes += name.len() + NAME_BYTES;
             let subscribers = self.pubsub.of_mut(topic).entry(name.into()).or_default();
             subscribers.insert(who);
             if subscribers.len() == 1 {
@@ -153,9 +159,11 @@ impl State {
             return 0;
         };
         let mut changed = false;
-        if subscriptions.of_mut(topic).remove(name) && forget(self.pubsub.of_mut(topic), name, who)
-        {
-            changed = self.pubsub.count_event_names(topic, name, false);
+        if subscriptions.of_mut(topic).remove(name) {
+            subscriptions.bytes -= name.len() + NAME_BYTES;
+            if forget(self.pubsub.of_mut(topic), name, who) {
+                changed = self.pubsub.count_event_names(topic, name, false);
+            }
         }
         let count = subscriptions.count(topic);
         if subscriptions.is_empty() {
