@@ -45,6 +45,7 @@ impl Server {
             self.sample_memory();
             persist::aof::every_second(&mut self.state);
         }
+        self.state.step_census();
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
         self.state.sweep_tracking();
@@ -64,6 +65,7 @@ impl Server {
         stats.instant[3].sample(stats.turns, now_us);
         stats.instant[4].sample(stats.turn_us_total, now_us);
         stats.peak_memory = stats.peak_memory.max(alloc::used());
+        self.state.hotkeys.tick(self.state.clock.unix_ms);
     }
 
     /// Figures of the allocator and the kernel: some hundred microseconds, so once a second.
