@@ -44,6 +44,7 @@ const UNSAFE: &[&str] = &[
 const TOP_LEVEL: &[&str] = &[
     ".cargo",
     ".ci",
+    ".dockerignore",
     ".gitignore",
     "Cargo.lock",
     "Cargo.toml",
