@@ -30,7 +30,8 @@ pub enum Verdict {
 /// Checks the restrictions `gate` for a row that at least one of them concerns.
 pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
     let flags = effective_flags(ctx, row);
-    let concerned = match row.cmd.is(flag::RUNS_QUEUE) {
+    let decided = row.cmd.is(flag::RUNS_QUEUE) || row.cmd.flag_finder.is_some();
+    let concerned = match decided {
         true => blocked_by(flags) & gate,
         false => row.cmd.blocked_by & gate,
     };
@@ -60,10 +61,10 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
 /// The row's flags. EXEC counts as what it will run: it writes or needs memory if anything in the
 /// queue does, and may run while loading (or stale) only if all of the queue may.
 fn effective_flags(ctx: &mut Ctx<'_>, row: &Row) -> u32 {
-    let own = row.cmd.flags;
     if !row.cmd.is(flag::RUNS_QUEUE) {
-        return own;
+        return flags_of(ctx, row);
     }
+    let own = row.cmd.flags;
     const NEED: u32 = flag::WRITE | flag::DENYOOM | flag::MAY_REPLICATE;
     const EXEMPT: u32 = flag::LOADING | flag::STALE;
     let (queued, lacks) = match &ctx.client().multi {
@@ -71,6 +72,15 @@ fn effective_flags(ctx: &mut Ctx<'_>, row: &Row) -> u32 {
         None => (0, 0),
     };
     (own | queued & NEED) & !(lacks & EXEMPT) & !flag::RUNS_QUEUE
+}
+
+/// The row's flags, or what its arguments make of them.
+pub fn flags_of(ctx: &Ctx<'_>, row: &Row) -> u32 {
+    let own = row.cmd.flags;
+    match row.cmd.flag_finder {
+        Some(finder) => finder(ctx.state, ctx.argv, own),
+        None => own,
+    }
 }
 
 /// The first restriction that refuses a row with these flags.
@@ -110,7 +120,7 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
         return Some(error::LOADING);
     }
     if concerned & gate::BUSY_SCRIPT != 0 {
-        return Some(error::BUSY);
+        return Some(CmdError::new(ctx.state.scripts.busy_error()));
     }
     if concerned & gate::NO_KEYSPACE != 0 {
         return Some(CmdError::new(
@@ -121,7 +131,7 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
 }
 
 /// Why what is written could not be kept.
-fn disk_error(state: &State) -> CmdError {
+pub fn disk_error(state: &State) -> CmdError {
     match state.aof.error() {
         Some(error) if !state.snapshots_fail() => {
             let reason = errno_text(error);

@@ -21,7 +21,7 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
     ctx.state.stats.tick = now;
     let spent = now.saturating_sub(started);
     let (outcome, failed) = match result {
-        Ok(outcome) => (outcome, false),
+        Ok(outcome) => (outcome, outcome == Outcome::Failed),
         Err(error) => {
             ctx.out.truncate(mark);
             ctx.out.error_bytes(error.text());
@@ -65,8 +65,9 @@ fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
         let now_s = ctx.state.clock.unix_ms / 1000;
         ctx.state.latency.add(event, now_s, micros / 1000);
     }
-    // EXEC's commands are logged one by one; a command that reads secrets or the log itself never.
-    if row.cmd.is(flag::SKIP_SLOWLOG) {
+    // EXEC's commands are logged one by one, a script as a whole; a command that reads secrets or the log
+    // itself never.
+    if row.cmd.is(flag::SKIP_SLOWLOG) || ctx.mode == Mode::Script {
         return;
     }
     let (state, me) = (&mut *ctx.state, ctx.me);

@@ -79,7 +79,8 @@ pub fn process<'a>(
 fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     ctx.client().last_command = row.id;
     let outcome = call(&mut ctx, row);
-    if ctx.state.prop.has_unit() || ctx.state.blocked.has_ready() {
+    let alone = ctx.state.gate & gate::BUSY_SCRIPT == 0;
+    if (ctx.state.prop.has_unit() || ctx.state.blocked.has_ready()) && alone {
         // What such a command expires on its way is no part of what it does.
         ctx.state.prop.apart = row.cmd.is(flag::ARBITRARY_KEYS);
         unit::finish(ctx.state, ctx.table);

@@ -2,7 +2,7 @@
 //!
 //! When a unit ends, what it changed is propagated as a whole and clients that wait for keys it
 //! made ready are served, each by running its own request again through `call`.
-use super::admit::{Verdict, admit, feed_monitors};
+use super::admit::{Verdict, admit, feed_monitors, flags_of};
 use super::call::call;
 use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
@@ -25,13 +25,14 @@ use crate::types::Kind;
 #[cold]
 pub fn enqueue(ctx: &mut Ctx<'_>, row: &Row) {
     let argv = ctx.argv.to_owned();
+    let flags = flags_of(ctx, row);
     let client = ctx.client();
     if let Some(multi) = &mut client.multi {
         // Nothing of a transaction that cannot run is kept.
         if !multi.aborted {
             multi.bytes += argv.heap_bytes();
-            multi.flags |= row.cmd.flags;
-            multi.lacks |= !row.cmd.flags;
+            multi.flags |= flags;
+            multi.lacks |= !flags;
             multi.queue.push((row.id, argv));
         }
     }

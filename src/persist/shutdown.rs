@@ -11,6 +11,7 @@ use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
 use crate::state::State;
 use crate::state::aof::Mode;
+use crate::state::gate;
 use crate::state::persistence::ChildKind;
 use crate::state::run::Shutdown;
 use flag::{ADMIN, ALLOW_BUSY, LOADING, NO_MULTI, NOSCRIPT, STALE};
@@ -62,6 +63,10 @@ fn shutdown(ctx: &mut Ctx<'_>) -> CmdResult {
         Request::End(how) => how,
         Request::Abort => return abort(ctx),
     };
+    if ctx.state.gate & gate::BUSY_SCRIPT != 0 && how.save != Some(false) {
+        // What the running script has done so far is no data to keep.
+        return Err(CmdError::new(ctx.state.scripts.busy_error()));
+    }
     if !prepare(ctx.state, how, By::Command) {
         return Err(CmdError::new("ERR Errors trying to SHUTDOWN. Check logs."));
     }

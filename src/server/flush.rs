@@ -18,7 +18,7 @@ const WRITE_US: u64 = 400;
 pub(super) const UNREAD_MAX: usize = 256 * 1024 * 1024;
 
 /// What became of a connection's output.
-enum Wrote {
+pub(super) enum Wrote {
     All,
     Some,
     Failed,
@@ -218,7 +218,7 @@ fn show_output(transport: &mut Transport, conn: Option<&Conn>) {
 }
 
 /// Writes until all is out, the socket is full, or the turn's share is spent.
-fn write_out(conn: &mut Conn) -> Wrote {
+pub(super) fn write_out(conn: &mut Conn) -> Wrote {
     let mut share = TURN_BYTES_MAX;
     loop {
         let result = if conn.out.is_flat() {
