@@ -46,7 +46,7 @@ LITERALS = """0 1 -1 2.5 3.0 -0.5 3.99 1e15 1e17 123456789012 9007199254740993 1
 {big_number='12345678901234567890'} {big_number='1\\r\\n2'} {verbatim_string={format='txt',string='hi'}} {verbatim_string={format='toolong',string='hi'}}
 {verbatim_string={}} {x=1} {[1]='a',[2]='b',[4]='d'} {nil,1} #KEYS #ARGV KEYS[1] KEYS[2] KEYS[3] ARGV[1] ARGV[2] ARGV[3] KEYS ARGV KEYS[1]..ARGV[1]
 tonumber(ARGV[1]) tostring(ARGV[2]) tonumber(ARGV[1],16) tostring(1e15) tostring(1e14+0.5) tostring(-0) tostring(nil) 10/3 7%3 -7%3 2^53 2^0.5 1e15/10
-math.floor(-2.5) math.max(1,7,3) math.huge math.pi math.fmod(-7,3) math.random(100) math.random() #'abc' ('x'):rep(3) string.format('%d|%5.2f|%s|%q|%x',3,2.5,'s','q"\\n',255)
+math.floor(-2.5) math.max(1,7,3) math.huge math.pi math.fmod(-7,3) #'abc' ('x'):rep(3) string.format('%d|%5.2f|%s|%q|%x',3,2.5,'s','q"\\n',255)
 string.format('%.17g',0.1) string.format('%d',3.7) string.byte('A') ('abc'):sub(2) ('a,b,c'):gsub(',',';') ('key=val'):match('(%w+)=(%w+)') ('hello'):find('l')
 table.concat({1,2,'x'},',') table.concat(ARGV,'-') unpack({1,2,3}) select('#',1,nil,3) select(2,'a','b','c') type(redis) type(KEYS) type(nil) type(redis.call) type(nosuch)
 redis.sha1hex(ARGV[1]) redis.sha1hex('') redis.sha1hex() redis.sha1hex(1,2) redis.sha1hex(5) redis.error_reply('My\\040Err') redis.error_reply('ERR\\040x') redis.error_reply('') redis.error_reply('-x\\040y')
