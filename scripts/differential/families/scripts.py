@@ -69,7 +69,7 @@ redis.call('config','nosuch') redis.call('monitor') redis.call('bgsave','x') red
 CALLS = """get,K set,K,A set,K,A,nx set,K,A,xx,get incr,K incrby,K,N incrbyfloat,K,F append,K,A strlen,K getrange,K,N,N setrange,K,3,A mset,K,A,K2,A2 mget,K,K2 mget,K,nokey getdel,K del,K del,K,K2 exists,K,K2 type,K
 expire,K,100000 ttl,nokey persist,K rename,K,K2 copy,K,K2,replace hset,K,f,A hset,K,f,A,g,N hget,K,f hmget,K,f,nofield hincrby,K,f,N hdel,K,f hlen,K hexists,K,f rpush,K,A,A2 lpush,K,N lrange,K,0,-1 lpop,K rpop,K,2 llen,K lindex,K,N linsert,K,before,A,x lset,K,0,A ltrim,K,0,2 lmpop,2,K,K2,left
 sadd,K,A srem,K,A scard,K sismember,K,A smismember,K,A,x zadd,K,N,A zadd,K,F,A2 zadd,K,incr,1.5,A zscore,K,A zmscore,K,A,x zincrby,K,F,A zrange,K,0,-1,withscores zrank,K,A zrem,K,A zpopmin,K zcard,K zrangebyscore,K,-inf,+inf zcount,K,-inf,+inf
-setbit,K,7,1 getbit,K,7 bitcount,K bitfield,K,get,u8,0 pfadd,K,A pfcount,K xadd,K,1-1,f,A xadd,K,*,f,A xlen,K xrange,K,-,+ geoadd,K,13.36,38.11,A geopos,K,A,x geodist,K,A,x object,encoding,K dbsize echo,A ping publish,c,A spublish,c,A exists,nokey dump,nokey lpos,K,A""".split()
+setbit,K,7,1 getbit,K,7 bitcount,K bitfield,K,get,u8,0 pfadd,K,A pfcount,K xadd,K,1-1,f,A xadd,K,*,f,A xlen,K xrange,K,-,+ geoadd,K,13.36,38.11,A geopos,K,A,x geodist,K,A,x dbsize echo,A ping publish,c,A spublish,c,A exists,nokey dump,nokey lpos,K,A""".split()
 
 
 def text(m):
