@@ -183,11 +183,12 @@ fn refusal(caller: &Caller<'_, '_>, row: &Row) -> Option<CmdError> {
     if gate & gate::STALE_REPLICA != 0 {
         return Some(STALE);
     }
+    // What only may be told to replicas (PUBLISH, PFCOUNT) counts as a write here.
+    if terms.read_only && row.cmd.flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
+        return Some(READ_ONLY_SCRIPT);
+    }
     if !row.cmd.is(flag::WRITE) {
         return None;
-    }
-    if terms.read_only {
-        return Some(READ_ONLY_SCRIPT);
     }
     // The state of the server counts up to the first write: half of a script is worse than all of it.
     if terms.wrote || caller.ctx.mode == Mode::Replay {

@@ -391,7 +391,7 @@ unsafe fn write_table(state: *mut lua_State, shared: *mut Shared, depth: u32) {
             (*ctx).out.big_number(bytes_at(state, -1));
             ffi::lua_settop(state, -2);
         } else if push_field(state, VERBATIM, ffi::LUA_TTABLE) {
-            write_verbatim(state, shared);
+            write_verbatim(state, shared, depth);
         } else {
             write_array(state, shared, depth);
         }
@@ -444,24 +444,23 @@ unsafe fn write_pairs(state: *mut lua_State, shared: *mut Shared, depth: u32, ma
     }
 }
 
-unsafe fn write_verbatim(state: *mut lua_State, shared: *mut Shared) {
+/// The table on top as a text with its format; takes it off. Where it lacks one of them the table that it
+/// came from is an array like any other.
+unsafe fn write_verbatim(state: *mut lua_State, shared: *mut Shared, depth: u32) {
     // SAFETY: as in `write_table`.
     unsafe {
-        let out = &mut *(*(*shared).caller).ctx.out;
-        if !push_field(state, FORMAT, ffi::LUA_TSTRING) {
-            out.null();
-        } else {
+        if push_field(state, FORMAT, ffi::LUA_TSTRING) {
             ffi::lua_insert(state, -2);
             if push_field(state, STRING, ffi::LUA_TSTRING) {
+                let out = &mut *(*(*shared).caller).ctx.out;
                 let format = std::str::from_utf8(bytes_at(state, -3)).unwrap_or("txt");
                 out.verbatim(format, bytes_at(state, -1));
-                ffi::lua_settop(state, -2);
-            } else {
-                out.null();
+                return ffi::lua_settop(state, -4);
             }
             ffi::lua_settop(state, -2);
         }
         ffi::lua_settop(state, -2);
+        write_array(state, shared, depth);
     }
 }
 
@@ -481,7 +480,9 @@ pub(super) unsafe fn note_error(state: *mut lua_State, shared: *mut Shared) {
             ffi::lua_settop(state, 1);
             (*shared).counted = push_field(state, COUNTED, ffi::LUA_TBOOLEAN);
             ffi::lua_settop(state, 1);
-            let text: &[u8] = if push_field(state, ERR, ffi::LUA_TSTRING) {
+            let text: &[u8] = if push_field(state, ERR, ffi::LUA_TSTRING)
+                || push_field(state, ERR, ffi::LUA_TNUMBER)
+            {
                 bytes_at(state, -1)
             } else {
                 b"ERR unknown error"
@@ -496,6 +497,9 @@ pub(super) unsafe fn note_error(state: *mut lua_State, shared: *mut Shared) {
             ffi::LUA_TUSERDATA if ffi::luaL_callmeta(state, 1, c"__tostring".as_ptr()) != 0 => {
                 bytes_at(state, -1)
             }
+            ffi::LUA_TBOOLEAN if ffi::lua_toboolean(state, 1) != 0 => b"true",
+            ffi::LUA_TBOOLEAN => b"false",
+            ffi::LUA_TNIL | ffi::LUA_TNONE => b"nil",
             _ => b"unknown error",
         };
         let error = &mut (*shared).error;
