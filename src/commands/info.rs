@@ -318,6 +318,29 @@ pub fn ratio(a: usize, b: usize) -> f64 {
     if b == 0 { 0.0 } else { a as f64 / b as f64 }
 }
 
+/// What scripts and functions take.
+fn scripts(r: &mut Report<'_>) {
+    let state = r.state;
+    let (eval, functions) = (
+        state.scripts.eval.figures(),
+        state.scripts.functions.figures(),
+    );
+    r.field("used_memory_lua", eval.vm_bytes);
+    r.field("used_memory_vm_eval", eval.vm_bytes);
+    r.human("used_memory_lua", eval.vm_bytes as u64);
+    r.field("used_memory_scripts_eval", eval.known_bytes);
+    r.field("number_of_cached_scripts", eval.known);
+    r.field("number_of_functions", functions.known);
+    r.field("number_of_libraries", state.libraries.len());
+    r.field("used_memory_vm_functions", functions.vm_bytes);
+    let vms = eval.vm_bytes + functions.vm_bytes;
+    r.field("used_memory_vm_total", vms);
+    r.human("used_memory_vm_total", vms as u64);
+    let libraries = state.libraries.heap_bytes() + functions.known_bytes;
+    r.field("used_memory_functions", libraries);
+    r.size("used_memory_scripts", (libraries + eval.known_bytes) as u64);
+}
+
 fn memory(r: &mut Report<'_>) {
     let (state, m) = (r.state, memory_figures(r.state));
     r.head("Memory");
@@ -335,20 +358,7 @@ fn memory(r: &mut Report<'_>) {
     r.field("allocator_active", m.active);
     r.field("allocator_resident", m.resident);
     r.size("total_system_memory", sys::total_system_memory());
-    r.field("used_memory_lua", 0);
-    r.field("used_memory_vm_eval", 0);
-    r.human("used_memory_lua", 0);
-    r.zeros(&[
-        "used_memory_scripts_eval",
-        "number_of_cached_scripts",
-        "number_of_functions",
-    ]);
-    r.field("number_of_libraries", state.libraries.len());
-    r.zeros(&["used_memory_vm_functions", "used_memory_vm_total"]);
-    r.human("used_memory_vm_total", 0);
-    let libraries = state.libraries.heap_bytes();
-    r.field("used_memory_functions", libraries);
-    r.size("used_memory_scripts", libraries as u64);
+    scripts(r);
     r.size("maxmemory", state.config.maxmemory);
     r.field("maxmemory_policy", state.config.maxmemory_policy.word());
     let pairs = [

@@ -90,8 +90,10 @@ fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
     int(out, "clients.normal", m.clients.normal_bytes as i64);
     int(out, "cluster.links", 0);
     int(out, "aof.buffer", state.aof.waiting.capacity() as i64);
-    int(out, "lua.caches", 0);
-    int(out, "functions.caches", state.libraries.heap_bytes() as i64);
+    let eval = state.scripts.eval.figures().known_bytes;
+    let functions = state.libraries.heap_bytes() + state.scripts.functions.figures().known_bytes;
+    int(out, "lua.caches", eval as i64);
+    int(out, "functions.caches", functions as i64);
     let mut databases = 0;
     for (number, db) in state
         .dbs

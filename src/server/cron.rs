@@ -2,6 +2,7 @@
 //!
 //! Each job is bounded: a part of the clients a time, a few figures a time.
 use super::turn::Server;
+use crate::base::sys::ticks;
 use crate::base::{alloc, sys};
 use crate::persist;
 use crate::state::client::client_flag;
@@ -13,6 +14,8 @@ const CLIENTS_PER_CALL: usize = 200;
 const HZ_MAX: u32 = 500;
 /// Steps towards a table's right size in one cron: writes do most of them.
 const IDLE_RESIZE_STEPS: usize = 64;
+/// Time for the garbage of scripts in one cron, microseconds.
+const SCRIPT_GARBAGE_US: u64 = 200;
 
 impl Server {
     /// Runs the periodic jobs that are due.
@@ -46,6 +49,10 @@ impl Server {
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
         self.state.sweep_tracking();
+        self.state.scripts.eval.note();
+        self.state.scripts.functions.note();
+        let end = ticks() + self.state.stats.us_to_ticks(SCRIPT_GARBAGE_US);
+        while self.state.scripts.tend() && ticks() < end {}
     }
 
     /// Counters and memory figures that INFO shows as of a moment ago.
