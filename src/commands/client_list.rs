@@ -60,12 +60,7 @@ pub fn describe(
 ) {
     let now_ms = state.clock.unix_ms;
     let seconds_since = |ms: i64| (now_ms - ms).max(0) / 1000;
-    let subscriptions = |topic| {
-        client
-            .subscriptions
-            .as_ref()
-            .map_or(0, |s| s.of(topic).len())
-    };
+    let subscriptions = |topic| client.subscriptions.as_ref().map_or(0, |s| s.len(topic));
     let (subs, psubs, ssubs) = (
         subscriptions(Topic::Channel),
         subscriptions(Topic::Pattern),

@@ -100,7 +100,7 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
         return Some(CmdError::owned(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
              are allowed in this context",
-            ctx.table.name(row.parent)
+            ctx.table.name(row.id)
         )));
     }
     if concerned & gate::STALE_REPLICA != 0 {

@@ -276,6 +276,7 @@ impl Client {
             + self.details.as_ref().map_or(0, |d| {
                 size_of::<Details>() + d.name.len() + d.lib_name.len() + d.lib_ver.len()
             })
+            + self.subscriptions.as_ref().map_or(0, |s| s.memory())
             + self
                 .watched
                 .iter()
