@@ -447,8 +447,11 @@ mod tests {
         /// What was delivered to other clients since, as (client, reply).
         fn delivered(&mut self) -> Vec<(ClientId, String)> {
             let mut got = Vec::new();
-            self.state.outbox.drain(|to, bytes| {
-                got.push((to, String::from_utf8_lossy(bytes).replace("\r\n", " ")))
+            self.state.outbox.drain(|to, message| {
+                let mut out = Writer::new(false);
+                message.append_to(&mut out);
+                let text = String::from_utf8_lossy(&out.buf).replace("\r\n", " ");
+                got.push((to, text));
             });
             got
         }

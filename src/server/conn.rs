@@ -87,6 +87,8 @@ pub struct Conn {
     pub posted: bool,
     /// Bytes that others sent it and that have not been tried to be written.
     pub posted_bytes: usize,
+    /// Bytes that others sent it since its output was last empty.
+    pub posted_total: usize,
     /// Bytes may wait in the socket.
     pub readable: bool,
     /// The socket took less than it was given: wait for it to be writable.
@@ -110,6 +112,7 @@ impl Conn {
             unwritten: false,
             posted: false,
             posted_bytes: 0,
+            posted_total: 0,
             readable: true,
             blocked_write: false,
             held_back: false,

@@ -154,6 +154,7 @@ impl Server {
                 let buffer = conn.out.release();
                 self.pool.give(buffer);
                 conn.soft_since_ms = 0;
+                conn.posted_total = 0;
                 show_output(&mut client.transport, None);
                 if client.flags & client_flag::CLOSE_AFTER_REPLY != 0 {
                     let id = conn.id;
@@ -200,7 +201,7 @@ impl Server {
             && self.state.config.requirepass.is_some();
         over |= unknown && held > 64 * 1024;
         // Others fill what a listener leaves unread: holding it back would be of no use.
-        over |= client.flags & client_flag::MONITOR != 0 && conn.out.len() > UNREAD_MAX;
+        over |= conn.posted_total.min(conn.out.len()) > UNREAD_MAX;
         if limit.soft_bytes > 0 && held > limit.soft_bytes {
             if conn.soft_since_ms == 0 {
                 conn.soft_since_ms = now_ms.max(1);
@@ -262,6 +263,7 @@ pub(super) fn deliver(
         }
         message.append_to(&mut conn.out);
         conn.posted_bytes += len;
+        conn.posted_total += len;
         posts.bytes += len;
         if !conn.posted {
             conn.posted = true;

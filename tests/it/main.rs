@@ -22,6 +22,7 @@ mod noise;
 mod offline;
 mod operations;
 mod protocol;
+mod pubsub;
 mod readme;
 mod rewrites;
 mod sets;
