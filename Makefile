@@ -14,7 +14,9 @@ POLICY   ?= always,everysec,no,snapshot
 CRASHES  ?= 100
 CASES    ?= 1000
 PREFIX   ?= /usr/local
+SYSCONFDIR ?= /etc
 DESTDIR  ?=
+PLACES   := -e 's|/usr/local|$(PREFIX)|g' -e 's|/etc/redvault|$(SYSCONFDIR)/redvault|g'
 BIN      := target/release/redvault
 
 .DEFAULT_GOAL := help
@@ -61,7 +63,18 @@ fuzz: ## every fuzz target in turn, or one [TARGET=request SECONDS=30]
 		echo "== $$t"; scripts/fuzz.sh "$$t" $(SECONDS) || exit 1; \
 	done
 
-install: build ## the binary and, where there is none yet, the configuration [DESTDIR= PREFIX=/usr/local]
+# The unit and the configuration name the places where this puts things; what is there already stays as it is.
+install: build ## everything a system needs to run it, under systemd too [DESTDIR= PREFIX=/usr/local SYSCONFDIR=/etc]
 	install -D -m 755 $(BIN) "$(DESTDIR)$(PREFIX)/bin/redvault"
-	test -e "$(DESTDIR)$(PREFIX)/etc/redvault.conf" || \
-		install -D -m 644 redvault.conf "$(DESTDIR)$(PREFIX)/etc/redvault.conf"
+	ln -sf redvault "$(DESTDIR)$(PREFIX)/bin/redvault-cli"
+	install -D -m 644 README.md "$(DESTDIR)$(PREFIX)/share/doc/redvault/README.md"
+	install -D -m 644 LICENSE "$(DESTDIR)$(PREFIX)/share/doc/redvault/LICENSE"
+	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/lib/sysusers.d" \
+		"$(DESTDIR)$(PREFIX)/lib/tmpfiles.d"
+	sed $(PLACES) scripts/redvault.service >"$(DESTDIR)$(PREFIX)/lib/systemd/system/redvault.service"
+	sed $(PLACES) scripts/redvault.sysusers.conf >"$(DESTDIR)$(PREFIX)/lib/sysusers.d/redvault.conf"
+	sed $(PLACES) scripts/redvault.tmpfiles.conf >"$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/redvault.conf"
+	install -d "$(DESTDIR)$(SYSCONFDIR)/redvault"
+	test -e "$(DESTDIR)$(SYSCONFDIR)/redvault/redvault.conf" || { \
+		umask 027 && sed 's#^dir .*#dir /var/lib/redvault#' redvault.conf \
+			>"$(DESTDIR)$(SYSCONFDIR)/redvault/redvault.conf"; }

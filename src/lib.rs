@@ -11,6 +11,7 @@ pub mod exec;
 pub mod keyspace;
 pub mod persist;
 pub mod resp;
+pub mod script;
 pub mod server;
 pub mod state;
 pub mod tools;

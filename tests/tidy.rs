@@ -37,6 +37,7 @@ const UNSAFE: &[&str] = &[
     "src/ds/ranked.rs", // an index over items that a table owns
     "src/ds/ranked/",
     "src/keyspace/entry.rs",
+    "src/script/vm/", // the interpreter's C interface
     "src/server/crash.rs",
 ];
 
@@ -44,6 +45,7 @@ const UNSAFE: &[&str] = &[
 const TOP_LEVEL: &[&str] = &[
     ".cargo",
     ".ci",
+    ".dockerignore",
     ".gitignore",
     "Cargo.lock",
     "Cargo.toml",

@@ -25,12 +25,14 @@ import sys
 import operations
 import persistence
 import scenarios
+import session
 import targets
 from server import LOAD_CPU
 
 SCENARIOS = {f.__name__: f for f in (scenarios.throughput, scenarios.memory, scenarios.connections, scenarios.growth,
-                                     scenarios.expiry, operations.operations, persistence.persistence)}
-DEFAULT = "throughput,memory,operations,connections,growth,expiry"
+                                     scenarios.expiry, operations.operations, persistence.persistence,
+                                     session.pubsub, session.tracking, session.notifications, session.eviction)}
+DEFAULT = "throughput,memory,operations,connections,growth,expiry,pubsub,tracking,notifications,eviction"
 
 
 def cells(values):
@@ -41,7 +43,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("servers", nargs="+", metavar="NAME=BINARY")
     ap.add_argument("--scenario", default=DEFAULT, help="comma-separated: " + ", ".join(SCENARIOS))
-    ap.add_argument("--only", default="", help="throughput, memory, operations: only what contains this in its name")
+    ap.add_argument("--only", default="", help="only what contains this in its name, in the scenarios that have several rows")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--targets", action="store_true", help="show the figures to reach")
     ap.add_argument("--json", metavar="OUT", help="write the rows there too")

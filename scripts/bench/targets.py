@@ -10,6 +10,8 @@ RATIO = {
     "lpush P16 cpu us/req": 1.3, "lpop P16 cpu us/req": 1.5, "sadd P16 cpu us/req": 1.8, "hset P16 cpu us/req": 2.2,
     "zadd P16 cpu us/req": 3.5, "zpopmin P16 cpu us/req": 2.6, "lrange100 P1 cpu us/req": 1.8,
     "xadd P16 cpu us/req": 1.8, "eval P16 cpu us/req": 1.6,
+    "publish to 100 P16 cpu us/req": 1.5, "set P16, 100,000 keys tracked, these cpu us/req": 1.3,
+    "set P16 under allkeys-lru eviction cpu us/req": 2.0,
     "aof everysec set P16 cpu us/req": 2.2, "bgsave s": 4, "load s (RDB)": 5, "load s (AOF)": 3,
     "COW MiB while saving under writes": 2, "fork pause us": 2,
 }
@@ -20,7 +22,7 @@ VALUE = {   # at most
     "memory bytes per hash of 5": 122, "memory bytes per hash field (big hash)": 47, "memory bytes per list of 10": 125,
     "memory bytes per set member (big set)": 40, "memory bytes per zset member (big zset)": 60,
     "memory bytes per stream entry": 13, "bytes per idle connection (8000)": 1000,
-    "get P16 over 8,000,000 keys / over 10,000": 1.3,
+    "get P16 over 8,000,000 keys / over 10,000": 1.3, "set P16 with KEA / without": 1.03,
     "longest turn us while growing to 8,000,000 keys": 1000, "longest turn us while they expire": 1000,
     "s from the last of 1,000,000 deadlines to an empty keyspace": 0.1,
 }

@@ -12,7 +12,7 @@ use crate::ds::table::Slot;
 use crate::exec::command::{
     CmdResult, Command, KEY1_RO, KEY1_RW_ACCESS, KeySpec, acl, cmd, flag, key_flag,
 };
-use crate::exec::ctx::{Ctx, Mode};
+use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX, WRONG_TYPE};
 use crate::exec::registry::Family;
 use crate::keyspace::{INLINE_MAX, NewValue};
@@ -57,10 +57,10 @@ pub static FAMILY: Family = Family {
     commands: COMMANDS,
 };
 
-/// Bit offsets that a string may have. What another server has accepted is not refused again.
+/// Bit offsets that a string may have.
 fn offset_in_limits(ctx: &Ctx<'_>, offset: i64) -> Result<u64, CmdError> {
     let offset = u64::try_from(offset).map_err(|_| BAD_OFFSET)?;
-    if offset / 8 >= ctx.state.config.proto_max_bulk_len && ctx.mode != Mode::Replay {
+    if offset / 8 >= ctx.string_len_max() {
         return Err(BAD_OFFSET);
     }
     Ok(offset)

@@ -11,7 +11,6 @@ use crate::resp::request::Argv;
 use crate::state;
 use crate::state::config::file::errno_text;
 use crate::state::config::{Caller, Directive, Key, access, rewrite};
-use crate::state::gate;
 use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use std::sync::atomic::Ordering;
 
@@ -56,7 +55,7 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
         .collect();
     let caller = Caller {
         local: ctx.client().peer.is_local(),
-        loading: ctx.state.gate & gate::LOADING != 0,
+        loading: ctx.state.is_loading(),
         transaction: ctx.mode == Mode::Transaction,
     };
     let state = &mut *ctx.state;

@@ -9,7 +9,7 @@ use super::error::{self, CmdError};
 use super::registry::Row;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::client::{ClientId, Peer, client_flag};
+use crate::state::client::{ClientId, Peer, ReplyMode, client_flag};
 use crate::state::config::file::errno_text;
 use crate::state::gate;
 
@@ -30,7 +30,8 @@ pub enum Verdict {
 /// Checks the restrictions `gate` for a row that at least one of them concerns.
 pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
     let flags = effective_flags(ctx, row);
-    let concerned = match row.cmd.is(flag::RUNS_QUEUE) {
+    let decided = row.cmd.is(flag::RUNS_QUEUE) || row.cmd.flag_finder.is_some();
+    let concerned = match decided {
         true => blocked_by(flags) & gate,
         false => row.cmd.blocked_by & gate,
     };
@@ -41,6 +42,10 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
         }
         None if postponed(ctx, concerned) => return Verdict::Postpone,
         None => {}
+    }
+    // What making room for the request had to tell its own client goes in front of the reply.
+    if !ctx.state.outbox.is_empty() && ctx.client().reply_mode == ReplyMode::On {
+        ctx.state.outbox.hand_over(ctx.me, ctx.out);
     }
     if concerned & gate::IN_MULTI != 0 {
         if row.cmd.is(flag::NO_MULTI) {
@@ -60,10 +65,10 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
 /// The row's flags. EXEC counts as what it will run: it writes or needs memory if anything in the
 /// queue does, and may run while loading (or stale) only if all of the queue may.
 fn effective_flags(ctx: &mut Ctx<'_>, row: &Row) -> u32 {
-    let own = row.cmd.flags;
     if !row.cmd.is(flag::RUNS_QUEUE) {
-        return own;
+        return flags_of(ctx, row);
     }
+    let own = row.cmd.flags;
     const NEED: u32 = flag::WRITE | flag::DENYOOM | flag::MAY_REPLICATE;
     const EXEMPT: u32 = flag::LOADING | flag::STALE;
     let (queued, lacks) = match &ctx.client().multi {
@@ -71,6 +76,15 @@ fn effective_flags(ctx: &mut Ctx<'_>, row: &Row) -> u32 {
         None => (0, 0),
     };
     (own | queued & NEED) & !(lacks & EXEMPT) & !flag::RUNS_QUEUE
+}
+
+/// The row's flags, or what its arguments make of them.
+pub fn flags_of(ctx: &Ctx<'_>, row: &Row) -> u32 {
+    let own = row.cmd.flags;
+    match row.cmd.flag_finder {
+        Some(finder) => finder(ctx.state, ctx.argv, own),
+        None => own,
+    }
 }
 
 /// The first restriction that refuses a row with these flags.
@@ -110,7 +124,7 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
         return Some(error::LOADING);
     }
     if concerned & gate::BUSY_SCRIPT != 0 {
-        return Some(error::BUSY);
+        return Some(CmdError::new(ctx.state.scripts.busy_error()));
     }
     if concerned & gate::NO_KEYSPACE != 0 {
         return Some(CmdError::new(
@@ -121,7 +135,7 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
 }
 
 /// Why what is written could not be kept.
-fn disk_error(state: &State) -> CmdError {
+pub fn disk_error(state: &State) -> CmdError {
     match state.aof.error() {
         Some(error) if !state.snapshots_fail() => {
             let reason = errno_text(error);
@@ -154,7 +168,7 @@ pub fn feed_monitors(
     me: ClientId,
 ) {
     let not_here = flag::ADMIN | flag::SKIP_MONITOR | flag::RUNS_QUEUE;
-    if row.cmd.flags & not_here == 0 && mode != Mode::Replay {
+    if row.cmd.flags & not_here == 0 {
         show_monitors(state, argv, row, db, mode, me);
     }
 }

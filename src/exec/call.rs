@@ -1,7 +1,8 @@
 //! Runs one row: the only place where a handler is called.
 //!
 //! Around the handler stand its statistics, SLOWLOG, the latency monitor and the decision what to
-//! propagate. EXEC, scripts, woken blocked clients and replay come through here too.
+//! propagate. EXEC, scripts and woken blocked clients come through here too; files that are loaded have a
+//! way of their own, without any of that.
 use super::command::{Outcome, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::CmdError;
@@ -20,7 +21,7 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
     ctx.state.stats.tick = now;
     let spent = now.saturating_sub(started);
     let (outcome, failed) = match result {
-        Ok(outcome) => (outcome, false),
+        Ok(outcome) => (outcome, outcome == Outcome::Failed),
         Err(error) => {
             ctx.out.truncate(mark);
             ctx.out.error_bytes(error.text());
@@ -64,8 +65,9 @@ fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
         let now_s = ctx.state.clock.unix_ms / 1000;
         ctx.state.latency.add(event, now_s, micros / 1000);
     }
-    // EXEC's commands are logged one by one; a command that reads secrets or the log itself never.
-    if row.cmd.is(flag::SKIP_SLOWLOG) || ctx.mode == Mode::Replay {
+    // EXEC's commands are logged one by one, a script as a whole; a command that reads secrets or the log
+    // itself never.
+    if row.cmd.is(flag::SKIP_SLOWLOG) || ctx.mode == Mode::Script {
         return;
     }
     let (state, me) = (&mut *ctx.state, ctx.me);
@@ -84,12 +86,7 @@ fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
 #[inline]
 fn propagate(ctx: &mut Ctx<'_>, row: &Row, dirty_before: u64) {
     if !ctx.state.prop.on {
-        ctx.state.prop.reset_choice();
-        return;
-    }
-    if ctx.mode == Mode::Replay {
-        ctx.state.prop.reset_choice();
-        return;
+        return ctx.state.prop.reset_choice();
     }
     // SAVE sets the count of changes back, and is none: a log with it could not be loaded.
     let changed = ctx.state.dirty != dirty_before
@@ -102,9 +99,7 @@ fn propagate(ctx: &mut Ctx<'_>, row: &Row, dirty_before: u64) {
 pub fn replay(ctx: &mut Ctx<'_>, row: &Row) -> Result<(), CmdError> {
     ctx.id = row.id;
     let result = (row.cmd.handler)(ctx);
-    if ctx.state.prop.touched() {
-        ctx.state.prop.reset_choice();
-    }
+    ctx.state.prop.reset_choice();
     result.map(drop)
 }
 

@@ -6,6 +6,7 @@
 use super::ctx::Ctx;
 use super::error::CmdError;
 use crate::resp::request::Argv;
+use crate::state::State;
 use crate::state::gate;
 
 /// What a handler did.
@@ -15,12 +16,16 @@ pub enum Outcome {
     Done,
     /// The client waits: the handler has parked it (`ctx.block_on`), nothing was replied.
     Block,
+    /// The reply is in `ctx.out`, it is an error (or has one in it), and that was counted where it arose.
+    Failed,
 }
 
 /// Result of a handler: an error is written as the whole reply, whatever was written before.
 pub type CmdResult = Result<Outcome, CmdError>;
 /// The body of a command.
 pub type Handler = fn(&mut Ctx<'_>) -> CmdResult;
+/// The flags that a request counts as having, where its arguments decide (scripts): of the row's flags.
+pub type FlagFinder = fn(&State, Argv<'_>, u32) -> u32;
 /// Finds the keys of a command whose row cannot say where they are: indexes into argv.
 pub type KeyFinder = fn(Argv<'_>) -> Result<Vec<KeyAt>, CmdError>;
 
@@ -85,6 +90,8 @@ flags! {
         CONTAINER = 26, "";
         /// Moves the access clock even for a client that asked not to (TOUCH).
         ALWAYS_TOUCHES = 27, "";
+        /// Runs scripts: it may take long, and others are answered meanwhile.
+        RUNS_SCRIPT = 28, "";
     }
 }
 
@@ -261,6 +268,8 @@ pub struct Command {
     pub handler: Handler,
     pub subs: &'static [Command],
     pub finder: Option<KeyFinder>,
+    /// For admission, where it is called at all.
+    pub flag_finder: Option<FlagFinder>,
     /// Where only some arguments are secrets (`flag::SECRET`: all of them).
     pub secret: Option<SecretFinder>,
     /// Admission: bits of `state::gate` that may refuse this command.
@@ -312,6 +321,7 @@ pub const fn cmd(
         handler,
         subs: &[],
         finder: None,
+        flag_finder: None,
         secret: None,
         blocked_by: blocked_by(flags),
         first_key: range.first as i16,
@@ -385,6 +395,13 @@ impl Command {
     /// specs cannot say it.
     pub const fn with_finder(mut self, finder: KeyFinder) -> Self {
         self.finder = Some(finder);
+        self
+    }
+
+    /// The same row with a function that tells what it counts as; it can be all that a write can be.
+    pub const fn with_flags(mut self, finder: FlagFinder) -> Self {
+        self.flag_finder = Some(finder);
+        self.blocked_by |= blocked_by(flag::WRITE | flag::DENYOOM | flag::MAY_REPLICATE);
         self
     }
 
@@ -469,7 +486,7 @@ pub(super) const fn blocked_by(flags: u32) -> u32 {
         mask |= gate::NO_KEYSPACE;
     }
     // Shard channels look like keys, and are none.
-    if flags & flag::READONLY != 0 && flags & flag::PUBSUB == 0 {
+    if flags & (flag::READONLY | flag::RUNS_SCRIPT) != 0 && flags & flag::PUBSUB == 0 {
         mask |= gate::TRACKS;
     }
     if flags & flag::ALWAYS_TOUCHES == 0 {

@@ -177,6 +177,16 @@ impl<'a> Ctx<'a> {
         at_ms <= self.state.clock.unix_ms && self.mode != Mode::Replay
     }
 
+    /// The longest that a string may become. What another server has accepted is not refused again, but a
+    /// damaged file does not get all memory either.
+    pub fn string_len_max(&self) -> u64 {
+        let configured = self.state.config.proto_max_bulk_len;
+        match self.mode {
+            Mode::Replay => configured.max(u64::from(u32::MAX)),
+            _ => configured,
+        }
+    }
+
     /// Removes a key that was given a deadline in the past; the log gets its end.
     pub fn delete_expired(&mut self, key: &[u8], slot: Slot) {
         let lazy = self.state.config.lazyfree_lazy_expire;

@@ -73,9 +73,6 @@ pub const WRONG_PASS: CmdError =
     CmdError::new("WRONGPASS invalid username-password pair or user is disabled.");
 pub const OOM: CmdError = CmdError::new("OOM command not allowed when used memory > 'maxmemory'.");
 pub const LOADING: CmdError = CmdError::new("LOADING Redis is loading the dataset in memory");
-pub const BUSY: CmdError = CmdError::new(
-    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-);
 pub const READ_ONLY: CmdError =
     CmdError::new("READONLY You can't write against a read only replica.");
 pub const MASTER_DOWN: CmdError = CmdError::new(

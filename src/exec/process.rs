@@ -79,7 +79,8 @@ pub fn process<'a>(
 fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     ctx.client().last_command = row.id;
     let outcome = call(&mut ctx, row);
-    if ctx.state.prop.has_unit() || ctx.state.blocked.has_ready() {
+    let alone = ctx.state.gate & gate::BUSY_SCRIPT == 0;
+    if (ctx.state.prop.has_unit() || ctx.state.blocked.has_ready()) && alone {
         // What such a command expires on its way is no part of what it does.
         ctx.state.prop.apart = row.cmd.is(flag::ARBITRARY_KEYS);
         unit::finish(ctx.state, ctx.table);
@@ -118,6 +119,7 @@ fn run_aside(ctx: Ctx<'_>, row: &Row, gate: u32) -> Flow {
     if blocked_by & gate & gate::NO_TOUCH != 0 {
         state.touch_off = true;
     }
+    let reads = state.tracking.reads;
     let inner = Ctx {
         state: &mut *state,
         table,
@@ -131,7 +133,7 @@ fn run_aside(ctx: Ctx<'_>, row: &Row, gate: u32) -> Flow {
     let flow = run(inner, row);
     state.touch_off = state.child_alive;
     if blocked_by & gate & gate::TRACKS != 0 {
-        track::remember(state, row, argv, me);
+        track::remember_all(state, row, argv, me, reads);
     }
     if gate & gate::CACHING != 0 {
         state.clients.me(me).used_caching(Some(row.parent));

@@ -2,7 +2,7 @@
 //!
 //! When a unit ends, what it changed is propagated as a whole and clients that wait for keys it
 //! made ready are served, each by running its own request again through `call`.
-use super::admit::{Verdict, admit, feed_monitors};
+use super::admit::{Verdict, admit, feed_monitors, flags_of};
 use super::call::call;
 use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
@@ -25,13 +25,14 @@ use crate::types::Kind;
 #[cold]
 pub fn enqueue(ctx: &mut Ctx<'_>, row: &Row) {
     let argv = ctx.argv.to_owned();
+    let flags = flags_of(ctx, row);
     let client = ctx.client();
     if let Some(multi) = &mut client.multi {
         // Nothing of a transaction that cannot run is kept.
         if !multi.aborted {
             multi.bytes += argv.heap_bytes();
-            multi.flags |= row.cmd.flags;
-            multi.lacks |= !row.cmd.flags;
+            multi.flags |= flags;
+            multi.lacks |= !flags;
             multi.queue.push((row.id, argv));
         }
     }
@@ -44,6 +45,7 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
     for (id, owned) in queue {
         let row = ctx.table.row(*id);
         let argv = owned.argv();
+        let reads = ctx.state.tracking.reads;
         let mut inner = Ctx {
             state: &mut *ctx.state,
             table: ctx.table,
@@ -59,7 +61,7 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
         ctx.db = inner.db;
         // Also CLIENT TRACKING and CLIENT CACHING may have been among what ran.
         if ctx.client().gate & gate::TRACKS != 0 {
-            track::remember(ctx.state, row, argv, ctx.me);
+            track::remember_all(ctx.state, row, argv, ctx.me, reads);
         }
         if ctx.state.gate & gate::MONITORED != 0 {
             feed_monitors(ctx.state, argv, row, ctx.db, Mode::Transaction, ctx.me);

@@ -1,19 +1,18 @@
 //! What files need by the clock: children are listened to and collected, rewrites and snapshots that are due
 //! begun.
 use super::{child, rewrite, save};
-use crate::exec::registry::Registry;
+use crate::state::State;
 use crate::state::persistence::ChildKind;
-use crate::state::{State, gate};
 
 /// After a failure a snapshot is tried again when so many seconds have passed.
 const RETRY_S: i64 = 5;
 
 /// Called by the server's cron, several times a second.
-pub fn run(state: &mut State, table: &Registry) {
+pub fn run(state: &mut State) {
     child::listen(state);
-    children(state, table);
+    children(state);
     rewrite::follow(state);
-    if state.gate & gate::LOADING != 0 {
+    if state.is_loading() {
         // Half a data set never replaces a whole one.
         return;
     }
@@ -32,7 +31,7 @@ pub fn run(state: &mut State, table: &Registry) {
 }
 
 /// A child may have ended: called when the kernel says so, too.
-pub fn children(state: &mut State, _table: &Registry) {
+pub fn children(state: &mut State) {
     let Some(ended) = child::collect(state) else {
         return;
     };
@@ -78,13 +77,13 @@ mod tests {
     use crate::base::rng::Rng;
     use crate::keyspace::NewValue;
     use crate::state::config::Config;
+    use crate::state::gate;
     use std::path::Path;
     use std::sync::Arc;
 
     /// A server that keeps its files in memory and takes a snapshot after 10 seconds with 3 changes.
     struct Bench {
         state: State,
-        table: Registry,
         disk: FaultyDisk,
     }
 
@@ -102,16 +101,15 @@ mod tests {
             state.disk = Arc::new(disk.clone());
             state.snapshots.last_save_s = 1_000_000;
             state.dbs.insert(0, b"k", NewValue::Int(1), None);
-            let table = Registry::new(&[], &|_| None);
-            Bench { state, table, disk }
+            Bench { state, disk }
         }
 
         fn after_s(&mut self, seconds: u64) -> bool {
             self.state.clock.advance_ms(seconds * 1000);
             let saves = self.state.snapshots.saves;
-            run(&mut self.state, &self.table);
+            run(&mut self.state);
             let began = self.state.snapshots.saves > saves;
-            run(&mut self.state, &self.table);
+            run(&mut self.state);
             assert!(self.state.child.is_none(), "collected at the next look");
             began
         }

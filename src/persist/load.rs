@@ -90,6 +90,7 @@ struct Task {
     path: PathBuf,
     file: Option<Arc<dyn DiskFile>>,
     bytes: u64,
+    /// Nothing is loaded behind it.
     last: bool,
 }
 
@@ -162,7 +163,7 @@ impl Loader {
     pub fn append_only(state: &mut State, parts: Vec<AofPart>) -> Result<Loader, Failed> {
         let mut tasks = VecDeque::new();
         let count = parts.len();
-        for (n, part) in parts.into_iter().enumerate() {
+        for part in parts {
             let opened = state.disk.open(&part.path);
             let bytes = opened.and_then(|file| file.size()).map_err(|error| {
                 Failed::line(format!(
@@ -176,8 +177,21 @@ impl Loader {
                 kind: Kind::Part(part),
                 file: None,
                 bytes,
-                last: n + 1 == count,
+                last: false,
             });
+        }
+        // A file that is still empty may be named although the server, told that naming it failed, went on
+        // with the one before. (A base file is on disk before it is named.)
+        for task in tasks.iter_mut().rev() {
+            task.last = true;
+            if task.bytes > 0 {
+                break;
+            }
+        }
+        if let Some(base) = tasks.front_mut().filter(|_| count > 1)
+            && matches!(&base.kind, Kind::Part(part) if part.base)
+        {
+            base.last = false;
         }
         Ok(Loader::begin(state, tasks))
     }

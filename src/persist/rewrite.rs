@@ -19,6 +19,7 @@ use super::aof::files::{
 use super::aof::switch;
 use super::child::{self, Ended};
 use super::fit;
+use super::rdb::file::name;
 use crate::base::disk::Disk;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode as RunMode};
@@ -233,11 +234,6 @@ pub fn temporary(config: &Config, pid: i32) -> PathBuf {
     path_of(config, format!("temp-rewriteaof-bg-{pid}.aof").as_bytes())
 }
 
-/// A file's name without its directory, as log lines have it.
-fn name(path: &Path) -> std::path::Display<'_> {
-    path.file_name().map_or(path, Path::new).display()
-}
-
 /// A child that wrote a base file has ended.
 pub fn ended(state: &mut State, ended: &Ended) {
     let pid = ended.child.pid;
@@ -348,12 +344,6 @@ impl Install {
     }
 
     fn rename(&self, what: &str, from: &Path, to: &Path) -> Result<(), Logged> {
-        let name = |path: &Path| {
-            path.file_name()
-                .map_or(path, Path::new)
-                .display()
-                .to_string()
-        };
         let (from_name, to_name) = (name(from), name(to));
         self.disk.rename(from, to).map_err(|error| {
             log::warn!(

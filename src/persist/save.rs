@@ -1,7 +1,7 @@
 //! Snapshots: SAVE, BGSAVE, LASTSAVE, and what the end of a child that writes one means.
+use super::aof::files::remove_in_background;
 use super::child::{self, Ended, Reporter};
 use super::rdb::file::{self, temporary};
-use crate::base::disk::Disk;
 use crate::exec::command::{
     CmdResult, Command, NO_KEYS, Outcome,
     acl::{self, ADMIN as ACL_ADMIN, DANGEROUS},
@@ -10,8 +10,8 @@ use crate::exec::command::{
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
+use crate::state::State;
 use crate::state::persistence::ChildKind;
-use crate::state::{State, gate};
 use flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE};
 use std::ffi::OsStr;
 use std::io;
@@ -212,18 +212,7 @@ pub fn temporary_path(state: &State, pid: i32) -> PathBuf {
 /// Removes what a child left that could not do so itself.
 fn forget_temporary(state: &mut State) {
     let path = std::mem::take(&mut state.snapshots.temporary);
-    let disk = state.disk.clone();
-    remove_gently(state, &*disk, &path);
-}
-
-/// Removes a file; its blocks, which may be many, are freed where the last reference ends, off the loop's
-/// thread.
-pub fn remove_gently(state: &mut State, disk: &dyn Disk, path: &Path) {
-    let Ok(open) = disk.open(path) else { return };
-    if let Err(error) = disk.remove(path) {
-        log::warn!("Can't remove {}: {error}", path.display());
-    }
-    state.garbage.later(Box::new(open), 0);
+    remove_in_background(&*state.disk, &path, &mut state.aof.jobs);
 }
 
 /// Ends a child that writes a snapshot: it puts no file in place any more.
@@ -237,7 +226,7 @@ pub fn end_child(state: &mut State) {
 /// restart. What a log that is being replayed flushed is another matter: the snapshot may be all that there
 /// is, should the log turn out to be unreadable.
 pub fn after_flush(state: &mut State) {
-    if state.gate & gate::LOADING != 0 {
+    if state.is_loading() {
         return;
     }
     if state.config.save.points.is_empty() {
@@ -256,6 +245,7 @@ mod tests {
     use crate::base::rng::Rng;
     use crate::keyspace::NewValue;
     use crate::state::config::Config;
+    use crate::state::gate;
     use std::sync::Arc;
 
     fn state() -> (State, FaultyDisk) {
@@ -295,10 +285,7 @@ mod tests {
         now(&mut state, &mut || {}).expect("written");
         assert!(state.child.is_none());
         state.dirty = 2;
-        super::super::cron::run(
-            &mut state,
-            &crate::exec::registry::Registry::new(&[], &|_| None),
-        );
+        super::super::cron::run(&mut state);
         assert_eq!(state.dirty, 2);
     }
 }

@@ -9,10 +9,11 @@ use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
+use crate::state::State;
 use crate::state::aof::Mode;
+use crate::state::gate;
 use crate::state::persistence::ChildKind;
 use crate::state::run::Shutdown;
-use crate::state::{State, gate};
 use flag::{ADMIN, ALLOW_BUSY, LOADING, NO_MULTI, NOSCRIPT, STALE};
 use std::path::Path;
 
@@ -62,6 +63,10 @@ fn shutdown(ctx: &mut Ctx<'_>) -> CmdResult {
         Request::End(how) => how,
         Request::Abort => return abort(ctx),
     };
+    if ctx.state.gate & gate::BUSY_SCRIPT != 0 && how.save != Some(false) {
+        // What the running script has done so far is no data to keep.
+        return Err(CmdError::new(ctx.state.scripts.busy_error()));
+    }
     if !prepare(ctx.state, how, By::Command) {
         return Err(CmdError::new("ERR Errors trying to SHUTDOWN. Check logs."));
     }
@@ -99,9 +104,8 @@ fn bring_to_disk(state: &mut State, how: Shutdown, by: By) -> bool {
         return false;
     }
     // Half a data set never replaces a whole one.
-    let half = state.gate & gate::LOADING != 0;
     let points = !state.config.save.points.is_empty();
-    if half || !how.save.unwrap_or(points) {
+    if state.is_loading() || !how.save.unwrap_or(points) {
         return true;
     }
     log::info!("Saving the final RDB snapshot before exiting.");

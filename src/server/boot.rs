@@ -1,4 +1,5 @@
 //! From a configuration to a running loop.
+use super::busy::Lent;
 use super::conn::Pool;
 use super::input::Scratch;
 use super::jobs::Jobs;
@@ -17,6 +18,7 @@ use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The version of Redis whose behaviour this is.
 pub use crate::state::config::REDIS_VERSION;
@@ -107,7 +109,11 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
             return fail(&format!("Can't poll a listening socket: {error}"));
         }
     }
-    let table = registry::build(&renames(&config));
+    let table = Arc::new(registry::build(&renames(&config)));
+    let lent = match Lent::new(table.clone()) {
+        Ok(lent) => lent,
+        Err(error) => return fail(&format!("Can't poll: {error}")),
+    };
     let ticks_per_us = sys::measure_ticks_per_us();
     let rows = table.rows().len();
     let mut state = State::new(config, Rng::from_os(), Clock::system(), rows, ticks_per_us);
@@ -162,6 +168,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         next_expire_us: 0,
         expiring: false,
         turn_tick: 0,
+        lent: Some(Box::new(lent)),
         loader: None,
         exit: None,
     };

@@ -114,6 +114,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Request {
     let args: Vec<OsString> = args.into_iter().collect();
     let program = args.first().map(OsString::as_os_str).unwrap_or_default();
     let rest = args.get(1..).unwrap_or_default();
+    // First: a tool's arguments are its own, whatever they are called.
+    if let Some(tool) = command_line::parse(program, rest) {
+        return Request::Tool(tool);
+    }
     if is_sentinel(program) || rest.iter().any(|arg| arg == "--sentinel") {
         return Request::Print(Answer {
             text:
@@ -123,9 +127,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Request {
             to_stderr: true,
             code: 1,
         });
-    }
-    if let Some(tool) = command_line::parse(program, rest) {
-        return Request::Tool(tool);
     }
     match rest.first() {
         Some(first) if is_for_clap(first) => match command().try_get_matches_from(&args) {

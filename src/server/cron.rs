@@ -33,7 +33,7 @@ impl Server {
             return;
         }
         self.follow_signal();
-        persist::cron::run(&mut self.state, &self.table);
+        persist::cron::run(&mut self.state);
         let loops = self.cron_loops;
         let every = |ms: u64| loops.is_multiple_of((ms * u64::from(hz) / 1000).max(1));
         if every(100) {
@@ -41,8 +41,8 @@ impl Server {
         }
         if every(1000) {
             self.sample_memory();
+            persist::aof::every_second(&mut self.state);
         }
-        crate::persist::aof::every_cron(&mut self.state, every(1000));
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
         self.state.sweep_tracking();
@@ -118,7 +118,6 @@ impl Server {
     /// A child has ended: ours, or one of a process that ended before it, where this one is the first of
     /// a container.
     fn collect_children(&mut self) {
-        persist::cron::children(&mut self.state, &self.table);
         let ours = self.state.child.as_ref().map(|child| child.pid);
         while let Ok(Some(end)) = sys::wait_child(None) {
             match &mut self.state.child {
@@ -126,7 +125,7 @@ impl Server {
                 _ => log::warn!("Warning, detected child with unmatched pid: {}", end.pid),
             }
         }
-        persist::cron::children(&mut self.state, &self.table);
+        persist::cron::children(&mut self.state);
     }
 
     /// Signals, through the poll.

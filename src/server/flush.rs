@@ -36,7 +36,7 @@ pub(super) struct Posts {
 }
 
 /// What became of a connection's output.
-enum Wrote {
+pub(super) enum Wrote {
     All,
     Some,
     Failed,
@@ -307,7 +307,7 @@ fn show_output(transport: &mut Transport, conn: Option<&Conn>) {
 }
 
 /// Writes until all is out, the socket is full, or the turn's share is spent.
-fn write_out(conn: &mut Conn) -> Wrote {
+pub(super) fn write_out(conn: &mut Conn) -> Wrote {
     let mut share = TURN_BYTES_MAX;
     loop {
         let result = if conn.out.is_flat() {

@@ -5,17 +5,21 @@
 //! first one runs, so that a large keyspace costs one overlapped cache miss instead of three in a
 //! row. What is left of an unfinished request moves to the connection; so does what the turn's
 //! budget leaves unrun.
+use super::busy::Lender;
 use super::conn::{Conn, Input};
 use super::flush::{UNREAD_MAX, deliver};
 use super::turn::Server;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
+use crate::exec::command::flag;
 use crate::exec::ctx::IN_PLACE_MIN;
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::CommandId;
 use crate::keyspace::databases::BATCH_MAX;
 use crate::resp::reply::Writer;
 use crate::resp::request::{Limits, ProtocolError, Resume, Span, Step, parse};
+use crate::state::State;
 use crate::state::client::{ClientId, ReplyMode, client_flag};
+use crate::state::gate;
 use bytes::Bytes;
 use std::io;
 
@@ -36,6 +40,22 @@ const BATCH: usize = 64;
 pub struct Scratch {
     pub read: Vec<u8>,
     batch: Batch,
+}
+
+/// Rows that may run for long: whatever others send is answered meanwhile.
+const LENDS: u32 = flag::RUNS_SCRIPT | flag::RUNS_QUEUE;
+
+/// The parts of the server that are lent to a row that runs for long.
+macro_rules! lender {
+    ($server:expr) => {
+        Lender {
+            state: &mut $server.state,
+            conns: &mut $server.conns,
+            listeners: &mut $server.listeners,
+            poll: &mut $server.poll,
+            home: &mut $server.lent,
+        }
+    };
 }
 
 /// How running a connection's bytes ended.
@@ -276,12 +296,24 @@ impl Server {
             let row = (parsed.row != NO_ROW).then(|| self.table.row(CommandId(parsed.row)));
             self.state.dbs.seek_hint(parsed.hint as usize);
             let mark = out.mark();
+            let lends = row.is_some_and(|row| row.cmd.flags & LENDS != 0);
+            if lends {
+                lender!(self).lend();
+            }
             let flow = process(&mut self.state, &self.table, row, argv, out, me);
+            let served = lends && lender!(self).take_back();
             if flow == Flow::Postponed {
                 self.state.clients.me(me).flags |= client_flag::POSTPONED;
                 return End::Waiting;
             }
             *used = parsed.end as usize;
+            if served {
+                self.catch_up();
+                if self.state.wanted.shutdown.is_some() {
+                    // The files are closed: what is done now would be acknowledged and lost.
+                    return End::Waiting;
+                }
+            }
             let client = self.state.clients.me(me);
             let special = client.flags & ATTENTION != 0
                 || client.reply_mode != ReplyMode::On
@@ -432,12 +464,18 @@ impl Server {
 
     /// Protocol limits of this client.
     fn limits(&mut self, slot: usize) -> Limits {
-        let authenticated = self.authenticated(slot);
-        Limits {
-            bulk_len_max: self.state.config.proto_max_bulk_len,
-            authenticated,
-            ..Limits::default()
-        }
+        limits_of(&mut self.state, slot)
+    }
+}
+
+/// Protocol limits of the client at this slot.
+pub(super) fn limits_of(state: &mut State, slot: usize) -> Limits {
+    let needed = state.password_needed();
+    let known = |c: &mut crate::state::client::Client| c.gate & gate::UNAUTHENTICATED == 0;
+    Limits {
+        bulk_len_max: state.config.proto_max_bulk_len,
+        authenticated: !needed || state.clients.at(slot).is_none_or(known),
+        ..Limits::default()
     }
 }
 
@@ -507,8 +545,8 @@ fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize 
 }
 
 /// CLIENT REPLY OFF and SKIP: takes back what was just written.
-fn apply_reply_mode(
-    state: &mut crate::state::State,
+pub(super) fn apply_reply_mode(
+    state: &mut State,
     me: ClientId,
     out: &mut Writer,
     mark: crate::resp::reply::Mark,

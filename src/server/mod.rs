@@ -1,6 +1,7 @@
 //! The server itself: the only floor that owns both sockets and state.
 pub mod absent;
 pub mod boot;
+pub mod busy;
 pub mod cli;
 pub mod conn;
 pub mod crash;

@@ -11,8 +11,9 @@ use super::listen::{Listener, open_tcp, try_tcp};
 use super::turn::{Server, TOKEN_LISTENERS};
 use super::{absent, boot, logging};
 use crate::base::{alloc, sys};
-use crate::persist::aof::files::Logged;
+use crate::persist::aof::files::{Logged, read_manifest};
 use crate::persist::{aof, rewrite};
+use crate::state::aof::Mode;
 use crate::state::config::title::process_title;
 use crate::state::config::{Caller, Config, Key, oom};
 use crate::state::{ApplyConfig, State};
@@ -111,6 +112,13 @@ pub fn hook() -> Box<ApplyConfig> {
                 ),
             );
         }
+        if !undoing && changed.has(Key::dir) && old.appendonly && new.appendonly {
+            // Its files stay where they are: the next ones would be in another place, and no server finds both.
+            refuse(
+                Key::dir,
+                "the append only file is in the old one, set appendonly to no first".to_owned(),
+            );
+        }
         if changed.has(Key::dir)
             && let Err(error) = std::env::set_current_dir(&new.dir.0)
         {
@@ -129,6 +137,17 @@ pub fn hook() -> Box<ApplyConfig> {
                 "Failed to set current oom_score_adj. Check server logs.".to_owned(),
             );
         }
+        // Another directory may have an AOF of its own, whose files are not to be written over.
+        let mut manifest = None;
+        if changed.has(Key::dir) {
+            match read_manifest(&*state.disk, new) {
+                Ok(read) => manifest = Some(read),
+                Err(Logged) => refuse(
+                    Key::dir,
+                    "Its AOF manifest can't be used. Check server logs.".to_owned(),
+                ),
+            }
+        }
         // Last: it is not begun where something else is refused.
         if changed.has(Key::appendonly)
             && outcome.is_ok()
@@ -138,6 +157,12 @@ pub fn hook() -> Box<ApplyConfig> {
                 Key::appendonly,
                 "Unable to turn on AOF. Check server logs.".to_owned(),
             ));
+        }
+        if let Some(manifest) = manifest
+            && outcome.is_ok()
+            && state.aof.mode != Mode::On
+        {
+            state.aof.manifest = manifest;
         }
         refused = !undoing && outcome.is_err();
         outcome

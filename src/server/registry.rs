@@ -34,6 +34,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::config::FAMILY,
     &commands::info::FAMILY,
     &commands::slowlog::FAMILY,
+    &crate::script::eval::FAMILY,
     &crate::persist::debug::FAMILY,
     &crate::persist::rewrite::FAMILY,
     &crate::persist::save::FAMILY,

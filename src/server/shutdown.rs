@@ -26,16 +26,12 @@ impl Server {
             return;
         }
         if loading {
-            // There is nothing to save that is not in the files already.
+            // Half a data set is not saved (see `prepare`); but by the time this is followed it may be whole,
+            // with writes of clients in it.
             log::warn!("Received shutdown signal during loading, scheduling shutdown.");
-            *wanted = Some(Shutdown {
-                save: Some(false),
-                now: true,
-                force: true,
-            });
-            return;
+        } else {
+            log::warn!("Received {name} scheduling shutdown...");
         }
-        log::warn!("Received {name} scheduling shutdown...");
         let save = if flags.has(ShutdownFlags::SAVE) {
             Some(true)
         } else if flags.has(ShutdownFlags::NOSAVE) {

@@ -4,6 +4,7 @@
 //! expire under a budget; cron if due; append the AOF; write replies, once for each connection; close
 //! what is to be closed; accept. The poll is edge-triggered: whatever was not taken to its end is on one of this
 //! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
+use super::busy::Lent;
 use super::conn::{Conn, Pool, Stream};
 use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
@@ -24,6 +25,7 @@ use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Tokens of connections are their slots; these lie above all of them.
@@ -61,7 +63,7 @@ const ACCEPT_RETRY_US: u64 = 100_000;
 /// The server: sockets on one side, state on the other.
 pub struct Server {
     pub state: State,
-    pub table: Registry,
+    pub table: Arc<Registry>,
     pub(super) poll: Poll,
     pub(super) signals: Signals,
     /// By slot, as `state.clients`.
@@ -97,6 +99,8 @@ pub struct Server {
     pub(super) expiring: bool,
     /// Ticks when this turn began.
     pub(super) turn_tick: u64,
+    /// What is lent while a script runs; at home otherwise.
+    pub(super) lent: Option<Box<Lent>>,
     /// Files are being loaded.
     pub(super) loader: Option<Box<Loader>>,
     /// The exit code, once the loop is to end.
@@ -204,9 +208,11 @@ impl Server {
             self.expiring = self.state.dbs.has_deadlines();
             let before = ticks();
             self.expire_due();
-            phase_us = self.state.stats.ticks_to_us(ticks() - before);
-            self.state.stats.expire_cycle_us += phase_us;
-            cause = "expire";
+            let expire_us = self.state.stats.ticks_to_us(ticks() - before);
+            self.state.stats.expire_cycle_us += expire_us;
+            if expire_us > phase_us {
+                (phase_us, cause) = (expire_us, "expire");
+            }
         }
         if started_us >= self.next_cron_us {
             let before = ticks();
@@ -502,12 +508,10 @@ impl Server {
             if n > 0 && ticks() > end {
                 return true;
             }
-            let accepted = match self.listeners.get(listener) {
-                None => return false,
-                Some(Listener::Tcp(l)) => l.accept().map(|(s, a)| (Stream::Tcp(s), Some(a))),
-                Some(Listener::Unix(l, _)) => l.accept().map(|(s, _)| (Stream::Unix(s), None)),
+            let Some(from) = self.listeners.get(listener) else {
+                return false;
             };
-            match accepted {
+            match accept(from) {
                 Ok((stream, address)) => self.admit_connection(stream, address, listener),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) => return self.accept_failed(&error),
@@ -538,67 +542,88 @@ impl Server {
         true
     }
 
-    /// A connection came in: limits, protected mode, options, session.
     fn admit_connection(&mut self, stream: Stream, address: Option<SocketAddr>, listener: usize) {
-        let mut stream = stream;
-        if self.state.clients.len() >= self.state.config.maxclients as usize {
-            self.state.stats.connections_refused += 1;
-            let _ = stream.write(b"-ERR max number of clients reached\r\n");
+        let Some(listener) = self.listeners.get(listener) else {
             return;
-        }
-        let peer = match (&stream, address, &self.listeners[listener]) {
-            (Stream::Tcp(tcp), Some(address), _) => {
-                let local = tcp.local_addr().unwrap_or(address);
-                Peer::Tcp(Box::new((address, local)))
-            }
-            (_, _, Listener::Unix(_, path)) => Peer::Unix(path.to_string_lossy().into()),
-            _ => return,
         };
-        if self.protected_from(address) {
-            let _ = stream.write(PROTECTED.as_bytes());
-            self.state.stats.connections_refused += 1;
-            return;
-        }
-        if let Stream::Tcp(tcp) = &stream {
-            let _ = tcp.set_nodelay(true);
-            keep_alive(tcp, self.state.config.tcp_keepalive);
-        }
-        let unix = matches!(stream, Stream::Unix(_));
-        let fd = stream.fd();
-        let id = self.state.open_session(peer);
-        let slot = id.slot as usize;
-        if self.conns.len() <= slot {
-            self.conns.resize_with(slot + 1, || None);
-        }
-        if let Err(error) = stream.register(self.poll.registry(), Token(slot)) {
-            log::warn!("Registering a connection: {error}");
-            self.state.end_session(id);
-            return;
-        }
-        let client = self.state.clients.me(id);
-        client.transport.fd = fd;
-        if unix {
-            client.flags |= client_flag::UNIX;
-        }
-        self.conns[slot] = Some(Conn::new(id, stream));
-        self.state.stats.connections += 1;
+        let registry = self.poll.registry();
+        welcome(
+            &mut self.state,
+            &mut self.conns,
+            registry,
+            listener,
+            stream,
+            address,
+        );
     }
+}
 
-    /// Protected mode: without a password only this machine may connect.
-    fn protected_from(&self, address: Option<SocketAddr>) -> bool {
-        self.state.config.protected_mode
-            && self.state.config.requirepass.is_none()
-            && address.is_some_and(|a| !a.ip().to_canonical().is_loopback())
+/// The next connection that waits at a listener.
+pub(super) fn accept(listener: &Listener) -> io::Result<(Stream, Option<SocketAddr>)> {
+    match listener {
+        Listener::Tcp(l) => l.accept().map(|(s, a)| (Stream::Tcp(s), Some(a))),
+        Listener::Unix(l, _) => l.accept().map(|(s, _)| (Stream::Unix(s), None)),
     }
+}
 
-    /// May this client send requests of any size?
-    pub(super) fn authenticated(&mut self, slot: usize) -> bool {
-        let needed = self.state.password_needed();
-        self.state
-            .clients
-            .at(slot)
-            .is_none_or(|c| c.gate & gate::UNAUTHENTICATED == 0 || !needed)
+/// A connection came in: limits, protected mode, options, session. The slot, if it may stay.
+pub(super) fn welcome(
+    state: &mut State,
+    conns: &mut Vec<Option<Conn>>,
+    registry: &mio::Registry,
+    listener: &Listener,
+    mut stream: Stream,
+    address: Option<SocketAddr>,
+) -> Option<usize> {
+    if state.clients.len() >= state.config.maxclients as usize {
+        state.stats.connections_refused += 1;
+        let _ = stream.write(b"-ERR max number of clients reached\r\n");
+        return None;
     }
+    let peer = match (&stream, address, listener) {
+        (Stream::Tcp(tcp), Some(address), _) => {
+            let local = tcp.local_addr().unwrap_or(address);
+            Peer::Tcp(Box::new((address, local)))
+        }
+        (_, _, Listener::Unix(_, path)) => Peer::Unix(path.to_string_lossy().into()),
+        _ => return None,
+    };
+    if protected_from(state, address) {
+        let _ = stream.write(PROTECTED.as_bytes());
+        state.stats.connections_refused += 1;
+        return None;
+    }
+    if let Stream::Tcp(tcp) = &stream {
+        let _ = tcp.set_nodelay(true);
+        keep_alive(tcp, state.config.tcp_keepalive);
+    }
+    let unix = matches!(stream, Stream::Unix(_));
+    let fd = stream.fd();
+    let id = state.open_session(peer);
+    let slot = id.slot as usize;
+    if conns.len() <= slot {
+        conns.resize_with(slot + 1, || None);
+    }
+    if let Err(error) = stream.register(registry, Token(slot)) {
+        log::warn!("Registering a connection: {error}");
+        state.end_session(id);
+        return None;
+    }
+    let client = state.clients.me(id);
+    client.transport.fd = fd;
+    if unix {
+        client.flags |= client_flag::UNIX;
+    }
+    conns[slot] = Some(Conn::new(id, stream));
+    state.stats.connections += 1;
+    Some(slot)
+}
+
+/// Protected mode: without a password only this machine may connect.
+fn protected_from(state: &State, address: Option<SocketAddr>) -> bool {
+    state.config.protected_mode
+        && state.config.requirepass.is_none()
+        && address.is_some_and(|a| !a.ip().to_canonical().is_loopback())
 }
 
 /// Sets keepalive so that a dead peer is noticed about `seconds` after its last sign of life.

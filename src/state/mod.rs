@@ -19,6 +19,7 @@ pub mod persistence;
 pub mod prop;
 pub mod pubsub;
 pub mod run;
+pub mod scripts;
 pub mod session;
 pub mod slowlog;
 pub mod stats;
@@ -66,6 +67,7 @@ pub struct State {
     pub disk: Arc<dyn Disk>,
     pub dbs: Databases,
     pub libraries: libraries::Libraries,
+    pub scripts: scripts::Scripts,
     pub clients: Clients,
     /// Whose requests run; none while the server works by itself.
     pub running: Option<ClientId>,
@@ -135,6 +137,7 @@ impl State {
             rng,
             disk: Arc::new(RealDisk),
             libraries: libraries::Libraries::default(),
+            scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             running: None,
             gate: 0,

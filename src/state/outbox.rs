@@ -84,6 +84,21 @@ impl Outbox {
         self.posts.push((to, message));
     }
 
+    /// Appends what is posted to one client, ahead of all others.
+    #[cold]
+    pub fn hand_over(&mut self, to: ClientId, out: &mut Writer) {
+        let bytes = &self.bytes;
+        self.posts.retain(|(who, range)| {
+            if *who == to {
+                out.raw(&bytes[range.clone()]);
+            }
+            *who != to
+        });
+        if self.posts.is_empty() {
+            self.bytes.clear();
+        }
+    }
+
     /// Hands every post to `deliver`, oldest first, and empties the box.
     pub fn drain(&mut self, mut deliver: impl FnMut(ClientId, Message<'_>)) {
         let mut shared = (0..0, Bytes::new());

@@ -102,7 +102,7 @@ pub struct Snapshots {
     pub last_ok: bool,
     /// Seconds that the last background save took; -1: there was none.
     pub last_took_s: i64,
-    /// Successful ones.
+    /// So many were begun, whatever became of them.
     pub saves: u64,
     /// BGSAVE SCHEDULE: one is wanted once no other child lives.
     pub scheduled: bool,

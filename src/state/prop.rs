@@ -175,6 +175,15 @@ impl Propagation {
         self.log.commands > 0
     }
 
+    /// What the running unit has logged so far is taken back.
+    pub fn drop_unit(&mut self) {
+        if self.log.commands > 0 {
+            self.log.bytes.truncate(self.log.unit_at);
+            self.log.commands = 0;
+        }
+        self.reset_choice();
+    }
+
     /// The unit has ended.
     #[inline]
     pub fn end_unit(&mut self) {

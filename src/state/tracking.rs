@@ -59,6 +59,8 @@ pub struct Tracking {
     sweep: Option<u64>,
     /// Others have gone since that search began.
     sweep_again: bool,
+    /// Keys remembered since the start.
+    pub reads: u64,
 }
 
 impl Tracking {
@@ -71,6 +73,7 @@ impl Tracking {
             readers: 0,
             sweep: None,
             sweep_again: false,
+            reads: 0,
         }
     }
 
@@ -207,6 +210,7 @@ impl State {
     /// A client in the default mode has read a key. One too many, and another key is given up.
     pub fn remember_read(&mut self, who: ClientId, key: &[u8]) {
         let hash = self.dbs.hash(key);
+        self.tracking.reads += 1;
         self.tracking.table.add(hash, key, who);
         self.listen(listener::TRACKED, true);
         if self.tracking.table.len() > self.tracked_keys_max() {

@@ -12,7 +12,7 @@ use super::scan::{Piece, Scan, Stop, What};
 use super::time::{Stamp, stamp_of};
 use crate::base::disk::{Disk, DiskFile, Stream};
 use crate::persist::window::Window;
-use crate::state::aof::manifest::{BadManifest, Manifest};
+use crate::state::aof::manifest::{BadManifest, Manifest, Part};
 use crate::state::config::file::errno_text;
 use crate::types::saved::Loading;
 
@@ -160,7 +160,15 @@ impl Check<'_> {
             Err(error) => return Err(cannot_open(console, path, &error, ", aborting...")),
         };
         let folder = path.parent().unwrap_or(Path::new(""));
+        let is_empty = |part: &Part| {
+            let file = self.disk.open(&folder.join(OsStr::from_bytes(&part.name)));
+            file.and_then(|file| file.size())
+                .is_ok_and(|size| size == 0)
+        };
+        // Of several empty ones at the end each counts as the last, as it does for a server.
         let count = manifest.parts().count();
+        let empty = manifest.incrementals.iter().rev();
+        let empty = empty.take_while(|part| is_empty(part)).count();
         for (at, part) in manifest.parts().enumerate() {
             let is_base = at == 0 && manifest.base.is_some();
             if at == usize::from(manifest.base.is_some()) {
@@ -175,7 +183,7 @@ impl Check<'_> {
                 console.line(format_args!("Start to check BASE AOF ({format} format)."));
             }
             let name = shown(&part.name);
-            let last = at + 1 == count;
+            let last = at + 1 == count || !is_base && at + 1 + empty >= count;
             let file = File {
                 path: &path,
                 name: &name,

@@ -2,7 +2,7 @@
 //!
 //! The two checks take their arguments as Redis's do, to the exit code; `recover` is ours.
 use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,9 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::check_aof::{self, Cut};
 use super::check_rdb;
+use super::cli;
 use super::console::Console;
+use super::ping;
 use super::recover::{self, Order};
 use super::time;
 use crate::base::clock::Clock;
@@ -18,6 +20,7 @@ use crate::base::disk::RealDisk;
 use crate::base::rng::Rng;
 use crate::state::State;
 use crate::state::config::{Config, REDIS_VERSION};
+use crate::types::saved::Loading;
 
 /// A tool's work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,9 @@ pub enum Tool {
     CheckRdb(PathBuf),
     CheckAof(PathBuf, Cut),
     Recover(Order),
+    /// The client, with its arguments.
+    Cli(Vec<OsString>),
+    Ping(ping::Order),
     /// Something to print before the process ends.
     Say {
         text: String,
@@ -36,17 +42,27 @@ pub enum Tool {
 const CHECK_RDB: &str = "check-rdb";
 const CHECK_AOF: &str = "check-aof";
 const RECOVER: &str = "recover";
+const CLI: &str = "cli";
+const PING: &str = "ping";
 
 /// The tools that can stand as the first argument, with what each is for.
-pub const NAMES: [(&str, &str); 3] = [
+pub const NAMES: [(&str, &str); 5] = [
     ("check-rdb FILE", "check an RDB file"),
     (
         "check-aof [--fix | --truncate-to-timestamp SECONDS] FILE",
         "check an AOF file, or all files of a manifest",
     ),
     (
-        "recover --dir DIR --to TIME [--out DIR]",
-        "write the data set as it was then, from the AOF's timestamps",
+        "recover --dir DIR (--to TIME | --before COMMAND) [--out DIR]",
+        "write the data set as it was then, from the AOF",
+    ),
+    (
+        "cli [-h HOST] [-p PORT] [-a PASSWORD] [-n DB] ... [COMMAND ...]",
+        "send a command, or ask for commands at a prompt; cli --help tells all options",
+    ),
+    (
+        "ping [-h HOST] [-p PORT] [-s SOCKET] [-a PASSWORD] [-t SECONDS]",
+        "ask whether a server serves: exit code 0 if it does, else 1",
     ),
 ];
 
@@ -67,11 +83,16 @@ pub fn parse(program: &OsStr, args: &[OsString]) -> Option<Tool> {
     if is(CHECK_AOF) {
         return Some(parse_check_aof(&named(CHECK_AOF), args));
     }
+    if program.as_bytes().ends_with(b"-cli") {
+        return Some(Tool::Cli(args.to_vec()));
+    }
     let (first, rest) = args.split_first()?;
     match first.to_str()? {
         CHECK_RDB => Some(parse_check_rdb("redvault check-rdb", rest)),
         CHECK_AOF => Some(parse_check_aof("redvault check-aof", rest)),
         RECOVER => Some(parse_recover(rest)),
+        CLI => Some(Tool::Cli(rest.to_vec())),
+        PING => Some(parse_ping(rest)),
         _ => None,
     }
 }
@@ -181,11 +202,22 @@ fn parse_recover(args: &[OsString]) -> Tool {
     let command = recover_command().no_binary_name(true);
     match command.try_get_matches_from(args) {
         Ok(matches) => Tool::Recover(order(&matches)),
-        Err(error) => {
-            let failed = error.use_stderr();
-            say(error.render().to_string(), failed, i32::from(failed))
-        }
+        Err(error) => say_what_clap_says(&error),
     }
+}
+
+fn parse_ping(args: &[OsString]) -> Tool {
+    let command = ping::command().no_binary_name(true);
+    match command.try_get_matches_from(args) {
+        Ok(matches) => Tool::Ping(ping::order(&matches, |name| std::env::var_os(name))),
+        Err(error) => say_what_clap_says(&error),
+    }
+}
+
+/// Help that was asked for, or what is wrong with the arguments.
+fn say_what_clap_says(error: &clap::Error) -> Tool {
+    let failed = error.use_stderr();
+    say(error.render().to_string(), failed, i32::from(failed))
 }
 
 fn order(matches: &ArgMatches) -> Order {
@@ -202,6 +234,43 @@ fn order(matches: &ArgMatches) -> Order {
 
 /// Does it, on this process's input and output; the exit code.
 pub fn run(tool: &Tool) -> i32 {
+    match tool {
+        Tool::CheckRdb(path) => {
+            offline(|console, how| check_rdb::run(console, &RealDisk, path, how))
+        }
+        Tool::CheckAof(path, cut) => {
+            offline(|console, how| check_aof::run(console, &RealDisk, path, *cut, how))
+        }
+        Tool::Recover(order) => {
+            offline(|console, how| recover::run(console, &RealDisk, order, how))
+        }
+        Tool::Cli(args) => cli::run(args),
+        Tool::Ping(order) => {
+            let (answer, serves) = ping::run(order);
+            print(&mut std::io::stdout(), &format!("{answer}\n"));
+            i32::from(!serves)
+        }
+        Tool::Say {
+            text,
+            to_stderr,
+            code,
+        } => {
+            match to_stderr {
+                true => print(&mut std::io::stderr(), text),
+                false => print(&mut std::io::stdout(), text),
+            }
+            *code
+        }
+    }
+}
+
+fn print(to: &mut dyn Write, text: &str) {
+    // There is nobody to tell that nobody listens; the exit code still tells.
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}
+
+/// Work on files, with a console.
+fn offline(work: impl FnOnce(&mut Console<'_>, &Loading) -> i32) -> i32 {
     let (out, input) = (std::io::stdout(), std::io::stdin());
     let terminal = out.is_terminal() && std::io::stderr().is_terminal();
     let (mut out, mut input) = (out.lock(), input.lock());
@@ -209,27 +278,7 @@ pub fn run(tool: &Tool) -> i32 {
     // Files are read under the limits of an untouched configuration: they decide nothing here.
     let clock = Clock::system();
     let state = State::new(Config::default(), Rng::from_seed(1), clock, 0, 1.0);
-    let how = state.loading(0);
-    match tool {
-        Tool::CheckRdb(path) => check_rdb::run(&mut console, &RealDisk, path, &how),
-        Tool::CheckAof(path, cut) => check_aof::run(&mut console, &RealDisk, path, *cut, &how),
-        Tool::Recover(order) => recover::run(&mut console, &RealDisk, order, &how),
-        Tool::Say {
-            text,
-            to_stderr,
-            code,
-        } => {
-            if *to_stderr {
-                drop((out, input));
-                use std::io::Write as _;
-                // There is nobody to tell that nobody listens.
-                _ = std::io::stderr().write_all(text.as_bytes());
-            } else {
-                console.line(text.trim_end_matches('\n'));
-            }
-            *code
-        }
-    }
+    work(&mut console, &state.loading(0))
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 //! every file is open before the first is read, and each is read as far as it went then.
 //!
 //! What it relies on: `#TS` annotations stand in front of the changes of their second; a base file is as old
-//! as it says (`ctime`). Where files do not tell the time of a change, a moment is refused rather than guessed.
+//! as it says (`ctime`). Where files do not tell the time of a change, a moment is refused rather than guessed,
+//! with one exception that no file shows: changes made after `aof-timestamp-enabled` was turned off again stand
+//! behind the last annotation like those of its second, and count as of then.
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -118,17 +120,22 @@ fn recover(
     let links = open(disk, &source.folder, chain(&source.manifest))?;
     let (links, found) = match walk(console, &links, order, how)? {
         Walked::Found(found) => (links, found),
-        Walked::TooNew { since } => {
-            let older =
-                older_chain(&source.manifest).ok_or_else(|| too_new(&links, order, since))?;
-            console.line(format_args!(
-                "{} is newer than that; going back to the files that its rewrite replaced",
-                links[0].path.display()
-            ));
+        missed => {
+            let older = older_chain(&source.manifest)
+                .ok_or_else(|| out_of_reach(&links, order, &missed))?;
+            let path = links[0].path.display();
+            match missed {
+                Walked::NotThere => console.line(format_args!(
+                    "It is not in {path} and behind it; going back to the files that a rewrite replaced"
+                )),
+                _ => console.line(format_args!(
+                    "{path} is newer than that; going back to the files that its rewrite replaced"
+                )),
+            }
             let links = open(disk, &source.folder, older)?;
             match walk(console, &links, order, how)? {
                 Walked::Found(found) => (links, found),
-                Walked::TooNew { since } => return Err(too_new(&links, order, since)),
+                missed => return Err(out_of_reach(&links, order, &missed)),
             }
         }
     };
@@ -137,16 +144,24 @@ fn recover(
     Ok(())
 }
 
-fn too_new(links: &[Link], order: &Order, since: i64) -> Refused {
-    let to = order.to.map_or(String::new(), time::shown);
+/// What is asked for is not in these files, nor in any that are left.
+fn out_of_reach(links: &[Link], order: &Order, missed: &Walked) -> Refused {
+    let path = links.first().map_or(Path::new(""), |link| &link.path);
+    let path = path.display();
+    let why = match missed {
+        Walked::TooNew { since } => {
+            let to = order.to.map_or(String::new(), time::shown);
+            let since = time::shown(*since);
+            format!("{path} holds the data of {since} and nothing before, so {to} is out of reach")
+        }
+        Walked::Found(_) | Walked::NotThere => {
+            let name = order.before.as_deref().unwrap_or_default();
+            let name = shown(name).to_ascii_uppercase();
+            format!("there is no {name} in the files, from {path} on")
+        }
+    };
     Refused(format!(
-        "{} holds the data of {} and nothing before, so {to} is out of reach. A rewrite removes what is \
-         older, unless aof-disable-auto-gc is yes.",
-        links
-            .first()
-            .map_or(Path::new(""), |link| &link.path)
-            .display(),
-        time::shown(since)
+        "{why}. A rewrite removes what is older, unless aof-disable-auto-gc is yes."
     ))
 }
 
@@ -291,6 +306,8 @@ enum Walked {
     TooNew {
         since: i64,
     },
+    /// No command in it has the name that is asked for.
+    NotThere,
 }
 
 /// Going through a chain.
@@ -354,7 +371,10 @@ fn walk(
             }
         }
         let requests = walk.requests;
-        let is_last = at + 1 == links.len();
+        let mut is_last = true;
+        for link in &links[at + 1..] {
+            is_last &= link.handles[0].size().map_err(failed(&link.path))? == 0;
+        }
         let (offset, late) = walk.file(console, at, link, &mut window, is_last)?;
         end = Place { link: at, offset };
         console.end();
@@ -373,6 +393,10 @@ fn walk(
             walk.time_known_until(console, late, links)?;
             break;
         }
+        if offset < window.size() {
+            // Unfinished: the files behind it are empty.
+            break;
+        }
     }
     if let Some(to) = order.to {
         let timeless = walk
@@ -388,13 +412,11 @@ fn walk(
         keys,
         last_s: walk.changed_s.or(since),
     };
-    if let Some(name) = &order.before {
-        found.end = walk.before.ok_or_else(|| {
-            Refused(format!(
-                "there is no {} in the files",
-                shown(name).to_ascii_uppercase()
-            ))
-        })?;
+    if order.before.is_some() {
+        let Some(before) = walk.before else {
+            return Ok(Walked::NotThere);
+        };
+        found.end = before;
         found.requests = walk.before_requests;
         found.last_s = walk.before_changed_s.or(since);
     }

@@ -7,6 +7,7 @@ use super::check_rdb;
 use super::console::Console;
 use super::recover::{self, Order};
 use crate::base::disk::RealDisk;
+use crate::state::prop::push_request;
 use crate::types::saved::Loading;
 
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -19,12 +20,10 @@ const INCR_2_LINE: &str = "file appendonly.aof.2.incr.aof seq 2 type i\n";
 
 /// A request of words.
 fn req(line: &str) -> String {
-    let words: Vec<&str> = line.split(' ').collect();
-    let mut text = format!("*{}\r\n", words.len());
-    for word in words {
-        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-    }
-    text
+    let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    let mut bytes = Vec::new();
+    push_request(&mut bytes, &words);
+    String::from_utf8(bytes).expect("made of text")
 }
 
 /// Annotations (`#5`) and requests.
@@ -281,6 +280,13 @@ fn all_files_of_a_manifest() {
     let (out, code) = files(&one, "zz", &one).check_aof(MANIFEST, Cut::Broken, "y\n");
     let last = "Failed to truncate AOF appendonly.aof.1.incr.aof because it is not the last file\n";
     assert!(out.ends_with(last) && code == 1, "{out}");
+    let torn = files(&one, &one[..9], "");
+    assert_eq!(
+        torn.check_aof(MANIFEST, Cut::Broken, "y\n").1,
+        0,
+        "empty ones follow"
+    );
+    assert_eq!(torn.read(INCR), "");
     let broken = files(&one, &one, "zz");
     let (out, code) = broken.check_aof(MANIFEST, Cut::Broken, "y\n");
     assert!(
@@ -588,8 +594,14 @@ fn broken_files_are_refused_and_torn_ends_left_out() {
     );
     assert_eq!(out_of(&files, INCR_2), Some(log(&["#107", "set a 3"])));
 
+    let files = three_files(&torn, "");
+    assert_eq!(files.recover(Some(200), None).1, 0);
+    assert_eq!(out_of(&files, INCR), Some(log(&["#107", "set a 3"])));
+    assert_eq!(out_of(&files, INCR_2), None);
+
     let junk = format!("{}zzz", log(&["#107", "set a 3"]));
-    for files in [three_files("", &junk), three_files(&torn, "")] {
+    let more = log(&["#108", "set a 4"]);
+    for files in [three_files("", &junk), three_files(&torn, &more)] {
         let (out, code) = files.recover(Some(200), None);
         assert!(out.contains("is broken at offset ") && code == 1, "{out}");
         assert!(!files.path("out").exists());
@@ -610,7 +622,7 @@ fn broken_files_are_refused_and_torn_ends_left_out() {
 #[test]
 fn history_reaches_further_back() {
     let at = |name: &str| format!("appendonlydir/{name}");
-    let first = log(&["#101", "set a 1", "#140", "set a 2"]);
+    let first = log(&["#101", "set a 1", "#140", "flushall", "set a 2"]);
     let second = log(&["#160", "set a 3"]);
     let manifest = "file c.base.rdb seq 2 type b\nfile appendonly.aof.1.incr.aof seq 1 type h\n\
                     file b.base.rdb seq 1 type h\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
@@ -628,6 +640,19 @@ fn history_reaches_further_back() {
     assert_eq!(out_of(&files, MANIFEST).as_deref(), Some(kept));
 
     std::fs::remove_dir_all(files.path("out")).expect("removed");
+    let (out, code) = files.recover(None, Some("flushall"));
+    assert!(
+        code == 0 && out.contains("going back to the files"),
+        "{out}"
+    );
+    assert_eq!(
+        out_of(&files, INCR),
+        Some(log(&["#101", "set a 1", "#140"]))
+    );
+    std::fs::remove_dir_all(files.path("out")).expect("removed");
+    let (out, code) = files.recover(None, Some("hset"));
+    assert!(code == 1 && out.contains("there is no HSET in"), "{out}");
+
     assert_eq!(files.recover(Some(155), None).1, 0);
     let kept = "file c.base.rdb seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
     assert_eq!(out_of(&files, MANIFEST).as_deref(), Some(kept));

@@ -151,3 +151,35 @@ fn a_change_that_cannot_be_is_refused_whole() {
     ]);
     assert_eq!(server.info("aof_enabled"), "0");
 }
+
+/// The files of before stayed where they were and the next ones came elsewhere: no server found both.
+#[test]
+fn the_directory_stays_as_long_as_the_aof_is_on() {
+    let server = Server::with(&["--appendonly", "yes", "--enable-protected-configs", "yes"]);
+    let other = server.dir().join("other");
+    fs::create_dir(&other).expect("made");
+    let there = format!("CONFIG SET dir {}", other.display());
+    server.check(&[
+        ("SET before 1", "OK"),
+        (
+            &there,
+            "(error) ERR CONFIG SET failed (possibly related to argument 'dir') - the append only file is in \
+             the old one, set appendonly to no first",
+        ),
+        ("BGREWRITEAOF", "Background append only file rewriting started"),
+        ("SET after 1", "OK"),
+    ]);
+    assert!(fs::read_dir(&other).expect("it is there").next().is_none());
+    server.check(&[
+        (&format!("{there} appendonly no"), "OK"),
+        ("CONFIG SET appendonly yes", "OK"),
+    ]);
+    wait_until("the first rewrite", || {
+        server.info("aof_rewrite_scheduled") == "0" && server.info("aof_rewrite_in_progress") == "0"
+    });
+    let manifest = text(&other, "appendonly.aof.manifest");
+    assert_eq!(
+        manifest,
+        "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n"
+    );
+}

@@ -71,16 +71,10 @@ impl Server {
 
     /// The same for one that is to end by itself: how it did, its log, and the directory.
     pub fn fails_with(files: &[(&str, &[u8])], args: &[&str]) -> (ExitStatus, String, TempDir) {
-        let dir = directory_with(files);
-        let output = Command::new(binary())
-            .args(["--port", &free_port().to_string(), "--save", "", "--dir"])
-            .arg(dir.path())
-            .args(args)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap_or_else(|e| panic!("{}: {e}", binary()));
-        let log = String::from_utf8_lossy(&output.stdout).into_owned();
-        (output.status, log, dir)
+        let mut server = Server::spawn(&binary(), free_port(), directory_with(files), args);
+        let status = server.wait_end();
+        let log = server.log();
+        (status, log, server.kill())
     }
 
     /// Start this server on a directory that may have a data set, and a `redis.conf`, already.
@@ -105,7 +99,7 @@ impl Server {
         std::mem::replace(&mut self.dir, empty)
     }
 
-    fn try_start(binary: &str, port: u16, dir: TempDir, args: &[&str]) -> Result<Server, TempDir> {
+    fn spawn(binary: &str, port: u16, dir: TempDir, args: &[&str]) -> Server {
         let file = Some(dir.path().join("redis.conf")).filter(|path| path.exists());
         let log = File::create(dir.path().join("log")).expect("a log file");
         let child = Command::new(binary)
@@ -126,7 +120,11 @@ impl Server {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("{binary}: {e}"));
-        let mut server = Server { child, dir, port };
+        Server { child, dir, port }
+    }
+
+    fn try_start(binary: &str, port: u16, dir: TempDir, args: &[&str]) -> Result<Server, TempDir> {
+        let mut server = Server::spawn(binary, port, dir, args);
         let started = Instant::now();
         while !server.answers() {
             if let Some(status) = server.child.try_wait().expect("our own child") {
@@ -214,13 +212,11 @@ impl Server {
         }
     }
 
-    #[allow(dead_code)] // The first tests of a shutdown need it.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("our own child");
     }
 
     /// Wait for the server to end by itself.
-    #[allow(dead_code)] // The first tests of a shutdown need it.
     pub fn wait_end(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("the end of the server", || {

@@ -5,7 +5,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Server, frame, wait_until};
+use crate::harness::{Server, binary, frame, wait_until};
 
 const INCREMENTAL: &str = "appendonlydir/appendonly.aof.1.incr.aof";
 const MANIFEST: (&str, &[u8]) = (
@@ -92,6 +92,30 @@ fn a_signal_ends_the_loading_and_leaves_the_file_alone() {
             file
         );
     }
+}
+
+/// The end by a signal comes with the cron. Where loading ended before it, writes were acknowledged meanwhile
+/// and then dropped, because nothing is saved of half a data set.
+#[test]
+fn a_signal_while_loading_loses_no_write_that_came_behind_it() {
+    let file = snapshot(1000);
+    let mut server = slow(&file);
+    server.check(&[("DEBUG PAUSE-CRON 1", "OK")]);
+    server.signal(Signal::SIGTERM);
+    wait_until("the signal", || {
+        server
+            .log()
+            .contains("Received shutdown signal during loading")
+    });
+    server.check(&[("CONFIG SET key-load-delay 0", "OK")]);
+    wait_until("the end of loading", || server.info("loading") == "0");
+    let mut raw = server.raw();
+    raw.command(&["CONFIG", "SET", "save", "3600 1000"]);
+    assert_eq!(raw.reply(), "OK");
+    server.check(&[("SET late 1", "OK"), ("DEBUG PAUSE-CRON 0", "OK")]);
+    assert_eq!(server.wait_end().code(), Some(0));
+    let again = Server::on(&binary(), server.kill(), &[]);
+    again.check(&[("GET late", "\"1\""), ("DBSIZE", ":1001")]);
 }
 
 #[test]

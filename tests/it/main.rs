@@ -5,6 +5,7 @@
 mod append_only;
 mod bitmaps;
 mod blocking;
+mod client;
 mod config;
 mod connection;
 mod dump;
@@ -21,6 +22,7 @@ mod loading;
 mod noise;
 mod offline;
 mod operations;
+mod packaging;
 mod protocol;
 mod pubsub;
 mod readme;

@@ -1,12 +1,13 @@
 //! Snapshots in the background: what the child sees, leaves alone, and means to clients.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Server, is_oracle, wait_until};
+use crate::harness::{Server, binary, is_oracle, wait_until};
 
 /// A server with so many keys of 500 bytes, whose children take this long for each.
 fn populated(keys: usize, delay_us: u32) -> Server {
@@ -205,4 +206,24 @@ fn nothing_is_acknowledged_behind_the_last_snapshot() {
     assert_eq!(raw.read_to_end(), b"+OK\r\n");
     assert!(server.wait_end().success());
     assert!(server.dir().join("dump.rdb").exists());
+}
+
+/// Who starts the server may have SIGCHLD ignored: the kernel collected the child then, nobody learnt how it
+/// ended, and no other one was begun any more.
+#[test]
+fn children_are_collected_where_sigchld_was_ignored() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = dir.path().join("redvault");
+    let text = format!("#!/bin/sh\ntrap '' CHLD\nexec {} \"$@\"\n", binary());
+    fs::write(&script, text).expect("written");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let server = Server::on(script.to_str().expect("text"), dir, &[]);
+    for saves in ["1", "2"] {
+        server.check(&[("BGSAVE", "Background saving started")]);
+        wait_until("the end of the child", || {
+            server.info("rdb_bgsave_in_progress") == "0"
+        });
+        assert_eq!(server.info("rdb_saves"), saves);
+        assert_eq!(server.info("rdb_last_bgsave_status"), "ok");
+    }
 }

@@ -107,13 +107,12 @@ impl Machine {
 
     fn draw_settings(&mut self) {
         let (rng, config) = (&mut self.rng, &mut self.config);
-        if self.faulty {
-            let policies = [Appendfsync::Always, Appendfsync::Everysec, Appendfsync::No];
-            config.appendfsync = policies[rng.below(3) as usize];
-        } else {
-            let policies = [Appendfsync::Always, Appendfsync::Everysec, Appendfsync::No];
-            config.appendfsync = policies[(self.seed % 3) as usize];
-        }
+        let policies = [Appendfsync::Always, Appendfsync::Everysec, Appendfsync::No];
+        let policy = match self.faulty {
+            true => rng.below(3),
+            false => self.seed % 3,
+        };
+        config.appendfsync = policies[policy as usize];
         config.aof_use_rdb_preamble = rng.below(2) == 0;
         config.aof_timestamp_enabled = rng.below(2) == 0;
         config.auto_aof_rewrite_percentage = [0, 100][rng.below(2) as usize];

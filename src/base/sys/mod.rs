@@ -12,6 +12,7 @@ mod process;
 mod signals;
 mod sockets;
 mod systemd;
+mod terminal;
 mod ticks;
 mod title;
 
@@ -35,5 +36,6 @@ pub use signals::{
 };
 pub use sockets::read_behind;
 pub use systemd::notify_systemd;
+pub use terminal::{keys_at_once, without_echo};
 pub use ticks::{measure_ticks_per_us, ticks};
 pub use title::set_title;

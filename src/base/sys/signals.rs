@@ -40,8 +40,13 @@ pub struct Received {
 /// Blocks SIGINT, SIGTERM, SIGHUP, SIGCHLD and SIGUSR1 in the calling thread, ignores SIGPIPE, and
 /// gives the descriptor to poll instead. To be called before any thread starts, or the kernel hands
 /// signals to a thread that has not blocked them.
+///
+/// Who starts the server may have SIGCHLD ignored, which is inherited: then the kernel collects children by
+/// itself, and how they ended nobody learns.
 pub fn block_signals() -> io::Result<Signals> {
     ignore_sigpipe()?;
+    // SAFETY: the default action installs no code, and there is no handler whose place it takes.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
     let mask = taken();
     mask.thread_block()?;
     let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;

@@ -2,7 +2,7 @@
 use super::{BY_REFERENCE_MIN, insert, reply_large};
 use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Outcome};
-use crate::exec::ctx::{Ctx, Mode};
+use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NOT_INTEGER, STRING_TOO_LONG};
 use crate::keyspace::NewValue;
 use crate::state::notify::Event;
@@ -10,16 +10,12 @@ use crate::types::Kind;
 
 const BAD_OFFSET: CmdError = CmdError::new("ERR offset is out of range");
 
-/// May a string become `from + more` long? What another server has accepted is not refused again.
+/// May a string become `from + more` long?
 fn check_len(ctx: &Ctx<'_>, from: u64, more: usize) -> Result<(), CmdError> {
     let fits = from
         .checked_add(more as u64)
-        .is_some_and(|len| len <= ctx.state.config.proto_max_bulk_len);
-    if fits || ctx.mode == Mode::Replay {
-        Ok(())
-    } else {
-        Err(STRING_TOO_LONG)
-    }
+        .is_some_and(|len| len <= ctx.string_len_max());
+    if fits { Ok(()) } else { Err(STRING_TOO_LONG) }
 }
 
 pub(super) fn append(ctx: &mut Ctx<'_>) -> CmdResult {

@@ -57,15 +57,20 @@ pub fn read_all(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the manifest that the configuration names into the state; none is an empty one.
+/// Reads the manifest that the configuration names into the state.
 pub fn load_manifest(state: &mut State) -> Result<(), Logged> {
-    let path = manifest_path(&state.config);
-    let text = match read_all(&*state.disk, &path) {
+    state.aof.manifest = read_manifest(&*state.disk, &state.config)?;
+    Ok(())
+}
+
+/// The manifest that a configuration names; none is an empty one.
+pub fn read_manifest(disk: &dyn Disk, config: &Config) -> Result<Manifest, Logged> {
+    let path = manifest_path(config);
+    let text = match read_all(disk, &path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             log::debug!("The AOF manifest file {} doesn't exist", path.display());
-            state.aof.manifest = Manifest::default();
-            return Ok(());
+            return Ok(Manifest::default());
         }
         Err(error) => {
             log::warn!(
@@ -77,10 +82,7 @@ pub fn load_manifest(state: &mut State) -> Result<(), Logged> {
         }
     };
     match Manifest::parse(&text) {
-        Ok(manifest) => {
-            state.aof.manifest = manifest;
-            Ok(())
-        }
+        Ok(manifest) => Ok(manifest),
         Err(bad) => {
             log::warn!("\n*** FATAL AOF MANIFEST FILE ERROR ***\n");
             log::warn!("The AOF manifest file {} cannot be used", path.display());
@@ -165,16 +167,23 @@ pub fn make_directory(disk: &dyn Disk, config: &Config) -> Result<(), Logged> {
 pub fn take_over_old(state: &mut State) -> Result<(), Logged> {
     let (disk, config, aof) = (&*state.disk, &state.config, &mut state.aof);
     let (old, name) = (old_path(config), &config.appendfilename);
-    let there = |path: &Path| exists(disk, path).unwrap_or(false);
-    let begun = match &aof.manifest.base {
-        Some(base) => {
-            aof.manifest.incrementals.is_empty()
-                && base.name == *name
-                && !there(&path_of(config, name))
-        }
-        None => aof.manifest.incrementals.is_empty(),
+    // One that is there and cannot be opened is no reason to begin without it.
+    let there = |path: &Path| {
+        exists(disk, path).map_err(|error| {
+            log::warn!(
+                "Can't open the append-only file {}: {}",
+                path.display(),
+                errno_text(&error)
+            );
+            Logged
+        })
     };
-    if !begun || !there(&old) {
+    let due = match &aof.manifest.base {
+        _ if !aof.manifest.incrementals.is_empty() => false,
+        Some(base) => base.name == *name && !there(&path_of(config, name))?,
+        None => true,
+    };
+    if !due || !there(&old)? {
         return Ok(());
     }
     make_directory(disk, config)?;

@@ -8,12 +8,10 @@ use super::files::{
     Logged, is_on_disk, make_directory, path_of, remove_history, remove_in_background,
     remove_temporary_incremental, save_manifest, shown, temporary_incremental,
 };
-use super::writer::{flush, sync_later, timestamp};
-use crate::base::alloc;
+use super::writer::flush;
 use crate::base::disk::{DiskFile, Stream};
 use crate::codec::Sink;
-use crate::persist::rdb::write::write;
-use crate::persist::rewrite;
+use crate::persist::rewrite::{self, base, base::Form};
 use crate::state::State;
 use crate::state::aof::{FileJob, Mode};
 use crate::state::config::file::errno_text;
@@ -28,11 +26,11 @@ pub fn open_at_start(state: &mut State) -> Result<(), Logged> {
     let stem = state.config.appendfilename.clone();
     let mut manifest = state.aof.manifest.clone();
     if manifest.is_empty() {
-        let rdb = state.config.aof_use_rdb_preamble;
-        let name = manifest.new_base(&stem, rdb);
+        let form = Form::wanted(state);
+        let name = manifest.new_base(&stem, form == Form::Snapshot);
         let path = path_of(&state.config, &name);
         log::info!("Creating AOF base file {} on server start", shown(&name));
-        write_base(state, &path, rdb).map_err(|error| {
+        write_base(state, &path, form).map_err(|error| {
             log::warn!("Can't write {}: {}", path.display(), errno_text(&error));
             Logged
         })?;
@@ -64,23 +62,13 @@ pub fn open_at_start(state: &mut State) -> Result<(), Logged> {
 }
 
 /// Writes the data set as a base file, in place: only for one that is as good as empty.
-fn write_base(state: &State, path: &Path, rdb: bool) -> io::Result<()> {
+fn write_base(state: &State, path: &Path, form: Form) -> io::Result<()> {
+    let config = &state.config;
     let file = state.disk.create(path)?;
     let mut out = Stream(&*file);
-    if rdb {
-        let config = &state.config;
-        let mut sink = Sink::to_writer(&mut out, config.rdbcompression, config.rdbchecksum);
-        write(
-            state,
-            &mut sink,
-            alloc::used(),
-            &[("aof-base", "1")],
-            &mut |_| {},
-        );
-        sink.finish()?;
-    } else if state.config.aof_timestamp_enabled {
-        io::Write::write_all(&mut out, &timestamp(state.clock.unix_ms / 1000))?;
-    }
+    let mut sink = Sink::to_writer(&mut out, config.rdbcompression, config.rdbchecksum);
+    base::write(state, form, &mut sink, &mut |_| {});
+    sink.finish()?;
     file.sync()
 }
 
@@ -105,16 +93,6 @@ fn adopt(state: &mut State, file: Arc<dyn DiskFile>, bytes: u64) {
     aof.stamped_s = 0;
     aof.postponed_us = None;
     state.prop.log.reselect();
-}
-
-/// Lets go of the file that is written to. What was written to it lately is synced behind our back.
-fn leave(state: &mut State) {
-    if state.aof.sync_asked < state.aof.file_bytes {
-        sync_later(state);
-    }
-    if let Some(file) = state.aof.file.take() {
-        state.aof.jobs.push(FileJob::Close(file));
-    }
 }
 
 /// The file that is left is on disk before another one is named behind it: only the last one may end in
@@ -195,13 +173,16 @@ pub fn finish(state: &mut State) -> bool {
         log::warn!("Fail to fsync the AOF file: {}.", errno_text(&error));
         return false;
     }
-    state.aof.waiting.is_empty() && state.aof.sync_error.is_none()
+    // `fatal`: a failed write of `appendfsync always` is not tried again, its turn has said so.
+    state.aof.waiting.is_empty() && state.aof.sync_error.is_none() && !state.aof.fatal
 }
 
 /// Before a rewrite's child is started: what is propagated from here on goes to a new incremental file.
 /// Without an AOF there is none.
 pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
-    make_directory(&*state.disk, &state.config)?;
+    if state.aof.mode != Mode::On {
+        make_directory(&*state.disk, &state.config)?;
+    }
     let mut manifest = None;
     let name = match state.aof.mode {
         Mode::Off => return Ok(()),
@@ -248,7 +229,9 @@ pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
         "Creating AOF incr file {} on background rewrite",
         shown(&name)
     );
-    leave(state);
+    // What was written to the one before is on disk already.
+    let left = state.aof.file.take().map(FileJob::Close);
+    state.aof.jobs.extend(left);
     adopt(state, file, 0);
     follow_readers(state);
     Ok(())

@@ -3,7 +3,7 @@ use super::files::{
     load_manifest, manifest_path, path_of, read_all, remove_history, take_over_old,
 };
 use super::switch::{open_at_start, open_for_rewrite, rewrite_succeeded, stop};
-use super::{end_of_turn, every_cron, switch};
+use super::{end_of_turn, every_second, switch};
 use crate::base::clock::Clock;
 use crate::base::disk::faulty::{Fate, Faults, FaultyDisk};
 use crate::base::disk::{Disk, RealDisk};
@@ -107,7 +107,7 @@ fn everysec_syncs_behind_the_loops_back_and_writes_wait_for_it() {
     assert_eq!(state.aof.jobs.len(), 1, "what has come since is due");
     run_jobs(&mut state);
     state.clock.advance_ms(2000);
-    every_cron(&mut state, true);
+    every_second(&mut state);
     end_of_turn(&mut state);
     assert!(state.aof.jobs.is_empty(), "everything is on disk");
 }
@@ -140,6 +140,16 @@ fn the_one_file_of_old_is_taken_over() {
     std::fs::write(&old, "other").expect("written");
     take_over_old(&mut state).expect("nothing to do");
     assert!(old.exists() && manifest(&state) == expected);
+}
+
+#[test]
+fn an_old_file_that_cannot_be_opened_is_not_passed_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let old = dir.path().join("appendonly.aof");
+    std::os::unix::fs::symlink(&old, &old).expect("made");
+    let mut state = server(dir.path());
+    take_over_old(&mut state).expect_err("a link to itself");
+    assert!(state.aof.manifest.is_empty());
 }
 
 #[test]
@@ -248,9 +258,8 @@ fn a_full_disk_leaves_no_torn_tail_and_is_got_over() {
     log(&mut state, "third");
     disk.set_faults(room(100));
     end_of_turn(&mut state);
-    every_cron(&mut state, false);
     assert!(!may_write(&state), "not before the second is over");
-    every_cron(&mut state, true);
+    every_second(&mut state);
     assert!(may_write(&state) && state.aof.waiting.is_empty());
     assert_eq!(held(&disk, "appendonly.aof.1.incr.aof"), "firstsecondthird");
 }
@@ -274,6 +283,11 @@ fn always_ends_the_server_rather_than_break_its_word() {
         disk.set_faults(faults.clone());
         log(&mut state, "a");
         assert!(state.aof.fatal, "{faults:?}");
+        disk.set_faults(Faults::default());
+        assert!(
+            !switch::finish(&mut state),
+            "{faults:?}: a later fsync says nothing of what an earlier one lost"
+        );
     }
 }
 
@@ -302,7 +316,7 @@ fn a_failed_fsync_is_healed_by_a_rewrite_only() {
     );
     for _ in 0..3 {
         state.clock.advance_ms(1000);
-        every_cron(&mut state, true);
+        every_second(&mut state);
         end_of_turn(&mut state);
         run_jobs(&mut state);
     }

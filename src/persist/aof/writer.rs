@@ -35,13 +35,10 @@ pub fn commits_each_turn(state: &State) -> bool {
     state.aof.mode != Mode::Off && state.config.appendfsync == Appendfsync::Always
 }
 
-/// What is due without a write: an fsync, writes that were postponed, and once a second (`second`) writes
-/// that failed.
-pub fn every_cron(state: &mut State, second: bool) {
-    if state.aof.mode == Mode::Off {
-        return;
-    }
-    if second && state.aof.write_error.is_some() {
+/// Tries again what could not be written. (An fsync or a write that was put off is done by the end of the
+/// first turn in which it is due.)
+pub fn every_second(state: &mut State) {
+    if state.aof.mode != Mode::Off && state.aof.write_error.is_some() {
         append(state, false);
     }
 }
@@ -50,7 +47,7 @@ pub fn every_cron(state: &mut State, second: bool) {
 pub fn flush(state: &mut State, force: bool) {
     settle_syncs(state);
     take_log(state);
-    // A write that failed is tried again once a second: see `every_cron`.
+    // A write that failed is tried again once a second: see `every_second`.
     if state.aof.write_error.is_none() || force {
         append(state, force);
     }
@@ -248,7 +245,7 @@ fn sync_if_due(state: &mut State) {
 }
 
 /// Lets the background thread do an fsync of the current file.
-pub(super) fn sync_later(state: &mut State) {
+fn sync_later(state: &mut State) {
     let aof = &mut state.aof;
     if let Some(file) = &aof.file {
         let ticket = Arc::new(SyncTicket::new(aof.file_number));

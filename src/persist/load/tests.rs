@@ -3,13 +3,13 @@
 use super::{AofPart, Failed, Loader};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
-use crate::commands::{connection, expire, function, hash, list, multi, string};
+use crate::commands::{bitmap, connection, expire, function, hash, list, multi, string};
 use crate::exec::registry::Registry;
 use crate::persist::aof::replay::{Progress, Replay};
-use crate::resp::argv::OwnedArgv;
 use crate::state::State;
 use crate::state::client::Peer;
 use crate::state::config::{Config, PropagationErrorBehavior};
+use crate::state::prop::push_request;
 use crate::types::Kind;
 use std::path::Path;
 
@@ -19,6 +19,7 @@ fn table() -> Registry {
     Registry::new(
         &[
             &string::FAMILY,
+            &bitmap::FAMILY,
             &list::FAMILY,
             &hash::FAMILY,
             &expire::FAMILY,
@@ -40,14 +41,9 @@ fn state(table: &Registry) -> State {
 }
 
 fn request(line: &str) -> Vec<u8> {
-    let argv: OwnedArgv = line.split(' ').map(str::as_bytes).collect();
-    let argv = argv.argv();
-    let mut bytes = format!("*{}\r\n", argv.len()).into_bytes();
-    for arg in argv.iter() {
-        bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
-        bytes.extend_from_slice(arg);
-        bytes.extend_from_slice(b"\r\n");
-    }
+    let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    let mut bytes = Vec::new();
+    push_request(&mut bytes, &words);
     bytes
 }
 
@@ -128,16 +124,22 @@ fn however_it_is_cut_a_file_loads_up_to_its_last_whole_unit() {
             let other = dir.path().join("other.aof");
             std::fs::write(&other, request("set z 1")).unwrap();
             let error = load(&mut state(&table), &table, &[&path, &other]).unwrap_err();
-            let last = error.0.last().unwrap();
+            let reason = error.0.last().unwrap();
             assert!(
-                last.ends_with("the truncated file is not the last file"),
-                "{last}"
+                reason.ends_with("the truncated file is not the last file"),
+                "{reason}"
             );
             assert_eq!(
                 std::fs::read(&path).unwrap(),
                 whole[..cut],
                 "it stays as it was"
             );
+            // Nothing can have been written behind it: that file was named, and given up.
+            std::fs::write(&other, "").unwrap();
+            let mut state = state(&table);
+            load(&mut state, &table, &[&path, &other]).unwrap();
+            assert_eq!(shown(&state), expected[last], "cut at {cut}");
+            std::fs::write(&path, &whole[..cut]).unwrap();
         }
         let mut state = state(&table);
         load(&mut state, &table, &[&path]).unwrap();
@@ -319,4 +321,38 @@ fn a_command_that_fails_is_told_or_the_end() {
     strict.config.propagation_error_behavior = PropagationErrorBehavior::Panic;
     let Failed(lines) = load(&mut strict, &table, &[&path]).unwrap_err();
     assert!(lines.last().unwrap().contains("panicked"), "{lines:?}");
+}
+
+/// Replaying lifts the limit of a string's length, which another server may have had higher: a damaged
+/// offset asked for all memory there is, and the server ended without a word about the file.
+#[test]
+fn an_offset_beyond_reason_is_an_error_like_any_other() {
+    let table = table();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("offset.aof");
+    for line in [
+        "setrange k 9223372036854775806 x",
+        "setbit k 9223372036854775807 1",
+        "setrange k 1099511627776 x",
+        "bitfield k set u8 #1152921504606846975 1",
+    ] {
+        std::fs::write(&path, [request("set a 1"), request(line)].concat()).unwrap();
+        let mut strict = state(&table);
+        strict.config.propagation_error_behavior = PropagationErrorBehavior::Panic;
+        let Failed(lines) = load(&mut strict, &table, &[&path]).unwrap_err();
+        assert!(lines[0].contains("offset.aof"), "{lines:?}");
+        assert!(lines[1].contains("panicked"), "{lines:?}");
+        let mut lenient = state(&table);
+        load(&mut lenient, &table, &[&path]).unwrap();
+        assert_eq!(lenient.dbs.total_keys(), 1, "{line}");
+    }
+    // What a server with a higher limit has written.
+    std::fs::write(&path, request("setbit k 4294967296 1")).unwrap();
+    let mut high = state(&table);
+    high.config.proto_max_bulk_len = 1 << 20;
+    load(&mut high, &table, &[&path]).unwrap();
+    assert_eq!(
+        high.dbs.get(0, b"k").unwrap().string().unwrap().len(),
+        (1 << 29) + 1
+    );
 }

@@ -86,7 +86,8 @@ fn put_in_place(state: &State, temporary: &Path, path: &Path) -> io::Result<()> 
     })
 }
 
-fn name(path: &Path) -> std::path::Display<'_> {
+/// A file's name without its directory, as log lines have it.
+pub fn name(path: &Path) -> std::path::Display<'_> {
     path.file_name().map_or(path, Path::new).display()
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::temporary;
 use crate::base::{alloc, sys};
 use crate::codec::{Commands, Sink};
+use crate::persist::aof::timestamp;
 use crate::persist::child::Reporter;
 use crate::persist::rdb;
 use crate::persist::rdb::file::Flowing;
@@ -75,8 +76,7 @@ pub fn write(state: &State, form: Form, sink: &mut Sink<'_>, progress: &mut dyn 
         }
         Form::Commands { stamped } => {
             if stamped {
-                let now_s = state.clock.unix_ms / 1000;
-                sink.raw(format!("#TS:{now_s}\r\n").as_bytes());
+                sink.raw(&timestamp(state.clock.unix_ms / 1000));
             }
             write_commands(state, sink, progress);
         }
@@ -272,12 +272,19 @@ mod tests {
             "XDEL b 5-0",
             "XGROUP CREATE c g $ MKSTREAM",
             "XADD d MAXLEN 0 7-0 f v",
+            // As a file of a server before 7.0 has it: no more were added than there are.
+            "XADD e 1-0 f v",
+            "XADD e 2-0 f v",
+            "XGROUP CREATE e g 0",
+            "XREADGROUP GROUP g c STREAMS e >",
+            "XDEL e 1-0",
+            "XSETID e 2-0 ENTRIESADDED 1",
             "EXPIRE d 1000",
         ] {
             before.say(line);
         }
         let mut after = before.rewritten();
-        for key in ["a", "b", "c", "d"] {
+        for key in ["a", "b", "c", "d", "e"] {
             for line in [
                 "XRANGE key - +",
                 "XINFO STREAM key FULL COUNT 0",

@@ -9,7 +9,7 @@ use crate::base::rng::Rng;
 use crate::keyspace::NewValue;
 use crate::persist::aof::files::{load_manifest, manifest_path, read_all};
 use crate::persist::aof::switch::open_at_start;
-use crate::persist::aof::{end_of_turn, every_cron};
+use crate::persist::aof::{end_of_turn, every_second};
 use crate::persist::child;
 use crate::persist::rdb::read::{Options, Progress, Reader, Taken};
 use crate::state::aof::manifest::Manifest;
@@ -58,8 +58,8 @@ fn set(state: &mut State, key: &str) -> bool {
 /// The cron, so much later.
 fn cron(state: &mut State, later_ms: u64) {
     state.clock.advance_ms(later_ms);
-    every_cron(state, true);
-    crate::persist::cron::children(state, &crate::exec::registry::Registry::new(&[], &|_| None));
+    every_second(state);
+    crate::persist::cron::children(state);
     state.aof.jobs.drain(..).for_each(|job| job.run());
     follow(state);
     start_if_due(state);

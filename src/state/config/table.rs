@@ -205,6 +205,7 @@ directives! {
         => "for testing Redis itself";
     "client-default-resp" => client_default_resp: u32 = 2, int(2, 3), IMMUTABLE, HIDDEN;
     "busy-reply-threshold" | "lua-time-limit" => busy_reply_threshold: u64 = 5000, int(0, LONG_MAX);
+    "script-memory-limit" => script_memory_limit: u64 = 512 << 20, bytes(0, SIZE_MAX);
     "lua-enable-deprecated-api" => lua_enable_deprecated_api: bool = false, Rule::Plain, IMMUTABLE, HIDDEN;
     "shutdown-timeout" => shutdown_timeout: u32 = 10, int(0, INT_MAX);
     "shutdown-on-sigint" => shutdown_on_sigint: ShutdownFlags = ShutdownFlags(0), Rule::Plain, MULTI;

@@ -99,15 +99,18 @@ pub(super) fn rewrite(stream: &Entries, key: &[u8], out: &mut Commands<'_, '_>) 
         let id = stream.last_id.max(StreamId::new(0, 1));
         rewrite_stand_in(id, key, &[b"MAXLEN", b"0"], out);
     }
-    let last_gone = gone.last().copied().unwrap_or_default();
-    rewrite_counters(stream, stream.last_id.max(last_gone), key, out);
+    if gone.is_empty() {
+        rewrite_counters(stream, stream.last_id, key, out);
+    }
     for (name, group) in stream.groups() {
         rewrite_group(name, group, key, out);
     }
     if !gone.is_empty() {
         let mut items = out.items("XDEL", key, gone.len(), 1);
         gone.iter().for_each(|id| rewrite_id(*id, items.item()));
-        rewrite_counters(stream, stream.last_id, key, out);
+        // Only here: with those that are not to stay there may be more entries than were ever added.
+        let last_gone = gone.last().copied().unwrap_or_default();
+        rewrite_counters(stream, stream.last_id.max(last_gone), key, out);
     }
 }
 
