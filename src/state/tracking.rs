@@ -92,11 +92,6 @@ impl Tracking {
     pub fn has_pending(&self) -> bool {
         self.prefixes.has_pending()
     }
-
-    /// Is there something for [`State::sweep_tracking`]?
-    pub fn wants_sweep(&self) -> bool {
-        self.sweep.is_some()
-    }
 }
 
 impl Client {
@@ -182,9 +177,7 @@ impl State {
         tracking.clients -= 1;
         if !mode.broadcast {
             tracking.readers -= 1;
-            if tracking.readers == 0 {
-                self.drop_tracking_table();
-            } else if tracking.sweep.is_none() {
+            if tracking.sweep.is_none() {
                 tracking.sweep = Some(0);
             } else {
                 tracking.sweep_again = true;
@@ -337,6 +330,11 @@ impl State {
         let Some(cursor) = self.tracking.sweep else {
             return;
         };
+        if self.tracking.readers == 0 {
+            self.drop_tracking_table();
+            self.settle_tracking();
+            return;
+        }
         let clients = &mut self.clients;
         let lives = |(slot, serial): (usize, u32)| {
             clients.at(slot).is_some_and(|client| {
