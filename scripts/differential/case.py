@@ -131,6 +131,8 @@ class Pair:
                 self.control = [Connection(server) for server in self.servers]
                 for control in self.control:
                     control.call(b"FLUSHALL")
+                    if family == "functions":
+                        control.call(b"FUNCTION", b"FLUSH")
             except ConnectionError:
                 self.control = []
                 time.sleep(0.2)  # one of them is still writing its crash report

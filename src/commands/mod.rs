@@ -15,7 +15,6 @@ pub mod docs_syntax;
 pub mod draw;
 pub mod dump;
 pub mod expire;
-pub mod function;
 pub mod generic;
 pub mod geo;
 pub mod hash;

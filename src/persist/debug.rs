@@ -11,8 +11,8 @@ use crate::exec::command::acl;
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{self, CmdError};
 use crate::exec::registry::Family;
+use crate::script::functions;
 use crate::state::State;
-use crate::state::libraries::Libraries;
 
 /// DEBUG.
 pub static FAMILY: Family = Family {
@@ -49,7 +49,8 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 /// Throws away all that a file can bring back: not only what FLUSHALL does.
 fn empty(state: &mut State) {
     state.flush_all(false);
-    state.libraries = Libraries::default();
+    state.libraries.clear();
+    functions::sweep(state);
 }
 
 /// Saves everything and loads it again.

@@ -2,7 +2,7 @@
 //!
 //! A script is compiled once and kept until SCRIPT FLUSH. EVAL finds it by its text, by a glance at a small
 //! table and one comparison: the digest is made only for a text that is not there.
-use super::perform::{Terms, command_flags, script_flag};
+use super::perform::{Terms, check_read_only, command_flags, script_flag};
 use super::shebang;
 use super::vm::{Function, Job, Vm, digest, hex};
 use crate::base::num::parse_i64;
@@ -309,6 +309,7 @@ fn run_with(
     let Some(script) = engine.scripts.get(at) else {
         return Err(NO_SCRIPT);
     };
+    check_read_only(script.flags, read_only)?;
     let mut terms = Terms::new(ctx, script.flags, read_only);
     let name = hex(&script.digest);
     let job = Job {

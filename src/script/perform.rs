@@ -227,6 +227,16 @@ pub fn command_flags(own: u32, script: u32) -> u32 {
     flags
 }
 
+/// A script that declares what it needs, but not that it only reads, is not for the commands that only read.
+pub fn check_read_only(flags: u32, read_only: bool) -> Result<(), CmdError> {
+    match read_only && flags & (script_flag::NO_WRITES | script_flag::UNDECLARED) == 0 {
+        true => Err(CmdError::new(
+            "ERR Can not execute a script with write flag using *_ro command.",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// The state of a server under which even a script that only reads may not run to its end.
 pub fn is_stale(state: &State) -> bool {
     state.gate & gate::STALE_REPLICA != 0

@@ -28,7 +28,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::database::FAMILY,
     &commands::dump::FAMILY,
     &commands::dump::ASKING_FAMILY,
-    &commands::function::FAMILY,
+    &crate::script::function::FAMILY,
     &commands::multi::FAMILY,
     &commands::status::FAMILY,
     &commands::config::FAMILY,

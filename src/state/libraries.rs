@@ -1,9 +1,10 @@
-//! Function libraries: their sources, by name.
+//! Function libraries: their sources by name, and the functions that each has registered.
 //!
-//! Nothing is compiled here and nothing runs: this keeps what files and payloads bring, so that whatever is
-//! saved holds it again. What a source says of itself stands in its first line, `#!engine name=library`; a
-//! source whose first line says it wrongly is not taken, in the words that clients know.
-use std::collections::BTreeMap;
+//! Nothing is compiled here and nothing runs: the engine, a floor of `script`, says which functions a source
+//! registers and knows each by a handle; which handles it may forget stands in `released`. What a source says of
+//! itself stands in its first line, `#!engine name=library`; a source whose first line says it wrongly is not
+//! taken, in the words that clients know.
+use std::collections::{BTreeMap, HashMap};
 
 use crate::base::glob;
 use crate::codec::{Fault, Sink, Source, rdb};
@@ -21,11 +22,13 @@ const HEAD_MAX: usize = 1 << 20;
 pub struct Refusal(pub Vec<u8>);
 
 impl Refusal {
-    fn new(text: &str) -> Refusal {
+    /// A text.
+    pub fn new(text: &str) -> Refusal {
         Refusal(text.as_bytes().to_vec())
     }
 
-    fn showing(before: &str, bytes: &[u8], after: &str) -> Refusal {
+    /// A text that shows bytes.
+    pub fn showing(before: &str, bytes: &[u8], after: &str) -> Refusal {
         Refusal([before.as_bytes(), bytes, after.as_bytes()].concat())
     }
 }
@@ -39,6 +42,16 @@ pub struct Library {
 }
 
 impl Library {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its source, the first line included.
+    pub fn code(&self) -> &[u8] {
+        &self.code
+    }
+
     /// Reads the first line of a source.
     pub fn parse(code: Vec<u8>) -> Result<Library, Refusal> {
         if !code.starts_with(b"#!") {
@@ -70,16 +83,7 @@ impl Library {
             }
         }
         let name = name.ok_or_else(|| Refusal::new("Library name was not given"))?;
-        let sound = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-        let name = std::str::from_utf8(name)
-            .ok()
-            .filter(|name| !name.is_empty() && name.as_bytes().iter().all(sound))
-            .ok_or_else(|| {
-                Refusal::new(
-                    "Library names can only contain letters, numbers, or underscores(_) and must \
-                     be at least one character long",
-                )
-            })?;
+        let name = sound_name(name).ok_or_else(|| Refusal::new(BAD_NAME))?;
         let engine = &words.get(0)[2..];
         if !engine.eq_ignore_ascii_case(ENGINE.as_bytes()) {
             return Err(Refusal::showing("Engine '", engine, "' not found"));
@@ -104,99 +108,247 @@ pub fn read_code(opcode: u8, source: &mut Source<'_>) -> Result<Vec<u8>, Fault> 
     Ok([b"#!", &engine[..], b" name=", &name, b"\n", &body].concat())
 }
 
+/// What libraries and functions may be called.
+pub const BAD_NAME: &str = "Library names can only contain letters, numbers, or underscores(_) and must be at \
+                            least one character long";
+
+/// A name of letters, digits and underscores.
+pub fn sound_name(name: &[u8]) -> Option<&str> {
+    let sound = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let name = std::str::from_utf8(name).ok()?;
+    (!name.is_empty() && name.as_bytes().iter().all(sound)).then_some(name)
+}
+
+/// A function that a library has registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    pub name: Box<str>,
+    pub description: Option<Box<[u8]>>,
+    /// Flags of scripts.
+    pub flags: u32,
+    /// What the engine knows it by.
+    pub handle: u32,
+}
+
+/// A library that is in force.
+#[derive(Debug)]
+pub struct Loaded {
+    pub name: Box<str>,
+    pub code: Box<[u8]>,
+    /// In the order in which they were registered.
+    pub functions: Vec<Function>,
+}
+
 /// All libraries, in the order of their names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Libraries {
-    codes: BTreeMap<Box<str>, Box<[u8]>>,
+    all: BTreeMap<Box<str>, Loaded>,
+    /// The library of each function, by the function's name in lower case.
+    functions: HashMap<Box<str>, Box<str>>,
+    /// Functions that are gone, which the engine may forget.
+    pub released: Vec<u32>,
+}
+
+/// The same sources: handles are the engine's own affair.
+impl PartialEq for Libraries {
+    fn eq(&self, other: &Libraries) -> bool {
+        self.iter().eq(other.iter())
+    }
 }
 
 impl Libraries {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.codes.len()
+        self.all.len()
     }
 
     /// Are there none?
     pub fn is_empty(&self) -> bool {
-        self.codes.is_empty()
+        self.all.is_empty()
+    }
+
+    /// How many functions they have.
+    pub fn functions(&self) -> usize {
+        self.functions.len()
     }
 
     /// Bytes of memory that they take, about.
     pub fn heap_bytes(&self) -> usize {
-        /// Two lengths and two places, and what the allocator adds.
+        /// Lengths and places, and what the allocator adds.
         const EACH: usize = 64;
-        let all = self.codes.iter();
-        all.map(|(name, code)| name.len() + code.len() + EACH).sum()
+        let all = self.all.values().map(|library| {
+            let functions = library.functions.iter().map(|function| {
+                let description = function.description.as_ref().map_or(0, |text| text.len());
+                2 * EACH + 3 * function.name.len() + description
+            });
+            EACH + 2 * library.name.len() + library.code.len() + functions.sum::<usize>()
+        });
+        all.sum()
     }
 
     /// Names and sources.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.codes.iter().map(|(name, code)| (&**name, &**code))
+        let all = self.all.values();
+        all.map(|library| (&*library.name, &*library.code))
     }
 
-    /// The same of those whose name matches a glob pattern, in any case.
-    pub fn matching(&self, pattern: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
-        self.iter()
-            .filter(move |(name, _)| glob::matches(pattern, name.as_bytes(), true))
+    /// Those whose name matches a glob pattern, in any case.
+    pub fn matching(&self, pattern: &[u8]) -> impl Iterator<Item = &Loaded> {
+        let all = self.all.values();
+        all.filter(move |library| glob::matches(pattern, library.name.as_bytes(), true))
     }
 
-    /// Adds a library; one of its name is in its way unless it is to be replaced.
-    pub fn add(&mut self, library: Library, replace: bool) -> Result<(), Refusal> {
-        if !replace && self.codes.contains_key(&library.name) {
-            let name = library.name.as_bytes();
+    /// A function by its name, in any case.
+    pub fn function(&self, name: &[u8]) -> Option<&Function> {
+        let folded = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
+        let library = self.all.get(&**self.functions.get(&*folded)?)?;
+        let found = |f: &&Function| f.name.eq_ignore_ascii_case(&folded);
+        library.functions.iter().find(found)
+    }
+
+    /// May a library of this name be added?
+    pub fn check(&self, name: &str, replace: bool) -> Result<(), Refusal> {
+        if !replace && self.all.contains_key(name) {
+            let name = name.as_bytes();
             return Err(Refusal::showing("Library '", name, "' already exists"));
         }
-        self.codes.insert(library.name, library.code);
         Ok(())
     }
 
-    /// Adds all of `others`, or none.
-    pub fn join(&mut self, mut others: Libraries, replace: bool) -> Result<(), Refusal> {
-        let taken = others
-            .codes
-            .keys()
-            .find(|name| self.codes.contains_key(*name));
-        if let Some(name) = taken
-            && !replace
-        {
-            return Err(Refusal::showing(
-                "Library ",
-                name.as_bytes(),
-                " already exists",
-            ));
+    /// Adds a library with what it has registered. One of its name, and functions of theirs in others, are in
+    /// its way; the former not if it is to be replaced. What is not added is released.
+    pub fn add(
+        &mut self,
+        library: Library,
+        functions: Vec<Function>,
+        replace: bool,
+    ) -> Result<(), Refusal> {
+        let taken = functions
+            .iter()
+            .find(|function| self.is_taken(function, |owner| owner == &*library.name));
+        let refused = self.check(&library.name, replace).err().or_else(|| {
+            let name = taken?.name.as_bytes();
+            Some(Refusal::showing("Function ", name, " already exists"))
+        });
+        if let Some(refusal) = refused {
+            self.released.extend(functions.iter().map(|f| f.handle));
+            return Err(refusal);
         }
-        self.codes.append(&mut others.codes);
+        self.remove(library.name.as_bytes());
+        self.insert(library, functions);
         Ok(())
+    }
+
+    /// Is a function of this name there, of a library that stays?
+    fn is_taken(&self, function: &Function, goes: impl Fn(&str) -> bool) -> bool {
+        let owner = self.functions.get(&*function.name.to_ascii_lowercase());
+        owner.is_some_and(|owner| !goes(owner))
+    }
+
+    fn insert(&mut self, library: Library, functions: Vec<Function>) {
+        for function in &functions {
+            let folded = function.name.to_ascii_lowercase().into();
+            self.functions.insert(folded, library.name.clone());
+        }
+        let loaded = Loaded {
+            name: library.name.clone(),
+            code: library.code,
+            functions,
+        };
+        self.all.insert(library.name, loaded);
+    }
+
+    /// Adds all of these, or none, which are released then.
+    pub fn join(
+        &mut self,
+        others: Vec<(Library, Vec<Function>)>,
+        replace: bool,
+    ) -> Result<(), Refusal> {
+        if let Err(refusal) = self.may_join(&others, replace) {
+            let functions = others.iter().flat_map(|(_, functions)| functions);
+            self.released.extend(functions.map(|f| f.handle));
+            return Err(refusal);
+        }
+        for (library, _) in &others {
+            self.remove(library.name.as_bytes());
+        }
+        for (library, functions) in others {
+            self.insert(library, functions);
+        }
+        Ok(())
+    }
+
+    fn may_join(&self, others: &[(Library, Vec<Function>)], replace: bool) -> Result<(), Refusal> {
+        if !replace {
+            let taken = others
+                .iter()
+                .find(|(library, _)| self.all.contains_key(&library.name));
+            if let Some((library, _)) = taken {
+                let name = library.name.as_bytes();
+                return Err(Refusal::showing("Library ", name, " already exists"));
+            }
+        }
+        let goes = |owner: &str| others.iter().any(|(library, _)| &*library.name == owner);
+        let mut functions = others.iter().flat_map(|(_, functions)| functions);
+        match functions.find(|function| self.is_taken(function, goes)) {
+            Some(function) => {
+                let name = function.name.as_bytes();
+                Err(Refusal::showing("Function ", name, " already exists"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Removes a library; was it there?
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        std::str::from_utf8(name).is_ok_and(|name| self.codes.remove(name).is_some())
+        let name = std::str::from_utf8(name).ok();
+        let Some(library) = name.and_then(|name| self.all.remove(name)) else {
+            return false;
+        };
+        for function in &library.functions {
+            self.functions.remove(&*function.name.to_ascii_lowercase());
+            self.released.push(function.handle);
+        }
+        true
+    }
+
+    /// Removes all of them, and gives them to whoever frees their memory.
+    pub fn clear(&mut self) -> BTreeMap<Box<str>, Loaded> {
+        self.functions.clear();
+        let all = std::mem::take(&mut self.all);
+        let functions = all.values().flat_map(|library| &library.functions);
+        self.released.extend(functions.map(|f| f.handle));
+        all
     }
 
     /// Writes them as the records of a file, which are the body of a payload, too.
     pub fn save(&self, sink: &mut Sink<'_>) {
-        for code in self.codes.values() {
+        for (_, code) in self.iter() {
             sink.byte(rdb::FUNCTION);
             sink.string(code);
         }
     }
+}
 
-    /// Reads a payload's body.
-    pub fn load(body: &[u8]) -> Result<Libraries, Refusal> {
-        let mut source = Source::new(body);
-        let mut libraries = Libraries::default();
-        while !source.is_empty() {
-            let opcode = source.byte().unwrap_or_default();
-            if !matches!(opcode, rdb::FUNCTION | rdb::FUNCTION_PRE_GA) {
-                return Err(Refusal::new("given type is not a function"));
-            }
-            let code = read_code(opcode, &mut source)
-                .map_err(|_| Refusal::new("Failed loading library payload"))?;
-            libraries.add(Library::parse(code)?, false)?;
+/// Reads a payload's body: sources, each named once.
+pub fn read_payload(body: &[u8]) -> Result<Vec<Library>, Refusal> {
+    let mut source = Source::new(body);
+    let mut libraries: BTreeMap<Box<str>, Library> = BTreeMap::new();
+    while !source.is_empty() {
+        let opcode = source.byte().unwrap_or_default();
+        if !matches!(opcode, rdb::FUNCTION | rdb::FUNCTION_PRE_GA) {
+            return Err(Refusal::new("given type is not a function"));
         }
-        Ok(libraries)
+        let code = read_code(opcode, &mut source)
+            .map_err(|_| Refusal::new("Failed loading library payload"))?;
+        let library = Library::parse(code)?;
+        if libraries.contains_key(&library.name) {
+            let name = library.name.as_bytes();
+            return Err(Refusal::showing("Library '", name, "' already exists"));
+        }
+        libraries.insert(library.name.clone(), library);
     }
+    Ok(libraries.into_values().collect())
 }
 
 #[cfg(test)]
@@ -258,71 +410,117 @@ mod tests {
         assert!(parsed(&long).is_err());
     }
 
-    fn libraries(codes: &[&str]) -> Libraries {
-        let mut libraries = Libraries::default();
-        for code in codes {
-            let library = Library::parse(code.as_bytes().to_vec()).unwrap();
-            libraries.add(library, false).unwrap();
-        }
-        libraries
+    /// A library with functions of these names.
+    fn library(code: &str, functions: &[&str], first: u32) -> (Library, Vec<Function>) {
+        let function = |(handle, name): (u32, &&str)| Function {
+            name: (*name).into(),
+            description: None,
+            flags: 0,
+            handle,
+        };
+        let library = Library::parse(code.as_bytes().to_vec()).unwrap();
+        (library, (first..).zip(functions).map(function).collect())
+    }
+
+    fn names(all: &Libraries) -> Vec<&str> {
+        all.iter().map(|(name, _)| name).collect()
     }
 
     #[test]
     fn libraries_are_added_joined_and_found_by_name() {
-        let mut all = libraries(&["#!lua name=b\n1", "#!lua name=B\n2", "#!lua name=a\n3"]);
-        let names = |all: &Libraries| all.iter().map(|(name, _)| name.to_owned()).collect();
-        let before: Vec<String> = names(&all);
-        assert_eq!(before, ["B", "a", "b"]);
-        assert_eq!(all.matching(b"B*").count(), 2);
-        let again = Library::parse(b"#!lua name=b\nother".to_vec()).unwrap();
-        let refused = all.add(again.clone(), false).unwrap_err();
-        assert_eq!(refused.0, b"Library 'b' already exists");
-        all.add(again, true).unwrap();
-
-        let others = libraries(&["#!lua name=a\nnew", "#!lua name=z\n"]);
-        let kept = all.clone();
-        let refused = all.join(others.clone(), false).unwrap_err();
+        let mut all = Libraries::default();
+        let mut add = |code, functions: &[&str], first, replace| {
+            let (library, functions) = library(code, functions, first);
+            let refused = all.add(library, functions, replace).err();
+            let names = names(&all).join(" ");
+            (
+                names,
+                refused.map(|Refusal(text)| String::from_utf8(text).unwrap()),
+            )
+        };
+        let told = |text: &str| Some(text.to_owned());
         assert_eq!(
-            (refused.0, &all),
-            (b"Library a already exists".to_vec(), &kept)
+            add("#!lua name=b\n1", &["f", "g"], 0, false),
+            ("b".into(), None)
         );
-        all.join(others, true).unwrap();
-        let codes: Vec<_> = all
-            .iter()
-            .map(|(_, code)| code.escape_ascii().to_string())
-            .collect();
-        assert!(
-            codes[1].ends_with("new") && codes[2].ends_with("other"),
-            "{codes:?}"
+        assert_eq!(
+            add("#!lua name=B\n2", &["h"], 2, false),
+            ("B b".into(), None)
         );
-        assert!(all.remove(b"B") && !all.remove(b"B") && !all.remove(b"\xff"));
-        assert_eq!(all.len(), 3);
+        let refused = told("Library 'b' already exists");
+        assert_eq!(
+            add("#!lua name=b\n3", &["i"], 3, false),
+            ("B b".into(), refused)
+        );
+        let refused = told("Function F already exists");
+        assert_eq!(
+            add("#!lua name=c\n", &["j", "F"], 4, true),
+            ("B b".into(), refused)
+        );
+        // Its own functions are in no way.
+        assert_eq!(
+            add("#!lua name=b\n4", &["g", "k"], 6, true),
+            ("B b".into(), None)
+        );
+        all.released.sort_unstable();
+        assert_eq!(all.released, [0, 1, 3, 4, 5]);
+        assert_eq!((all.len(), all.functions()), (2, 3));
+        assert_eq!(all.function(b"G").map(|f| f.handle), Some(6));
+        assert!(all.function(b"f").is_none() && all.function(b"\xff").is_none());
+
+        let mut join = |others: Vec<_>, replace| {
+            let refused = all.join(others, replace).err();
+            let names = names(&all).join(" ");
+            (
+                names,
+                refused.map(|Refusal(text)| String::from_utf8(text).unwrap()),
+            )
+        };
+        let z = || library("#!lua name=z\n", &["z"], 10);
+        let b = || library("#!lua name=b\n5", &["h"], 11);
+        let refused = told("Library b already exists");
+        assert_eq!(join(vec![z(), b()], false), ("B b".into(), refused));
+        let refused = told("Function h already exists");
+        assert_eq!(join(vec![z(), b()], true), ("B b".into(), refused));
+        let b = library("#!lua name=b\n6", &["K"], 12);
+        assert_eq!(join(vec![z(), b], true), ("B b z".into(), None));
+        assert!(!all.remove(b"nope") && !all.remove(b"\xff") && all.remove(b"z"));
+        let matching: Vec<_> = all.matching(b"[b]*").map(|l| &*l.name).collect();
+        assert_eq!(matching, ["B", "b"], "in any case");
+        assert_eq!((all.clear().len(), all.functions(), all.len()), (2, 0, 0));
     }
 
     #[test]
-    fn a_payload_is_taken_as_a_whole() {
-        let all = libraries(&["#!lua name=b\nfunctions", "#!lua name=a\n"]);
+    fn what_was_saved_is_read_again() {
+        let mut all = Libraries::default();
+        for code in ["#!lua name=b\nfunctions", "#!lua name=a\n"] {
+            let (library, functions) = library(code, &[], 0);
+            all.add(library, functions, false).unwrap();
+        }
+        let read = |body: &[u8]| read_payload(body);
         for compress in [false, true] {
             let mut sink = Sink::to_memory(compress);
             all.save(&mut sink);
             let body = sink.into_vec();
-            assert_eq!(Libraries::load(&body).as_ref(), Ok(&all));
-            for at in 1..body.len() {
-                let _ = Libraries::load(&body[..at]);
+            let libraries = read(&body).unwrap();
+            let codes: Vec<_> = libraries.iter().map(|l| (l.name(), l.code())).collect();
+            assert_eq!(codes, all.iter().collect::<Vec<_>>());
+            for at in 0..body.len() {
+                let _ = read(&body[..at]);
             }
-            let refused = |body: &[u8]| Libraries::load(body).unwrap_err().0;
+            let refused = |body: &[u8]| read(body).unwrap_err().0;
             let twice = [&body[..], &body].concat();
             assert_eq!(refused(&twice), b"Library 'a' already exists");
-            assert_eq!(
-                refused(&[&body[..], b"x"].concat()),
-                b"given type is not a function"
-            );
+            let key = [&body[..], b"\0\x01k\x01v"].concat();
+            assert_eq!(refused(&key), b"given type is not a function");
             assert_eq!(refused(b"\xf5\x05a"), b"Failed loading library payload");
             assert_eq!(refused(b"\xf5\x03abc"), b"Missing library metadata");
         }
-        assert_eq!(Libraries::load(b""), Ok(Libraries::default()));
+        assert_eq!(read(b""), Ok(Vec::new()));
         // As 7.0.15 takes them, without and with a description.
         let old = b"\xf6\x01b\x03lua\0\x09functions\xf6\x01a\x03lua\x01\x04desc\0";
-        assert_eq!(Libraries::load(old), Ok(all));
+        let libraries = read(old).unwrap();
+        let codes: Vec<_> = libraries.iter().map(|l| (l.name(), l.code())).collect();
+        assert_eq!(codes, all.iter().collect::<Vec<_>>());
     }
 }

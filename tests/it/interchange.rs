@@ -258,8 +258,10 @@ fn libraries_of_functions_survive_our_snapshots() {
 
     let ours = start(&binary(), real.kill(), &[]);
     assert_eq!(libraries(&ours), before);
+    functions_answer(&ours);
     ours.check(&[("DEBUG RELOAD", "OK"), ("FLUSHALL", "OK")]);
     assert_eq!(libraries(&ours), before);
+    functions_answer(&ours);
     let ours_dumped = dump(&ours);
     let mut raw = ours.raw();
     raw.command(&[&b"FUNCTION"[..], b"RESTORE", &payload, b"FLUSH"]);
@@ -307,6 +309,7 @@ fn libraries_of_functions_survive_our_append_only_files() {
         rewrite(&real);
         let ours = start(&binary(), real.kill(), &args);
         assert_eq!(libraries(&ours), before);
+        functions_answer(&ours);
     }
 }
 

@@ -3,9 +3,10 @@
 use super::{AofPart, Failed, Loader};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
-use crate::commands::{bitmap, connection, expire, function, hash, list, multi, string};
+use crate::commands::{bitmap, connection, expire, hash, list, multi, string};
 use crate::exec::registry::Registry;
 use crate::persist::aof::replay::{Progress, Replay};
+use crate::script::function;
 use crate::state::State;
 use crate::state::client::Peer;
 use crate::state::config::{Config, PropagationErrorBehavior};
@@ -257,7 +258,9 @@ fn libraries_come_and_go_as_the_file_says() {
     let table = table();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("functions.aof");
-    let code = |name: &str, rest: &str| format!("#!lua\tname={name}\n{rest}");
+    let code = |name: &str, rest: &str| {
+        format!("#!lua\tname={name}\nredis.register_function('{name}',redis.log)--{rest}")
+    };
     let lines = [
         format!("function load {}", code("a", "1")),
         format!("function load {}", code("b", "1")),

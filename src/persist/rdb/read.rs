@@ -15,6 +15,7 @@ use crate::base::crc64::Crc64;
 use crate::base::num::parse_i64;
 use crate::codec::{Fault, Source, Why};
 use crate::keyspace::arrivals::Arrivals;
+use crate::script::functions;
 use crate::state::State;
 use crate::types::saved::{Loaded, Loading, complaint};
 
@@ -344,7 +345,7 @@ impl Reader {
             Record::Fact { name, value } => self.aux(state, name, value),
             Record::Function(library) => {
                 let replace = self.options.taken == Taken::Replace;
-                let added = state.libraries.add(library, replace);
+                let added = functions::add(state, library, replace, false);
                 added.map_err(library_failed)?;
                 self.summary.libraries += 1;
             }

@@ -15,6 +15,7 @@ use crate::exec::registry::Registry;
 use crate::keyspace::NewValue;
 use crate::persist::load::Loader;
 use crate::persist::window::Window;
+use crate::script::functions;
 use crate::state::State;
 use crate::state::config::{Config, MaxmemoryPolicy};
 use crate::state::libraries::Library;
@@ -116,8 +117,7 @@ fn files_of_every_version_hold_what_a_real_server_finds_in_them() {
 #[test]
 fn a_damaged_file_is_refused_or_loads_and_does_no_harm() {
     let mut state = state();
-    let library = Library::parse(b"#!lua name=mylib\nreturn 1".to_vec()).unwrap();
-    state.libraries.add(library, false).unwrap();
+    functions::add(&mut state, library("old"), false, false).unwrap();
     for (n, line) in include_str!("../../../tests/assets/dumps.txt")
         .lines()
         .enumerate()
@@ -162,7 +162,8 @@ fn a_damaged_file_is_refused_or_loads_and_does_no_harm() {
             ),
             (Err(_), Err(_)) => {}
             (Ok(_), Err(why)) => {
-                let known = ["already", "databases", "module"];
+                // It compiles nothing.
+                let known = ["already", "databases", "module", "library"];
                 assert!(known.iter().any(|known| why.contains(known)), "{at}: {why}");
             }
             (Err(why), Ok(_)) => panic!("{at}: it loads, but: {why}"),
@@ -224,23 +225,25 @@ fn deadlines_databases_and_access_clocks_come_back() {
     assert!(none.is_none() && !again.is_loading());
 }
 
+fn library(remark: &str) -> Library {
+    let code = format!("#!lua name=mylib\nredis.register_function('f', redis.log) -- {remark}");
+    Library::parse(code.into_bytes()).unwrap()
+}
+
 #[test]
 fn libraries_stand_in_front_of_the_keys_and_once() {
     let mut state = state();
-    let library = |code: &[u8]| Library::parse(code.to_vec()).unwrap();
-    let ours = library(b"#!lua name=mylib\nold");
-    state.libraries.add(ours, false).unwrap();
+    functions::add(&mut state, library("old"), false, false).unwrap();
     let key = NewValue::Int(1);
     state.dbs.insert(0, b"key", key, None);
     let bytes = written(&state);
     let place = |what: &[u8]| memchr::memmem::find(&bytes, what).unwrap();
-    assert!(place(b"aof-base") < place(b"\xf5\x14#!lua") && place(b"#!lua") < place(b"key"));
+    assert!(place(b"aof-base") < place(b"#!lua") && place(b"#!lua") < place(b"key"));
     assert_eq!(checked(&bytes).unwrap().functions, 1);
 
     // With keys that are there already, too: refused, or put in their place.
     let mut again = self::state();
-    let newer = library(b"#!lua name=mylib\nnew");
-    again.libraries.add(newer, false).unwrap();
+    functions::add(&mut again, library("new"), false, false).unwrap();
     let why = read(&bytes, &mut again, 100).unwrap_err();
     assert!(
         why.contains("Failed loading library, Library 'mylib' already exists at offset"),
@@ -254,6 +257,15 @@ fn libraries_stand_in_front_of_the_keys_and_once() {
     let loader = Loader::snapshot(&mut again, &path, Taken::Replace).unwrap();
     loader.unwrap().run(&mut again, &table).unwrap();
     assert_eq!(again.libraries, state.libraries);
+    assert_eq!(again.libraries.function(b"F").map(|f| &*f.name), Some("f"));
+
+    // What does not compile is no library.
+    let bad = b"REDIS0010\xf5\x13#!lua name=x\nno lua\xff\0\0\0\0\0\0\0\0";
+    assert_eq!(checked(bad).unwrap().functions, 1);
+    let why =
+        "Failed loading library, Error compiling function: user_function:2: '=' expected near";
+    let told = read(bad, &mut self::state(), 100).unwrap_err();
+    assert!(told.starts_with(why), "{told}");
 
     // What the loader refuses the offline check does, too.
     for (code, why) in [

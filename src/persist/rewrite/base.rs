@@ -122,13 +122,14 @@ mod tests {
     use crate::base::clock::Clock;
     use crate::base::rng::Rng;
     use crate::commands::debug::digest;
-    use crate::commands::{connection, expire, function, hash, list, set, stream, string, zset};
+    use crate::commands::{connection, expire, hash, list, set, stream, string, zset};
     use crate::exec::process::process;
     use crate::exec::registry::Registry;
     use crate::persist::aof::replay::{self, Replay};
     use crate::persist::rdb::read::{Options, Progress, Reader, Taken};
     use crate::resp::reply::Writer;
     use crate::resp::request::OwnedArgv;
+    use crate::script::function;
     use crate::state::client::{ClientId, Peer};
     use crate::state::config::Config;
     use std::path::Path;

@@ -5,6 +5,7 @@ use crate::base::num::{fmt_f64, fmt_i64};
 use crate::resp::argv::{Argv, Span};
 use crate::script::perform::{is_command, perform, repl};
 use crate::state::config::REDIS_VERSION;
+use crate::state::scripts::Kind;
 use mlua::ffi::{self, lua_State};
 use sha1::{Digest as _, Sha1};
 use std::ffi::{CStr, c_int};
@@ -36,16 +37,44 @@ const NUMBERS: &[(&CStr, u32)] = &[
     (c"REPL_ALL", repl::ALL as u32),
 ];
 
+/// How many of these are log levels.
+const LOG_LEVELS: usize = 4;
+
+/// What a function has no use for, and does not find.
+const OF_SCRIPTS: &[&CStr] = &[c"breakpoint", c"debug", c"replicate_commands"];
+
 /// Pushes the table. May fail, in a protected call.
-pub(super) unsafe fn push_library(lua: *mut lua_State, shared: *mut Shared) {
+pub(super) unsafe fn push_library(lua: *mut lua_State, shared: *mut Shared, kind: Kind) {
     // SAFETY: balanced pushes.
     unsafe {
         ffi::lua_createtable(lua, 0, 32);
         for (name, function) in FUNCTIONS {
+            if kind == Kind::Function && OF_SCRIPTS.contains(name) {
+                continue;
+            }
             push_closure(lua, shared, *function);
             ffi::lua_setfield(lua, -2, name.as_ptr());
         }
-        for (name, number) in NUMBERS {
+        push_constants(lua, NUMBERS);
+    }
+}
+
+/// Pushes what of the table a library finds while it is loaded. May fail, in a protected call.
+pub(super) unsafe fn push_loading(lua: *mut lua_State, shared: *mut Shared) {
+    // SAFETY: balanced pushes.
+    unsafe {
+        ffi::lua_createtable(lua, 0, 8);
+        push_closure(lua, shared, log_line);
+        ffi::lua_setfield(lua, -2, c"log".as_ptr());
+        push_constants(lua, &NUMBERS[..LOG_LEVELS]);
+    }
+}
+
+/// Sets numbers and the version in the table on top.
+unsafe fn push_constants(lua: *mut lua_State, numbers: &[(&CStr, u32)]) {
+    // SAFETY: balanced pushes.
+    unsafe {
+        for (name, number) in numbers {
             ffi::lua_pushnumber(lua, f64::from(*number));
             ffi::lua_setfield(lua, -2, name.as_ptr());
         }

@@ -2,6 +2,7 @@
 use super::Shared;
 use super::value;
 use crate::base::sys::ticks;
+use crate::resp::argv::Argv;
 use crate::state::State;
 use crate::state::gate;
 use crate::state::scripts::{End, Kind, Running};
@@ -46,14 +47,23 @@ pub(super) unsafe fn set(lua: *mut lua_State) {
     unsafe { ffi::lua_sethook(lua, Some(hook), ffi::LUA_MASKCOUNT, EVERY) };
 }
 
-unsafe extern "C-unwind" fn hook(lua: *mut lua_State, _: *mut ffi::lua_Debug) {
-    // SAFETY: a hook has room on the stack; the registry holds the pointer since the interpreter was made.
-    // What is borrowed of `Shared` has ended when Lua may jump out.
+/// What the interpreter's functions share; null before it is whole.
+pub(super) unsafe fn shared(lua: *mut lua_State) -> *mut Shared {
+    // SAFETY: one value, which a hook has room for.
     unsafe {
         ffi::lua_pushlightuserdata(lua, key());
         ffi::lua_rawget_(lua, ffi::LUA_REGISTRYINDEX);
         let shared = ffi::lua_touserdata(lua, -1).cast::<Shared>();
         ffi::lua_settop(lua, -2);
+        shared
+    }
+}
+
+unsafe extern "C-unwind" fn hook(lua: *mut lua_State, _: *mut ffi::lua_Debug) {
+    // SAFETY: a hook has room on the stack; the registry holds the pointer since the interpreter was made.
+    // What is borrowed of `Shared` has ended when Lua may jump out.
+    unsafe {
+        let shared = shared(lua);
         if shared.is_null() || (*shared).caller.is_null() || ticks() < (*shared).deadline {
             if ffi::lua_gethookmask(lua) != ffi::LUA_MASKCOUNT {
                 // A thread that outlived a script which was told to end.
@@ -78,7 +88,8 @@ fn look(shared: &mut Shared) -> Option<&'static CStr> {
     let state = unsafe { &mut *(*(*shared.caller).ctx).state };
     if state.scripts.running.as_ref().is_some_and(|r| !r.busy) {
         // SAFETY: set together with the caller.
-        begin(state, unsafe { &*shared.job });
+        let (job, argv) = unsafe { (&*shared.job, (*(*shared.caller).ctx).argv) };
+        begin(state, job, argv);
     }
     if end(state).is_none()
         && let Some(mut host) = state.scripts.host.take()
@@ -100,7 +111,7 @@ fn end(state: &State) -> Option<End> {
         .and_then(|running| running.end)
 }
 
-fn begin(state: &mut State, job: &super::Job<'_>) {
+fn begin(state: &mut State, job: &super::Job<'_>, argv: Argv<'_>) {
     let us = |r: &Running| state.stats.ticks_to_us(ticks().saturating_sub(r.started));
     let ran_ms = state.scripts.running.as_ref().map_or(0, us) / 1000;
     let kill = match job.kind {
@@ -116,5 +127,6 @@ fn begin(state: &mut State, job: &super::Job<'_>) {
     if let Some(running) = &mut state.scripts.running {
         running.busy = true;
         running.name = job.name.to_vec();
+        running.request = argv.iter().collect();
     }
 }

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 mod api;
 mod hook;
+mod register;
 mod sandbox;
 mod value;
 
@@ -25,6 +26,7 @@ use crate::resp::reply::Writer;
 use crate::state::scripts::Kind;
 use mlua::ffi::{self, lua_State};
 use mlua::{Lua, LuaOptions, StdLib};
+pub use register::Registered;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
@@ -60,6 +62,8 @@ struct Shared {
     counted: bool,
     /// An error reply is part of the result.
     failed: bool,
+    /// The library that is being loaded; null when none is.
+    loading: *mut register::Loading,
     /// Tables that nobody may change.
     protected: Vec<*const c_void>,
     /// The collector was told something that is not to outlast the script.
@@ -107,6 +111,7 @@ impl Vm {
         // What mlua does to `pcall` concerns panics, of which this server dies.
         let options = LuaOptions::new().catch_rust_panics(true);
         let lua = Lua::new_with(libs, options).map_err(|error| broken(&error))?;
+        crate::script::lib::install(&lua).map_err(|error| broken(&error))?;
         let shared = Box::into_raw(Box::new(Shared {
             caller: ptr::null_mut(),
             job: ptr::null(),
@@ -118,6 +123,7 @@ impl Vm {
             line: 0,
             counted: false,
             failed: false,
+            loading: ptr::null_mut(),
             protected: Vec::new(),
             collector_touched: false,
             hurried: false,

@@ -108,7 +108,7 @@ pub(super) unsafe fn build(lua: *mut lua_State, shared: *mut Shared, kind: Kind)
         ffi::lua_setfield(lua, globals, c"os".as_ptr());
         ffi::lua_settop(lua, globals);
 
-        api::push_library(lua, shared);
+        api::push_library(lua, shared, kind);
         protect(lua, shared);
         ffi::lua_setfield(lua, globals, c"redis".as_ptr());
         if kind == Kind::Script {
@@ -162,14 +162,30 @@ unsafe fn strings(lua: *mut lua_State, shared: *mut Shared) {
     }
 }
 
+/// Pushes a metatable under which what is asked for and is not there is an error.
+unsafe fn push_refusal(lua: *mut lua_State, shared: *mut Shared) {
+    // SAFETY: balanced pushes.
+    unsafe {
+        ffi::lua_createtable(lua, 0, 1);
+        push_closure(lua, shared, nonexistent);
+        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
+    }
+}
+
+/// Gives the table on top such a metatable.
+pub(super) unsafe fn refuse_unknown(lua: *mut lua_State, shared: *mut Shared) {
+    // SAFETY: balanced pushes.
+    unsafe {
+        push_refusal(lua, shared);
+        ffi::lua_setmetatable(lua, -2);
+    }
+}
+
 /// Puts a table that shows `globals` in the place of Lua's own.
 unsafe fn replace_globals(lua: *mut lua_State, shared: *mut Shared, globals: c_int) {
     // SAFETY: balanced pushes.
     unsafe {
-        // What is asked for and is not there is an error.
-        ffi::lua_createtable(lua, 0, 1);
-        push_closure(lua, shared, nonexistent);
-        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
+        push_refusal(lua, shared);
         ffi::lua_pushvalue(lua, -1);
         ffi::lua_setmetatable(lua, globals);
         protect(lua, shared);

@@ -7,6 +7,7 @@
 pub mod loading;
 pub mod reply;
 pub mod request;
+pub mod scripts;
 
 /// What a fuzzer calls.
 pub type Target = fn(&[u8]);
@@ -27,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hll", redvault::ds::hll::fuzz_hll),
     ("stream", redvault::types::stream::fuzz_stream),
     ("intset", redvault::ds::intset::fuzz_intset),
+    ("scriptlibs", scripts::libraries),
 ];
 
 /// The target of that name, or a message that lists those there are.

@@ -1,0 +1,193 @@
+//! The engine of functions: compiles libraries, and runs what they have registered.
+//!
+//! All libraries share one interpreter, apart from EVAL's. `state::libraries` says what there is, and knows each
+//! function by a handle, its place here.
+use std::any::Any;
+
+use slab::Slab;
+
+use super::vm::{self, Vm};
+use crate::base::sys::ticks;
+use crate::exec::error::CmdError;
+use crate::state::State;
+use crate::state::libraries::{Function, Library, Refusal, read_payload};
+use crate::state::scripts::{Engine, Kind};
+
+/// How long a client's library may take to load.
+const LOAD_MS_MAX: u64 = 500;
+
+/// Garbage below this waits for the functions that come.
+const GARBAGE_MIN: usize = 1 << 20;
+
+const NESTED: &str = "A script is running already";
+
+/// The interpreter and its functions.
+pub struct FunctionEngine {
+    pub vm: Vm,
+    functions: Slab<vm::Function>,
+    /// Memory in use when the last round of the collector had ended.
+    settled: usize,
+}
+
+impl Engine for FunctionEngine {
+    fn vm_bytes(&self) -> usize {
+        self.vm.bytes()
+    }
+
+    fn known(&self) -> (usize, usize) {
+        let each = size_of::<vm::Function>() * 2;
+        (self.functions.len(), self.functions.capacity() * each)
+    }
+
+    fn limit(&mut self, bytes: usize) {
+        self.vm.set_limit(bytes);
+    }
+
+    fn tend(&mut self) -> bool {
+        if self.vm.bytes() < self.settled + self.settled / 2 + GARBAGE_MIN {
+            return false;
+        }
+        if self.vm.collect_some() {
+            self.settled = self.vm.bytes();
+        }
+        true
+    }
+}
+
+impl FunctionEngine {
+    fn new(state: &mut State) -> Result<FunctionEngine, CmdError> {
+        let seed = state.rng.next_u64();
+        let limit = state.config.script_memory_limit as usize;
+        let vm = Vm::new(Kind::Function, limit, seed)?;
+        let settled = vm.bytes();
+        Ok(FunctionEngine {
+            vm,
+            functions: Slab::new(),
+            settled,
+        })
+    }
+
+    /// The interpreter and the function of a handle.
+    pub fn function(&mut self, handle: u32) -> Option<(&mut Vm, &vm::Function)> {
+        let function = self.functions.get(handle as usize)?;
+        Some((&mut self.vm, function))
+    }
+
+    fn forget(&mut self, handles: Vec<u32>) {
+        for handle in handles {
+            if let Some(function) = self.functions.try_remove(handle as usize) {
+                self.vm.release(function);
+            }
+        }
+    }
+
+    fn load(&mut self, library: &Library, deadline: u64) -> Result<Vec<Function>, Refusal> {
+        // From the end of the first line on, so that lines keep their numbers.
+        let start = memchr::memchr(b'\n', library.code()).unwrap_or(0);
+        let chunk = self
+            .vm
+            .compile(&library.code()[start..], c"@user_function")
+            .map_err(|text| Refusal::showing("Error compiling function: ", &text, ""))?;
+        let registered = self.vm.load_library(&chunk, deadline);
+        self.vm.release(chunk);
+        let registered = registered
+            .map_err(|text| Refusal::showing("Error registering functions: ", &text, ""))?;
+        if registered.is_empty() {
+            return Err(Refusal::new("No functions registered"));
+        }
+        let functions = registered.into_iter().map(|registered| Function {
+            name: registered.name,
+            description: registered.description,
+            flags: registered.flags,
+            handle: self.functions.insert(registered.function) as u32,
+        });
+        Ok(functions.collect())
+    }
+}
+
+/// The engine, taken out of its place; made if there is none yet.
+pub fn take_engine(state: &mut State) -> Result<Box<FunctionEngine>, CmdError> {
+    let nested = || CmdError::owned(format!("ERR {NESTED}"));
+    match state.scripts.functions.take() {
+        Some(engine) => {
+            let engine: Box<dyn Any> = engine;
+            engine.downcast().map_err(|_| nested())
+        }
+        None if state.scripts.running.is_some() => Err(nested()),
+        None => FunctionEngine::new(state).map(Box::new),
+    }
+}
+
+/// Lets the engine forget the functions that are gone.
+pub fn sweep(state: &mut State) {
+    if state.libraries.released.is_empty() || state.scripts.functions.engine_ref().is_none() {
+        return;
+    }
+    if let Ok(mut engine) = take_engine(state) {
+        engine.forget(std::mem::take(&mut state.libraries.released));
+        state.scripts.functions.put(engine);
+    }
+}
+
+/// Compiles a library. What it has registered is the caller's to add to the libraries, or to release.
+fn compile(state: &mut State, library: &Library, timed: bool) -> Result<Vec<Function>, Refusal> {
+    let told = |error: CmdError| {
+        let text = error.text();
+        Refusal(text.strip_prefix(b"ERR ").unwrap_or(text).to_vec())
+    };
+    let mut engine = take_engine(state).map_err(told)?;
+    let deadline = match timed {
+        true => ticks().saturating_add(state.stats.us_to_ticks(LOAD_MS_MAX * 1000)),
+        false => u64::MAX,
+    };
+    let functions = engine.load(library, deadline);
+    state.scripts.functions.put(engine);
+    functions
+}
+
+/// Compiles a library and adds it. A client's may only take so long (`timed`); a file's was loaded before.
+pub fn add(state: &mut State, library: Library, replace: bool, timed: bool) -> Result<(), Refusal> {
+    state.libraries.check(library.name(), replace)?;
+    let added = compile(state, &library, timed)
+        .and_then(|functions| state.libraries.add(library, functions, replace));
+    sweep(state);
+    added
+}
+
+/// Adds the libraries of a payload: all, or none. The old ones go before (`flush`), or their likes do
+/// (`replace`).
+pub fn restore(state: &mut State, body: &[u8], flush: bool, replace: bool) -> Result<(), Refusal> {
+    let mut compiled = Vec::new();
+    for library in read_payload(body)? {
+        match compile(state, &library, false) {
+            Ok(functions) => compiled.push((library, functions)),
+            Err(refusal) => {
+                release(state, compiled);
+                return Err(refusal);
+            }
+        }
+    }
+    if flush {
+        // They may still be in each other's way.
+        let mut all = crate::state::libraries::Libraries::default();
+        if let Err(refusal) = all.join(compiled, false) {
+            state.libraries.released.append(&mut all.released);
+            sweep(state);
+            return Err(refusal);
+        }
+        state.libraries.clear();
+        all.released.append(&mut state.libraries.released);
+        state.libraries = all;
+    } else if let Err(refusal) = state.libraries.join(compiled, replace) {
+        sweep(state);
+        return Err(refusal);
+    }
+    sweep(state);
+    Ok(())
+}
+
+fn release(state: &mut State, compiled: Vec<(Library, Vec<Function>)>) {
+    let functions = compiled.iter().flat_map(|(_, functions)| functions);
+    state.libraries.released.extend(functions.map(|f| f.handle));
+    sweep(state);
+}
