@@ -50,8 +50,9 @@ bench: build ## measure side by side with redis-server [SCENARIO=throughput,memo
 	python3 scripts/bench/run.py --targets --rounds $(ROUNDS) $(if $(SCENARIO),--scenario "$(SCENARIO)") \
 		$(if $(ONLY),--only "$(ONLY)") redvault=$(BIN) $(PEER)
 
-clients: build ## Python's redis package against the release binary
+clients: build ## Python's redis package, and 1,000 jobs each of Celery, rq and BullMQ, against the release binary
 	python3 scripts/python-client.py $(BIN)
+	python3 scripts/jobs/run.py $(BIN)
 
 crash: build ## kill loaded servers, cut their power, fill their disks; histories on a simulated disk [POLICY=always CRASHES=100 CASES=1000]
 	SIM_CASES=$(CASES) cargo test --locked --test sim -- --nocapture

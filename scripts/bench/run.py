@@ -22,6 +22,7 @@ import os
 import shutil
 import sys
 
+import hitratio
 import operations
 import persistence
 import scenarios
@@ -31,8 +32,9 @@ from server import LOAD_CPU
 
 SCENARIOS = {f.__name__: f for f in (scenarios.throughput, scenarios.memory, scenarios.connections, scenarios.growth,
                                      scenarios.expiry, operations.operations, persistence.persistence,
-                                     session.pubsub, session.tracking, session.notifications, session.eviction)}
-DEFAULT = "throughput,memory,operations,connections,growth,expiry,pubsub,tracking,notifications,eviction"
+                                     session.pubsub, session.tracking, session.notifications, session.eviction,
+                                     hitratio.hitratio)}
+DEFAULT = "throughput,memory,operations,connections,growth,expiry,pubsub,tracking,notifications,eviction,hitratio"
 
 
 def cells(values):

@@ -1,4 +1,5 @@
 """The figures to reach: a ratio to redis-server 7.0.15 in the same run, or a value of our own."""
+from hitratio import METRIC as HITS, POLICIES
 from operations import METRIC, OPERATIONS
 
 RATIO = {
@@ -17,6 +18,8 @@ RATIO = {
 }
 # No operation over many elements is dearer than there.
 RATIO.update({METRIC.format(name): 1 for name, _, _ in OPERATIONS})
+# No eviction chooses worse.
+RATIO.update({HITS.format(*policy): 1 for policy in POLICIES})
 VALUE = {   # at most
     "memory bytes per string 8B": 48, "memory bytes per string 8B + TTL": 64, "memory bytes per string 100B": 147,
     "memory bytes per hash of 5": 122, "memory bytes per hash field (big hash)": 47, "memory bytes per list of 10": 125,

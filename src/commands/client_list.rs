@@ -72,9 +72,11 @@ pub fn describe(
         .as_ref()
         .map_or((-1, 0), |m| (m.queue.len() as i64, m.bytes));
     let waiting = client.parked.as_ref().map(|p| p.argv.argv());
-    let argv_bytes = running
+    let argv_bytes: usize = running
         .or(waiting)
-        .map_or(0, |argv| argv.iter().map(<[u8]>::len).sum());
+        .map_or(transport.argument_bytes as usize, |argv| {
+            argv.iter().map(<[u8]>::len).sum()
+        });
     let query = transport.query_bytes as usize + running.map_or(0, request_bytes);
     let listed = transport.out_bytes > REPLY_BUFFER_BYTES;
     let in_buffer = if listed { 0 } else { transport.out_bytes };
@@ -83,7 +85,8 @@ pub fn describe(
     } else {
         (0, 0)
     };
-    let total = client.memory() + transport.buffers() + argv_bytes;
+    let own_bytes = running.map_or(0, |argv| argv.iter().map(<[u8]>::len).sum());
+    let total = client.weight() + own_bytes;
     let command = if client.commands == 0 {
         "NULL"
     } else {

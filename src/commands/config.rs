@@ -90,11 +90,8 @@ fn is_secret(argv: Argv<'_>, i: usize) -> bool {
 fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.state.stats.reset();
     ctx.state.reset_file_stats();
-    ctx.state
-        .garbage
-        .freed
-        .store(0, std::sync::atomic::Ordering::Relaxed);
-    ctx.state.garbage.freed.store(0, Ordering::Relaxed);
+    let disposal = &ctx.state.garbage.disposal;
+    disposal.freed.store(0, Ordering::Relaxed);
     ctx.ok()
 }
 

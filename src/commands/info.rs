@@ -174,7 +174,7 @@ fn server(r: &mut Report<'_>) {
     r.field("uptime_in_days", uptime_s / 86_400);
     r.field("hz", run.hz);
     r.field("configured_hz", state.config.hz);
-    r.field("lru_clock", state.lru_clock);
+    r.field("lru_clock", state.lru_seconds());
     r.field("executable", run.executable.display());
     let file = run.config_file.as_deref().unwrap_or("".as_ref());
     r.field("config_file", file.display());
@@ -216,7 +216,7 @@ pub fn sum_clients(state: &State) -> ClientSums {
     let mut sums = ClientSums::default();
     for client in state.clients.iter() {
         let t = &client.transport;
-        let bytes = client.memory() + t.buffers();
+        let bytes = client.weight();
         if client.has(client_flag::REPLICA) {
             sums.replica_bytes += bytes;
             continue;
@@ -353,10 +353,10 @@ fn memory(r: &mut Report<'_>) {
     r.field("mem_aof_buffer", state.aof.waiting.capacity());
     r.field("mem_allocator", &state.run.allocator);
     r.field("active_defrag_running", 0);
-    let garbage = &state.garbage;
-    let pending = garbage.pending.load(Ordering::Relaxed);
+    let disposal = &state.garbage.disposal;
+    let pending = disposal.pending.load(Ordering::Relaxed);
     r.field("lazyfree_pending_objects", pending);
-    r.field("lazyfreed_objects", garbage.freed.load(Ordering::Relaxed));
+    r.field("lazyfreed_objects", disposal.freed.load(Ordering::Relaxed));
 }
 
 fn persistence(r: &mut Report<'_>) {
@@ -467,10 +467,10 @@ fn stats(r: &mut Report<'_>) {
     r.field("expire_cycle_cpu_milliseconds", s.expire_cycle_us / 1000);
     r.field("evicted_keys", s.evicted);
     r.field("evicted_clients", s.evicted_clients);
-    r.zeros(&[
-        "total_eviction_exceeded_time",
-        "current_eviction_exceeded_time",
-    ]);
+    let exceeded_us = r.state.exceeded_now_us();
+    let total_us = s.eviction_exceeded_us + exceeded_us;
+    r.field("total_eviction_exceeded_time", total_us / 1000);
+    r.field("current_eviction_exceeded_time", exceeded_us / 1000);
     r.field("keyspace_hits", s.hits);
     r.field("keyspace_misses", s.misses);
     let pubsub = &r.state.pubsub;

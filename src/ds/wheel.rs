@@ -139,6 +139,23 @@ impl Wheel {
             + self.sweep.as_ref().map_or(0, |sweep| sweep.bytes())
     }
 
+    /// All registrations, in pieces, of which `piece_count` says about how many there are. Only
+    /// [`KEPT_BITS`] of a word are the hash.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u64]> {
+        let slots = self.rings.iter().filter_map(|ring| ring.slots.as_deref());
+        slots
+            .flatten()
+            .chain([&self.far])
+            .chain(&self.opening)
+            .chain(self.sweep.as_ref().map(|sweep| sweep.taken()))
+            .flat_map(List::pieces)
+    }
+
+    /// The number of pieces.
+    pub fn piece_count(&self) -> usize {
+        self.chunks
+    }
+
     /// Forgets everything, memory included.
     pub fn clear(&mut self) {
         let (current, seen, started) = (self.current, self.seen, self.started);

@@ -11,6 +11,7 @@ use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::{ClientId, Peer, ReplyMode, client_flag};
 use crate::state::config::file::errno_text;
+use crate::state::evict::Room;
 use crate::state::gate;
 
 /// What becomes of a request.
@@ -93,9 +94,9 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
         return Some(error::NO_AUTH);
     }
     if concerned & gate::MAXMEMORY != 0
+        && make_room(ctx.state) == Room::None
         // What is queued takes memory, whatever it will do.
         && (flags & flag::DENYOOM != 0 || concerned & gate::IN_MULTI != 0)
-        && ctx.state.over_memory_limit()
     {
         return Some(error::OOM);
     }
@@ -132,6 +133,15 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
         ));
     }
     None
+}
+
+/// Keys go in front of the command, whatever it is, and are no part of its unit.
+fn make_room(state: &mut State) -> Room {
+    let room = state.make_room();
+    if state.prop.has_unit() {
+        state.prop.end_unit();
+    }
+    room
 }
 
 /// Why what is written could not be kept.

@@ -56,7 +56,9 @@ pub fn process<'a>(
             None => return Flow::Continue,
         },
     };
-    if row.cmd.blocked_by & gate != 0 {
+    let concerned = row.cmd.blocked_by & gate;
+    // A limit on memory concerns every command, and nearly always there is room.
+    if concerned != 0 && (concerned != gate::MAXMEMORY || !ctx.state.is_at_ease()) {
         match admit::admit(&mut ctx, row, gate) {
             Verdict::Run => {}
             Verdict::RunAside => return run_aside(ctx, row, gate),

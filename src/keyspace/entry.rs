@@ -790,7 +790,7 @@ impl<'a> EntryRef<'a> {
         self.expire_at().is_some_and(|at| at < now_ms)
     }
 
-    /// The access clock, 24 bits.
+    /// The access clock, 29 bits.
     #[inline]
     pub fn clock(self) -> u32 {
         self.head().clock()

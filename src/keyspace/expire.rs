@@ -14,7 +14,7 @@ use super::entry::Entry;
 /// The expiry index of a database and the buffer it hands hashes out in.
 #[derive(Default)]
 pub(super) struct Index {
-    wheel: Wheel,
+    pub(super) wheel: Wheel,
     due: Vec<u64>,
 }
 

@@ -16,12 +16,15 @@ use crate::types::{Kind, PackTag, Value};
 /// are even, and over 16 KiB replies want a shared buffer anyway.
 pub const INLINE_MAX: usize = 1280 - HEAD - BOUND - 16;
 
+/// What is left of a head for the value's length.
+const _: () = assert!(INLINE_MAX < 1 << (u64::BITS - Head::VLEN_AT));
+
 /// A boxed packed collection goes back inside below this; the gap keeps one that swings around the limit
 /// from moving at every write.
 pub(super) const REINLINE_MAX: usize = INLINE_MAX / 2;
 
-/// The access clock's range: 24 bits, LRU seconds or LFU minutes and counter; its meaning is not ours.
-pub const CLOCK_MASK: u32 = 0xff_ffff;
+/// The access clock's range: 29 bits, a time or a counter with a time; its meaning is not ours.
+pub const CLOCK_MASK: u32 = 0x1fff_ffff;
 
 pub(super) const HEAD: usize = 8;
 pub(super) const BOUND: usize = 8;
@@ -57,8 +60,8 @@ impl Head {
     pub(super) const BOUNDED: u64 = 1 << 6;
     pub(super) const EXPIRES: u64 = 1 << 7;
     pub(super) const CLOCK_AT: u32 = 8;
-    pub(super) const KLEN_AT: u32 = 32;
-    pub(super) const VLEN_AT: u32 = 48;
+    pub(super) const KLEN_AT: u32 = 37;
+    pub(super) const VLEN_AT: u32 = 53;
 
     pub(super) fn new(plan: Plan, klen: usize, bounded: bool, clock: u32) -> Head {
         let klen = klen.min(LONG_KEY) as u64;
@@ -144,7 +147,7 @@ impl Head {
 
     #[inline]
     pub(super) fn with_plan(self, plan: Plan) -> Head {
-        const KEPT: u64 = !(0xffff << Head::VLEN_AT | 0x3f);
+        const KEPT: u64 = !(u64::MAX << Head::VLEN_AT | 0x3f);
         debug_assert!(plan.vlen <= INLINE_MAX);
         Head(
             self.0 & KEPT
@@ -168,7 +171,7 @@ impl Head {
     #[inline]
     pub(super) fn is_as_large_as(self, other: Head) -> bool {
         let differs = self.0 ^ other.0;
-        differs & (0xffff << Head::VLEN_AT | Head::BOUNDED) == 0 || self.size() == other.size()
+        differs & (u64::MAX << Head::VLEN_AT | Head::BOUNDED) == 0 || self.size() == other.size()
     }
 
     #[inline]

@@ -1,4 +1,4 @@
-//! The keys: entries, databases, expiry and scanning.
+//! The keys: entries, databases, expiry, eviction and scanning.
 //!
 //! Floor 3: it knows the types by their traits only, reads no clock (callers pass `now_ms`), and never
 //! decides policy: whether an expired key is removed, propagated or announced is for the floors above.
@@ -7,6 +7,7 @@ pub mod arrivals;
 pub mod databases;
 pub mod db;
 pub mod entry;
+pub mod evict;
 pub mod expire;
 mod hints;
 mod layout;

@@ -293,11 +293,11 @@ impl Loader {
             }
             // The loop's thread is ours until the end: nobody else would free what requests threw away.
             let garbage = &mut state.garbage;
-            let (pending, freed) = (&garbage.pending, &garbage.freed);
+            let disposal = &garbage.disposal;
             garbage
                 .waiting
                 .drain(..)
-                .for_each(|rubbish| rubbish.free(pending, freed));
+                .for_each(|rubbish| rubbish.free(disposal));
         }
     }
 

@@ -124,6 +124,9 @@ pub struct Resume {
     spans: Vec<Span>,
 }
 
+/// From this length on an argument counts as large: in what clients see of their buffers.
+const LARGE_ARGUMENT: usize = 32 * 1024;
+
 /// A zero byte hides every line end behind it: Redis searches lines as C strings.
 const HIDDEN: u32 = u32::MAX;
 
@@ -132,6 +135,14 @@ impl Resume {
     #[inline]
     pub fn is_start(&self) -> bool {
         (self.at | self.scanned) == 0
+    }
+
+    /// Bytes in front of a large argument that is being received: the other arguments, which are there.
+    pub fn understood(&self) -> usize {
+        match self.bulk {
+            Some(len) if len as usize >= LARGE_ARGUMENT => self.at as usize,
+            _ => 0,
+        }
     }
 
     /// Of the request that `parse` returned last: are its bytes exactly what an encoder would have

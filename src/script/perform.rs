@@ -64,11 +64,10 @@ pub struct Terms {
 impl Terms {
     /// For a script with these flags, which begins now.
     pub fn new(ctx: &Ctx<'_>, flags: u32, read_only: bool) -> Terms {
-        let limited = ctx.state.gate & gate::MAXMEMORY != 0;
         Terms {
             flags,
             read_only: read_only || flags & script_flag::NO_WRITES != 0,
-            oom: limited && ctx.state.over_memory_limit(),
+            oom: ctx.state.eviction.out_of_memory,
             wrote: false,
             resp3: false,
             repl: repl::ALL,

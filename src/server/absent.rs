@@ -1,7 +1,7 @@
 //! What this release does not have yet, and says so: a directive that asks for it is refused, at the
 //! start and by CONFIG SET. Data believed to be on disk, a password believed to be asked for or a
 //! link believed to be encrypted would be worse than a server that does not start.
-use crate::state::config::{Config, Key, MaxmemoryPolicy};
+use crate::state::config::{Config, Key};
 
 /// The first directive in force that asks for a part that is not there, and why it is refused.
 pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
@@ -42,14 +42,4 @@ pub fn refused_lines(config: &Config) -> Option<&'static str> {
         return Some("'loadmodule' lines: modules in C are not supported");
     }
     None
-}
-
-/// Says what a user might believe and what is not so: at the start, and when it is changed.
-pub fn warn(config: &Config) {
-    if config.maxmemory > 0 && config.maxmemory_policy != MaxmemoryPolicy::Noeviction {
-        log::warn!(
-            "WARNING: this release evicts no keys yet: at maxmemory writes that need memory are \
-             refused, whatever maxmemory-policy says."
-        );
-    }
 }

@@ -81,7 +81,6 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     if let Some(text) = absent.or(lines) {
         return fail(&format!("Refusing to start with {text}."));
     }
-    absent::warn(&config);
     supervise::warn_of_system(&config);
     let mut config = config;
     reconfigure::at_start(&mut config, config_file.as_deref());
@@ -132,9 +131,8 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.config_file = config_file;
     state.run.tcp_port = state.config.port;
     state.run.hz = state.config.hz;
-    let garbage = &state.garbage;
     let processors = state.config.bio_cpulist.clone();
-    let jobs = match Jobs::start(garbage.pending.clone(), garbage.freed.clone(), processors) {
+    let jobs = match Jobs::start(state.garbage.disposal.clone(), processors) {
         Ok(jobs) => jobs,
         Err(error) => return fail(&format!("Can't start the background thread: {error}")),
     };

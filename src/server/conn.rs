@@ -127,6 +127,9 @@ const POOLED_MIN: usize = 256;
 /// Buffers kept for reuse.
 const POOL_MAX: usize = 64;
 
+/// Bytes kept for reuse where memory is short: as much as a turn of small replies takes.
+const KEPT_WHEN_SHORT: usize = 4 << 10;
+
 /// Output buffers between two uses.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -146,6 +149,15 @@ impl Pool {
         if self.buffers.len() < POOL_MAX && buffer.capacity() >= POOLED_MIN {
             self.buffers.push(buffer);
         }
+    }
+
+    /// Frees what is kept beyond a little: memory is short.
+    pub fn trim(&mut self) {
+        let mut kept = 0;
+        self.buffers.retain(|buffer| {
+            kept += buffer.capacity();
+            kept <= KEPT_WHEN_SHORT
+        });
     }
 
     /// Frees what is kept (MEMORY PURGE).

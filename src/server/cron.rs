@@ -27,7 +27,6 @@ impl Server {
         self.state.run.hz = hz;
         self.next_cron_us = now_us + 1_000_000 / u64::from(hz);
         self.cron_loops += 1;
-        self.state.tick_access_clock();
 
         if self.state.debug.cron_paused {
             return;

@@ -2,6 +2,8 @@
 use super::conn::Conn;
 use super::turn::Server;
 use crate::base::sys::ticks;
+use crate::commands::client_list::describe;
+use crate::exec::registry::Registry;
 use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{Client, ClientId, Transport, client_flag};
@@ -156,8 +158,9 @@ impl Server {
                 conn.soft_since_ms = 0;
                 conn.posted_total = 0;
                 show_output(&mut client.transport, None);
-                if client.flags & client_flag::CLOSE_AFTER_REPLY != 0 {
-                    let id = conn.id;
+                let (id, ends) = (conn.id, client.has(client_flag::CLOSE_AFTER_REPLY));
+                self.state.weigh(id);
+                if ends {
                     self.state.close_client(id);
                 }
             }
@@ -210,9 +213,11 @@ impl Server {
         } else {
             conn.soft_since_ms = 0;
         }
+        let id = conn.id;
         if over {
-            let id = conn.id;
             self.close_over_limit(id);
+        } else {
+            self.state.weigh(id);
         }
     }
 
@@ -233,6 +238,26 @@ impl Server {
         );
         self.state.stats.output_limit_disconnections += 1;
         self.state.close_client(id);
+    }
+}
+
+/// Clients closed in one turn for what they hold.
+const EVICTIONS_MAX: usize = 16;
+
+/// `maxmemory-clients`: closes those that hold most while all hold too much together. Their memory is free
+/// when they are closed, at the end of the turn.
+pub(super) fn evict_clients(state: &mut State, table: &Registry) {
+    for _ in 0..EVICTIONS_MAX {
+        let Some(who) = state.heaviest_client() else {
+            return;
+        };
+        let mut line = String::new();
+        if let Some(client) = state.clients.get(who) {
+            describe(state, table, client, None, &mut line);
+        }
+        log::info!("Evicting client: {line}");
+        state.stats.evicted_clients += 1;
+        state.close_client(who);
     }
 }
 

@@ -156,6 +156,9 @@ impl Server {
         }
         out.limit = self.output_limit(slot);
         let limits = self.limits(slot);
+        // Who holds too much is closed at the end of the turn: not much later than that.
+        let limit = self.state.client_memory.limit();
+        let unread_max = limit.map_or(UNREAD_MAX, |limit| limit.min(UNREAD_MAX));
         let mut scratch = std::mem::take(&mut self.scratch.batch);
         let (mut pos, mut used) = (0, 0);
         let mut end = End::Dry;
@@ -172,7 +175,7 @@ impl Server {
             };
             self.state.dbs.end_batch();
             let spent = self.state.stats.tick > self.budget_end && pos < filled;
-            if end == End::Dry && (spent || out.len() > UNREAD_MAX) {
+            if end == End::Dry && (spent || out.len() > unread_max) {
                 end = End::Budget;
             }
             if let Some(error) = broken
@@ -418,10 +421,14 @@ impl Server {
         if let Some(client) = self.state.clients.at(slot) {
             // What waits for EXEC was sent and has not run: it is input as well.
             pending += client.multi.as_ref().map_or(0, |m| m.bytes);
-            client.transport.query_bytes = held as u32;
+            let input = conn.input.as_ref();
+            let understood = input.map_or(0, |i| i.resume.understood()).min(held);
+            client.transport.argument_bytes = understood as u32;
+            client.transport.query_bytes = (held - understood) as u32;
             client.transport.query_free =
                 conn.input.as_ref().map_or(0, |i| i.bytes.capacity() - held) as u32;
         }
+        self.state.weigh(conn.id);
         if pending as u64 > self.state.config.client_query_buffer_limit {
             let id = conn.id;
             log::warn!(
@@ -503,12 +510,16 @@ fn is_large_whole(buf: &Vec<u8>, filled: usize, batch: &Batch) -> bool {
 fn read_on(conn: &mut Conn, buf: &mut Vec<u8>, missing: usize) -> usize {
     let (room, most) = if missing >= OWN_BUFFER_MIN {
         let share = missing.min(OWN_READ_MAX);
-        (missing.min((3 * buf.len()).max(READ_BYTES)), share)
+        let room = (3 * buf.len()).max(READ_BYTES);
+        // No small rest is left, for which it would have to grow again.
+        let all = missing <= room + OWN_BUFFER_MIN;
+        (if all { missing } else { room }, share)
     } else {
         (buf.len().max(READ_BYTES), OWN_READ_MAX)
     };
-    // Not before it is full: growing moves it.
-    if buf.capacity() - buf.len() < most.min(READ_MIN) && buf.try_reserve_exact(room).is_err() {
+    // Not before it is full, growing moves it; and not for the line end behind a large argument.
+    let wanted = most.min(READ_MIN).min(missing.max(1));
+    if buf.capacity() - buf.len() < wanted && buf.try_reserve_exact(room).is_err() {
         log::warn!("No memory for {room} more bytes of a client's request");
         (conn.readable, conn.read_closed) = (false, true);
         return 0;

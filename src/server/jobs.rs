@@ -4,9 +4,8 @@
 //! closes files whose names are gone; the other does the AOF's fsyncs, which may not stand behind a value that
 //! takes seconds to free.
 use crate::state::aof::FileJob;
-use crate::state::run::Rubbish;
+use crate::state::run::{Disposal, Rubbish};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
@@ -24,24 +23,19 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Starts the threads. `pending` counts values handed over and not yet freed, `freed` all that
-    /// were; `processors` is where they may run.
-    pub fn start(
-        pending: Arc<AtomicUsize>,
-        freed: Arc<AtomicUsize>,
-        processors: Option<Vec<u8>>,
-    ) -> std::io::Result<Self> {
+    /// Starts the threads. `disposal` counts what is freed there; `processors` is where they may run.
+    pub fn start(disposal: Arc<Disposal>, processors: Option<Vec<u8>>) -> std::io::Result<Self> {
         let mut threads = Vec::new();
         let mut start = |name: &str| {
             let (sender, receiver) = channel::<Job>();
-            let (pending, freed) = (pending.clone(), freed.clone());
+            let disposal = disposal.clone();
             let processors = processors.clone();
             let thread = Builder::new().name(name.to_owned()).spawn(move || {
                 super::crash::own_stack();
                 super::supervise::bind_to(processors.as_deref());
                 for job in receiver {
                     match job {
-                        Job::Free(rubbish) => rubbish.free(&pending, &freed),
+                        Job::Free(rubbish) => rubbish.free(&disposal),
                         Job::File(job) => job.run(),
                     }
                 }

@@ -215,9 +215,6 @@ impl Server {
         if changed.any(&[Key::crash_log_enabled, Key::use_exit_on_panic]) {
             super::crash::configure(config.crash_log_enabled, config.use_exit_on_panic);
         }
-        if changed.any(&[Key::save, Key::maxmemory, Key::maxmemory_policy]) {
-            absent::warn(config);
-        }
         if changed.has(Key::jemalloc_bg_thread) {
             alloc::set_background_threads(config.jemalloc_bg_thread);
         }

@@ -139,6 +139,7 @@ impl Server {
             || self.state.pubsub.has_leaving()
             || !self.state.closing.is_empty()
             || self.more_to_expire
+            || self.state.eviction.running
             || self.state.tracks_too_much()
             || self.loader.as_ref().is_some_and(|l| l.wait_until_us == 0)
             || (!self.accepting.is_empty() && self.accept_after_us == 0)
@@ -171,6 +172,7 @@ impl Server {
     /// One turn of the loop.
     fn turn(&mut self, events: &mut Events) {
         self.state.clock.refresh();
+        self.state.follow_clock();
         let started_us = self.state.clock.mono_us;
         if started_us - self.cpu_mark.0 > CPU_MARK_US {
             self.cpu_mark = (started_us, thread_cpu_us());
@@ -186,6 +188,7 @@ impl Server {
         self.budget_end = start_tick + budget;
         self.budget_hard = self.budget_end + budget / 2;
         let mut cause = "requests";
+        self.state.begin_eviction_turn();
 
         self.take_events(events);
         self.resume_released();
@@ -214,6 +217,15 @@ impl Server {
                 (phase_us, cause) = (expire_us, "expire");
             }
         }
+        if self.state.eviction.running {
+            let before = ticks();
+            self.state.make_room();
+            unit::finish(&mut self.state, &self.table);
+            let evict_us = self.state.stats.ticks_to_us(ticks() - before);
+            if evict_us > phase_us {
+                (phase_us, cause) = (evict_us, "eviction");
+            }
+        }
         if started_us >= self.next_cron_us {
             let before = ticks();
             self.cron();
@@ -234,8 +246,14 @@ impl Server {
         }
         self.take_wanted();
         self.flush_some();
+        super::flush::evict_clients(&mut self.state, &self.table);
         self.hand_over_garbage();
         self.close_closing();
+        if self.state.is_short_of_memory() {
+            // Else keys would go for what no client needs, and the messages about them need more of it.
+            self.pool.trim();
+            self.state.outbox.trim();
+        }
         // Behind the closing: who leaves makes room for who comes, also at the limit of clients.
         if !self.accepting.is_empty() {
             self.accept_some();
@@ -264,7 +282,7 @@ impl Server {
         let now_s = self.state.clock.unix_ms / 1000;
         match cause {
             // The latency monitor has looked at each command already.
-            "requests" => {}
+            "requests" | "eviction" => {}
             "expire" => self.state.latency.add("expire-cycle", now_s, own_us / 1000),
             _ => self.state.latency.add("eventloop", now_s, own_us / 1000),
         }
@@ -615,6 +633,7 @@ pub(super) fn welcome(
         client.flags |= client_flag::UNIX;
     }
     conns[slot] = Some(Conn::new(id, stream));
+    state.weigh(id);
     state.stats.connections += 1;
     Some(slot)
 }

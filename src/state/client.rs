@@ -105,6 +105,8 @@ pub enum TimeoutReply {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Transport {
     pub fd: i32,
+    /// Arguments of an unfinished request that are there already, in front of a large one.
+    pub argument_bytes: u32,
     /// Unparsed input, and what its buffer could take besides.
     pub query_bytes: u32,
     pub query_free: u32,
@@ -119,10 +121,15 @@ pub struct Transport {
 impl Transport {
     /// Memory held by buffers.
     pub fn buffers(&self) -> usize {
-        [self.query_bytes, self.query_free, self.out_held]
-            .iter()
-            .map(|n| *n as usize)
-            .sum()
+        [
+            self.argument_bytes,
+            self.query_bytes,
+            self.query_free,
+            self.out_held,
+        ]
+        .iter()
+        .map(|n| *n as usize)
+        .sum()
     }
 }
 
@@ -146,6 +153,8 @@ pub struct Client {
     pub commands: u64,
     pub multi: Option<Box<Transaction>>,
     pub watched: Vec<WatchedKey>,
+    /// What those take.
+    pub watched_bytes: usize,
     pub parked: Option<Box<Parked>>,
     pub subscriptions: Option<Box<super::pubsub::Subscriptions>>,
     /// How it tracks, if it does.
@@ -153,6 +162,8 @@ pub struct Client {
     pub details: Option<Box<Details>>,
     pub peer: Peer,
     pub transport: Transport,
+    /// What it holds, as of when it was last looked at; kept where that is limited.
+    pub weight: super::client_memory::Weight,
     /// The user it acts as; `default` until users arrive.
     pub user: Option<Box<str>>,
 }
@@ -276,12 +287,9 @@ impl Client {
             + self.details.as_ref().map_or(0, |d| {
                 size_of::<Details>() + d.name.len() + d.lib_name.len() + d.lib_ver.len()
             })
-            + self.subscriptions.as_ref().map_or(0, |s| s.memory())
-            + self
-                .watched
-                .iter()
-                .map(|w| w.key.len() + size_of::<WatchedKey>())
-                .sum::<usize>()
+            + self.watched_bytes
+            + self.subscriptions.as_ref().map_or(0, |s| s.bytes)
+            + self.tracking.as_ref().map_or(0, |mode| mode.bytes())
     }
 }
 
@@ -332,12 +340,14 @@ impl Clients {
             commands: 0,
             multi: None,
             watched: Vec::new(),
+            watched_bytes: 0,
             parked: None,
             subscriptions: None,
             tracking: None,
             details: None,
             peer,
             transport: Transport::default(),
+            weight: Default::default(),
             user: None,
         });
         id

@@ -6,7 +6,9 @@
 pub mod access;
 pub mod aof;
 pub mod client;
+pub mod client_memory;
 pub mod config;
+pub mod evict;
 pub mod gate;
 pub mod latency;
 pub mod libraries;
@@ -28,7 +30,6 @@ pub mod transaction;
 pub mod watch;
 pub mod whole;
 
-use crate::base::alloc;
 use crate::base::clock::Clock;
 use crate::base::disk::{Disk, RealDisk};
 use crate::base::hash::HashKey;
@@ -69,6 +70,8 @@ pub struct State {
     pub libraries: libraries::Libraries,
     pub scripts: scripts::Scripts,
     pub clients: Clients,
+    /// What they hold together, if that is limited.
+    pub client_memory: client_memory::ClientMemory,
     /// Whose requests run; none while the server works by itself.
     pub running: Option<ClientId>,
     /// Restrictions in force for everybody (`gate`).
@@ -115,10 +118,12 @@ pub struct State {
     pub child_alive: bool,
     /// Lookups leave the access clock alone: a child lives, or the running client asked for it.
     pub touch_off: bool,
-    /// The access clock (24 bits, seconds).
+    /// The access clock (29 bits, ticks of 32 ms).
     pub lru_clock: u32,
     /// Keys count their uses (an LFU policy): as of the access clock's last tick.
     lfu: bool,
+    /// Keys that go for their memory.
+    pub eviction: evict::Eviction,
     /// Values to be freed off the loop's thread.
     pub garbage: run::Garbage,
     /// The running request's own buffer, when a large value is nearly all of it; else empty.
@@ -139,6 +144,7 @@ impl State {
             libraries: libraries::Libraries::default(),
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
+            client_memory: client_memory::ClientMemory::default(),
             running: None,
             gate: 0,
             dirty: 0,
@@ -170,6 +176,7 @@ impl State {
             touch_off: false,
             lru_clock: 0,
             lfu: false,
+            eviction: evict::Eviction::default(),
             garbage: run::Garbage::default(),
             request: bytes::Bytes::new(),
             due: Vec::new(),
@@ -189,14 +196,15 @@ impl State {
         self.stats
             .set_thresholds(self.slowlog.threshold_us, self.latency.threshold_ms);
         self.stats.track_latency = config.latency_tracking;
-        let (maxmemory, replicas) = (config.maxmemory, config.min_replicas_to_write);
+        let replicas = config.min_replicas_to_write;
         // No replica can be connected yet: any number asked for is too many.
         let few_replicas = replicas > 0 && config.min_replicas_max_lag > 0;
-        self.restrict(gate::MAXMEMORY, maxmemory > 0);
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
         self.settle_events();
         self.tick_access_clock();
+        self.settle_memory_limit();
+        self.settle_client_limit();
     }
 
     fn restrict(&mut self, bit: u32, on: bool) {
@@ -338,6 +346,7 @@ impl State {
             if let Some(parked) = client.parked.take() {
                 self.blocked.unpark(&parked);
             }
+            self.unweigh(who);
         }
     }
 
@@ -357,16 +366,5 @@ impl State {
     pub fn end_unit(&mut self) -> bool {
         self.prop.end_unit();
         self.blocked.has_ready()
-    }
-
-    /// Is more memory in use than `maxmemory` allows?
-    pub fn over_memory_limit(&self) -> bool {
-        let counted = || alloc::used().saturating_sub(self.uncounted_bytes());
-        self.config.maxmemory > 0 && counted() as u64 > self.config.maxmemory
-    }
-
-    /// Memory in use that `maxmemory` does not limit: removing keys would make it more.
-    pub fn uncounted_bytes(&self) -> usize {
-        self.aof.waiting.capacity()
     }
 }

@@ -116,7 +116,18 @@ impl Outbox {
         }
         self.bytes.clear();
         if self.bytes.capacity() > 1 << 20 {
-            self.bytes.shrink_to(1 << 16);
+            self.trim();
         }
+    }
+
+    /// Bytes it holds, in use or not.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.posts.capacity() * size_of::<(ClientId, Range<usize>)>()
+    }
+
+    /// Gives back most of the room of an empty box.
+    pub fn trim(&mut self) {
+        self.bytes.shrink_to(1 << 16);
+        self.posts.shrink_to(1 << 10);
     }
 }

@@ -27,6 +27,9 @@ const TOPICS: [Topic; 3] = [Topic::Channel, Topic::Pattern, Topic::ShardChannel]
 /// Subscriptions of a client that ends which are ended with it at once; more than that in later turns.
 const ENDED_AT_ONCE_MAX: usize = 1000;
 
+/// What a subscription takes besides the name.
+const NAME_BYTES: usize = 48;
+
 /// Channels and patterns with their subscribers; a name without any is not kept.
 pub struct PubSub {
     kinds: [Names; 3],
@@ -141,6 +144,8 @@ impl PubSub {
 #[derive(Default)]
 pub struct Subscriptions {
     kinds: [Hashes; 3],
+    /// What the names take, here and in the tables of all channels.
+    pub bytes: usize,
 }
 
 impl std::fmt::Debug for Subscriptions {
@@ -172,11 +177,6 @@ impl Subscriptions {
             _ => self.len(Topic::Channel) + self.len(Topic::Pattern),
         }
     }
-
-    /// Memory of this client's side.
-    pub fn memory(&self) -> usize {
-        size_of::<Self>() + self.kinds.iter().map(Hashes::bytes).sum::<usize>()
-    }
 }
 
 impl State {
@@ -189,6 +189,7 @@ impl State {
         let (hash, new, first) = self.pubsub.kinds[topic as usize].add(name, who);
         if new {
             subscriptions.of_mut(topic).add(hash);
+            subscriptions.bytes += name.len() + NAME_BYTES;
         }
         let count = subscriptions.count(topic);
         client.flags |= client_flag::PUBSUB;
@@ -212,6 +213,7 @@ impl State {
         let has = self.pubsub.of(topic).has(name, who);
         if has {
             subscriptions.of_mut(topic).remove(hash);
+            subscriptions.bytes -= name.len() + NAME_BYTES;
             self.pubsub.forget(topic, name, who);
         }
         let count = subscriptions.count(topic);

@@ -117,25 +117,39 @@ pub struct Rubbish {
     what: Box<dyn Send>,
     /// Values in it that count as freed lazily: none of those a client asked to be freed at once.
     objects: usize,
+    /// Bytes it holds, as far as they are known.
+    bytes: usize,
+}
+
+/// What is on its way to be freed, and what was freed so.
+#[derive(Debug, Default)]
+pub struct Disposal {
+    /// Handed over and not yet freed (`lazyfree_pending_objects`).
+    pub pending: AtomicUsize,
+    /// Freed so (`lazyfreed_objects`).
+    pub freed: AtomicUsize,
+    /// Bytes that are as good as free: evicting more for them would be wrong.
+    pub bytes: AtomicUsize,
+    /// Pieces of rubbish not freed yet.
+    pub pieces: AtomicUsize,
 }
 
 /// What waits to be freed; the server hands it to the background thread.
 #[derive(Default)]
 pub struct Garbage {
     pub waiting: Vec<Rubbish>,
-    /// Handed over and not yet freed (`lazyfree_pending_objects`).
-    pub pending: Arc<AtomicUsize>,
-    /// Freed so (`lazyfreed_objects`).
-    pub freed: Arc<AtomicUsize>,
+    pub disposal: Arc<Disposal>,
 }
 
 impl Rubbish {
-    /// Frees it, and tells the counters of [`Garbage`].
-    pub fn free(self, pending: &AtomicUsize, freed: &AtomicUsize) {
+    /// Frees it, and tells the counters.
+    pub fn free(self, disposal: &Disposal) {
         drop(self.what);
         // In this order: whoever sees nothing pending finds everything counted.
-        freed.fetch_add(self.objects, Ordering::Release);
-        pending.fetch_sub(self.objects, Ordering::Release);
+        disposal.freed.fetch_add(self.objects, Ordering::Release);
+        disposal.bytes.fetch_sub(self.bytes, Ordering::Release);
+        disposal.pending.fetch_sub(self.objects, Ordering::Release);
+        disposal.pieces.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -150,13 +164,35 @@ impl Garbage {
             16 * LAZY_EFFORT_MIN
         };
         if entry.view().free_effort() > limit {
-            self.later(Box::new(entry), 1);
+            let bytes = entry.view().mem_bytes();
+            self.push(Box::new(entry), 1, bytes);
         }
     }
 
     /// Frees anything later, which counts as that many values freed lazily.
     pub fn later(&mut self, what: Box<dyn Send>, objects: usize) {
-        self.pending.fetch_add(objects, Ordering::Relaxed);
-        self.waiting.push(Rubbish { what, objects });
+        self.push(what, objects, 0);
+    }
+
+    fn push(&mut self, what: Box<dyn Send>, objects: usize, bytes: usize) {
+        let disposal = &self.disposal;
+        disposal.pending.fetch_add(objects, Ordering::Relaxed);
+        disposal.bytes.fetch_add(bytes, Ordering::Relaxed);
+        disposal.pieces.fetch_add(1, Ordering::Relaxed);
+        self.waiting.push(Rubbish {
+            what,
+            objects,
+            bytes,
+        });
+    }
+
+    /// Bytes that are as good as free.
+    pub fn bytes(&self) -> usize {
+        self.disposal.bytes.load(Ordering::Acquire)
+    }
+
+    /// Is nothing on its way to be freed?
+    pub fn is_empty(&self) -> bool {
+        self.disposal.pieces.load(Ordering::Acquire) == 0
     }
 }

@@ -79,6 +79,7 @@ impl State {
     /// Ends a session: whoever knew it forgets it.
     pub fn end_session(&mut self, who: ClientId) {
         self.unwatch_all(who);
+        self.unweigh(who);
         if let Some(client) = self.clients.get_mut(who) {
             if let Some(parked) = client.parked.take() {
                 self.blocked.unpark(&parked);

@@ -48,6 +48,17 @@ pub struct Mode {
     pub prefixes: Vec<Box<[u8]>>,
 }
 
+impl Mode {
+    /// What it holds; each prefix is in the table of all prefixes, too.
+    pub fn bytes(&self) -> usize {
+        let prefixes = self.prefixes.iter();
+        size_of::<Mode>() + prefixes.map(|p| 2 * p.len() + PREFIX_BYTES).sum::<usize>()
+    }
+}
+
+/// What a prefix takes besides its bytes.
+const PREFIX_BYTES: usize = size_of::<Box<[u8]>>() + 64;
+
 /// Who caches what.
 pub struct Tracking {
     table: Table,

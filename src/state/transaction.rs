@@ -7,6 +7,9 @@ use super::State;
 use super::client::{ClientId, WatchedKey, client_flag};
 use super::listener;
 
+/// What a watched key takes besides its name, here and in the table of all that is watched.
+const WATCH_BYTES: usize = 2 * size_of::<WatchedKey>();
+
 impl State {
     /// A client watches a key from now on.
     pub fn watch(&mut self, who: ClientId, db: usize, key: &[u8]) {
@@ -19,6 +22,7 @@ impl State {
         if client.has(client_flag::DIRTY_CAS) || !self.watched.add(db as u32, key, who) {
             return;
         }
+        client.watched_bytes += key.len() + WATCH_BYTES;
         self.listeners |= listener::WATCHED;
         client.watched.push(WatchedKey {
             db: db as u32,
@@ -118,6 +122,7 @@ impl State {
         let Some(client) = self.clients.get_mut(who) else {
             return;
         };
+        client.watched_bytes = 0;
         for watched in std::mem::take(&mut client.watched) {
             self.watched.remove(watched.db, &watched.key, who);
         }

@@ -114,7 +114,7 @@ mod tests {
         );
         assert_eq!((state.dbs[2].len(), state.garbage.waiting.len()), (0, 1));
         assert_eq!(
-            state.garbage.pending.load(Ordering::Relaxed),
+            state.garbage.disposal.pending.load(Ordering::Relaxed),
             0,
             "was not lazy"
         );
@@ -125,12 +125,12 @@ mod tests {
         let mut state = state_with(100);
         state.flush_all(true);
         let garbage = &mut state.garbage;
-        assert_eq!(garbage.pending.load(Ordering::Relaxed), 100);
+        assert_eq!(garbage.disposal.pending.load(Ordering::Relaxed), 100);
         for rubbish in garbage.waiting.drain(..) {
-            rubbish.free(&garbage.pending, &garbage.freed);
+            rubbish.free(&garbage.disposal);
         }
-        assert_eq!(garbage.pending.load(Ordering::Relaxed), 0);
-        assert_eq!(garbage.freed.load(Ordering::Relaxed), 100);
+        assert_eq!(garbage.disposal.pending.load(Ordering::Relaxed), 0);
+        assert_eq!(garbage.disposal.freed.load(Ordering::Relaxed), 100);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::{Server, binary, is_oracle};
+use crate::harness::{Server, binary, frame, is_oracle};
 
 /// What the program printed, what it complained of, and its exit code.
 fn run(program: &str, args: &[&str], input: &[u8]) -> (String, String, i32) {
@@ -115,9 +115,7 @@ fn a_pipe_of_requests_is_passed_through() {
     }
     let server = Server::start();
     let ask = client(&server);
-    let mut requests = b"SET big ".to_vec();
-    requests.resize(1 << 20, b'x');
-    requests.extend_from_slice(b"\r\n");
+    let mut requests = frame(&["SET", "big", &"x".repeat(1 << 20)]);
     for _ in 0..40 {
         requests.extend_from_slice(b"GET big\r\nINCR n\r\n");
     }

@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod connection;
 mod dump;
+mod eviction;
 mod expire;
 mod geo;
 mod harness;

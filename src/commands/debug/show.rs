@@ -93,18 +93,21 @@ pub(super) const HELP: &[&str] = &[
 
 /// DEBUG OBJECT: where the key's entry lies, how its value is stored.
 pub(super) fn object(ctx: &mut Ctx<'_>) -> CmdResult {
-    let (db, key, now) = (ctx.db, ctx.arg(2), ctx.state.lru_clock);
-    let config = &ctx.state.config;
+    let (db, key) = (ctx.db, ctx.arg(2));
+    _ = ctx.state.peek(db, key).ok_or(NO_SUCH_KEY)?;
+    let state = &*ctx.state;
+    let config = &state.config;
     let (compress, fill) = (config.rdbcompression, config.list_max_listpack_size);
     let depth = config.list_compress_depth;
-    let entry = ctx.state.peek(db, key).ok_or(NO_SUCH_KEY)?;
+    let entry = state.dbs.get(db, key).ok_or(NO_SUCH_KEY)?;
+    let idle_s = state.idle_s(entry);
     let mut line = format!(
         "Value at:{:#x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.address(),
         entry.encoding(),
         serialized_len(entry, compress),
-        entry.clock(),
-        now.wrapping_sub(entry.clock()) & 0x00ff_ffff,
+        state.lru_seconds().wrapping_sub(idle_s) & 0x00ff_ffff,
+        idle_s,
     );
     if let ValueRef::List(ListRef::Quick(quick)) = entry.value() {
         let nodes = quick.nodes();

@@ -345,6 +345,28 @@ fn sample_shows_different_items() {
 }
 
 #[test]
+fn a_patrol_comes_by_every_item() {
+    let live = Live::default();
+    let mut table = Tested::new(good);
+    assert_eq!(table.patrol(7, |_| panic!("there is none")), 0);
+    numbered(&mut table, &live, 0, 500);
+    let (mut seen, mut at) = (Vec::new(), 3);
+    for step in 0.. {
+        at = table.patrol(at, |(_, n)| seen.push(n));
+        if step > 3 && at == 3 {
+            break;
+        }
+    }
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..500));
+    assert_eq!(
+        table.patrol(1 << 40, |_| {}),
+        1,
+        "the table has shrunk since"
+    );
+}
+
+#[test]
 fn find_where_meets_every_item_under_a_hash() {
     let live = Live::default();
     let mut table = Tested::new(|_| 99);

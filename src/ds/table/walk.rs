@@ -152,6 +152,9 @@ impl<'a, T: Item + 'a> Iterator for IterPrefetched<'a, T> {
 
 impl<'a, T: Item + 'a> ExactSizeIterator for IterPrefetched<'a, T> {}
 
+/// Buckets between the steps of a patrol's preparations.
+const AHEAD: usize = 2;
+
 /// How many draws `random` makes before it takes what it finds. Five are enough on average; only
 /// hashes that are no hashes (all items in one bucket) come here.
 const DRAWS_MAX: usize = 512;
@@ -294,6 +297,35 @@ impl<T: Item, H: Hasher64> Table<T, H> {
                 }
             });
         }
+    }
+
+    /// Shows `f` the items of bucket `at`, or of the first one where there is none of that number, and asks
+    /// the memory for those of the buckets behind it. Returns where a walk goes on that comes round again
+    /// and again, each of its steps cheap because the one before prepared it.
+    pub fn patrol<'a>(&'a self, at: usize, mut f: impl FnMut(T::Ref<'a>)) -> usize {
+        let buckets = self.store.buckets();
+        if buckets == 0 {
+            return 0;
+        }
+        let at = if at < buckets { at } else { 0 };
+        // Three lines that depend on each other, each asked for while the one in front of it is there.
+        if let Some(far) = self.store.head(at + 3 * AHEAD) {
+            prefetch(far);
+        }
+        let further = self.store.head(at + 2 * AHEAD);
+        if let Some(chained) = further.and_then(|bucket| self.store.next(bucket)) {
+            prefetch(chained);
+        }
+        let mut near = self.store.head(at + AHEAD);
+        while let Some(bucket) = near {
+            bucket
+                .used()
+                .for_each(|pos| prefetch(bucket.word(pos).item().as_ptr()));
+            near = self.store.next(bucket);
+        }
+        // SAFETY: words in the table come from `into_raw`; `&self` keeps the item as it is.
+        self.each_in_chain(at, |_, word| f(unsafe { T::as_ref(word.item()) }));
+        at + 1
     }
 
     /// Counts buckets and chains: a walk over all buckets, for DEBUG.

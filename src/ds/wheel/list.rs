@@ -45,6 +45,18 @@ impl List {
         true
     }
 
+    /// The words, in pieces.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u64]> {
+        let mut filled = self.filled;
+        std::iter::successors(self.head.as_deref(), |chunk| chunk.next.as_deref()).map(
+            move |chunk| {
+                let words = &chunk.words[..filled];
+                filled = CHUNK;
+                words
+            },
+        )
+    }
+
     /// Moves up to `max` words, all from one chunk, to the end of `out`. Returns whether a chunk
     /// was freed.
     pub(super) fn pop(&mut self, max: usize, out: &mut Vec<u64>) -> bool {
@@ -80,6 +92,9 @@ mod tests {
     fn gives_back_what_was_pushed_and_counts_its_chunks() {
         let mut list = List::default();
         let allocated = (0..200u64).filter(|&word| list.push(word)).count();
+        let mut shown: Vec<u64> = list.pieces().flatten().copied().collect();
+        shown.sort_unstable();
+        assert!(shown.into_iter().eq(0..200));
         let (mut out, mut freed) = (Vec::new(), 0);
         while !list.is_empty() {
             freed += usize::from(list.pop(10, &mut out));

@@ -63,6 +63,10 @@ impl Sweep {
         size_of::<Sweep>() + self.seen.capacity() * size_of::<u64>()
     }
 
+    pub(super) fn taken(&self) -> &List {
+        &self.taken
+    }
+
     pub(super) fn into_taken(self) -> List {
         self.taken
     }

@@ -279,14 +279,14 @@ fn a_lost_deadline_leaves_what_the_index_knows() {
 }
 
 #[test]
-fn the_access_clock_has_24_bits_beside_everything_else() {
+fn the_access_clock_has_29_bits_beside_everything_else() {
     let mut entry = Entry::new(b"key", NewValue::Int(1), Some(2), u32::MAX);
     assert_eq!(entry.view().clock(), CLOCK_MASK);
-    entry.set_clock(0x12_3456);
+    entry.set_clock(0x1012_3456);
     entry.set(NewValue::Bytes(&[0; 90]), Ttl::Clear);
     assert_eq!(
         (entry.view().clock(), entry.view().key()),
-        (0x12_3456, &b"key"[..])
+        (0x1012_3456, &b"key"[..])
     );
 }
 

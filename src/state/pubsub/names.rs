@@ -75,10 +75,6 @@ impl Hashes {
     pub(super) fn into_iter(self) -> IntoHashes {
         self.0.into_iter()
     }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.0.capacity() * (ENTRY + 1)
-    }
 }
 
 /// See the head of this file.

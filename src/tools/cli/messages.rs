@@ -2,7 +2,6 @@
 //!
 //! What comes is printed until the server hangs up. At a prompt, Ctrl-C ends it (with the connection, which
 //! is opened anew), and any other key gives the prompt back while the subscriptions stay.
-use std::io::Read;
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -112,9 +111,10 @@ fn wait(link: &Link) -> Event {
     if fds[0].any() != Some(true) {
         return Event::Data;
     }
-    let mut key = [0];
-    match input.lock().read(&mut key) {
-        Ok(1) if key[0] != INTERRUPT => Event::Key,
+    // Past the standard library's buffer: what that takes too much, the prompt would never see.
+    let mut keys = [0; 64];
+    match nix::unistd::read(&input, &mut keys) {
+        Ok(count) if count > 0 && !keys[..count].contains(&INTERRUPT) => Event::Key,
         // A terminal that is gone asks for nothing any more.
         _ => Event::Interrupted,
     }

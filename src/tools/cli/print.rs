@@ -197,14 +197,12 @@ fn json_text(text: &[u8], quoted: bool, out: &mut Vec<u8>) {
     }
     out.push(b'"');
     for byte in text {
+        if escaped(*byte, out) {
+            continue;
+        }
         match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x08 => out.extend_from_slice(b"\\b"),
             0x0c => out.extend_from_slice(b"\\f"),
-            0..0x20 => push(out, &[b"\\u00", hex(*byte).as_bytes()]),
+            0..0x20 => push(out, &[b"\\u00", &hex(*byte)]),
             _ => out.push(*byte),
         }
     }
@@ -215,22 +213,34 @@ fn json_text(text: &[u8], quoted: bool, out: &mut Vec<u8>) {
 pub fn quote(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for byte in text {
+        if escaped(*byte, out) {
+            continue;
+        }
         match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
             0x07 => out.extend_from_slice(b"\\a"),
-            0x08 => out.extend_from_slice(b"\\b"),
             0x20..0x7f => out.push(*byte),
-            _ => push(out, &[b"\\x", hex(*byte).as_bytes()]),
+            _ => push(out, &[b"\\x", &hex(*byte)]),
         }
     }
     out.push(b'"');
 }
 
-fn hex(byte: u8) -> String {
-    format!("{byte:02x}")
+/// Appends what JSON and our quotes escape alike; false for all other bytes.
+fn escaped(byte: u8, out: &mut Vec<u8>) -> bool {
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x08 => b'b',
+        _ => return false,
+    };
+    out.extend_from_slice(&[b'\\', short]);
+    true
+}
+
+fn hex(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)])
 }
 
 fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {

@@ -102,10 +102,12 @@ fn typed(session: &mut Session) -> i32 {
         // There is none before the first line.
         let _ = editor.load_history(path);
     }
+    let mut asked = false;
     loop {
-        if session.link.is_some() && docs.borrow().entries.is_empty() {
-            let told = session.docs();
-            docs.replace(told);
+        // Once: a server that does not tell will not tell later.
+        if session.link.is_some() && !asked {
+            asked = true;
+            docs.replace(session.docs());
         }
         let line = match editor.readline(&prompt(session)) {
             Ok(line) => line,

@@ -106,11 +106,14 @@ impl Session {
                         "{name} failed: {}",
                         String::from_utf8_lossy(&text)
                     ));
-                    // Who asks for a database must not write into another one. A password too many does no harm,
-                    // and one too few shows at the first command.
-                    sound &= !name.starts_with("SELECT");
+                    // A password too many does no harm, and one too few shows at the first command. But who asks
+                    // for a database must not write into another one; a person sees where they are.
                     if name.starts_with("SELECT") {
-                        self.db = 0;
+                        sound = false;
+                        match self.keyboard {
+                            true => self.db = 0,
+                            false => self.link = None,
+                        }
                     }
                 }
                 Ok(_) => self.resp3 |= name.starts_with("HELLO"),
@@ -136,7 +139,13 @@ impl Session {
             return true;
         }
         complain("Error: Server closed the connection");
-        self.connect()
+        // What was to wait for EXEC must not run by itself.
+        let transaction = self.in_transaction;
+        let connected = self.connect();
+        if transaction {
+            complain("Error: the transaction is lost, and this command was not sent");
+        }
+        connected && !transaction
     }
 
     /// Runs a command and prints its reply. False: the reply is an error, or there is none.
