@@ -91,7 +91,7 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
         .filter(|client| filter.matches(client, now_ms) && !(skip_me && client.id == ctx.me))
         .collect();
     // Slots are used again; the order shown is that of arrival, or the one asked for.
-    match &filter.ids {
+    match filter.wanted_ids() {
         None => found.sort_unstable_by_key(|client| client.id.serial),
         Some(ids) => found.sort_by_key(|client| {
             ids.iter()
@@ -296,12 +296,15 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "    * LADDR (<ip:port>|<unixsocket>:0): our end",
         "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
         "    * USER <username>",
-        "    * ID <client-id>",
+        "    * ID <client-id> [<client-id> ...]",
         "    * SKIPME (YES|NO): leave this connection out (default: yes)",
         "    * MAXAGE <seconds>: open at least that long",
+        "    * IDLE <seconds>: without a request for at least that long",
+        "    * NAME <name>, LIB-NAME <name>, LIB-VER <version>, DB <db>, IP <address>",
+        "    * FLAGS <letters>: all of these, as LIST shows them",
+        "    NOT- in front of a name (but SKIPME, MAXAGE, IDLE) means all others.",
         "LIST [options ...]",
-        "    All connections, a line each. Options: ID <client-id> [<client-id> ...], and those of",
-        "    KILL.",
+        "    All connections, a line each. Options: those of KILL.",
         "NO-EVICT (ON|OFF)",
         "    Keep this connection when clients are closed for memory.",
         "NO-TOUCH (ON|OFF)",

@@ -5,7 +5,7 @@ use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Registry;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::client::{Client, client_flag as flag};
+use crate::state::client::{Client, Peer, client_flag as flag};
 use crate::state::pubsub::Topic;
 use std::fmt::Write as _;
 
@@ -98,7 +98,8 @@ pub fn describe(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={subs} \
          psub={psubs} ssub={ssubs} multi={queued} qbuf={query} qbuf-free={} argv-mem={argv_bytes} \
          multi-mem={multi_bytes} rbs={} rbp={} obl={in_buffer} oll={pieces} omem={list_bytes} \
-         tot-mem={total} events={} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
+         tot-mem={total} events={} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} \
+         watch={} tot-net-in={} tot-net-out={} tot-cmds={}",
         client.id.serial,
         client.peer_text(),
         client.local_text(),
@@ -117,6 +118,10 @@ pub fn describe(
         if client.resp3 { 3 } else { 2 },
         String::from_utf8_lossy(client.lib_name()),
         String::from_utf8_lossy(client.lib_ver()),
+        client.watched.len(),
+        client.net_in,
+        client.net_out,
+        client.commands,
     );
 }
 
@@ -155,16 +160,66 @@ impl Class {
     }
 }
 
-/// Which clients are meant; what was not said holds for all.
+/// What a filter looks at.
+#[derive(Debug, PartialEq, Eq)]
+enum Test<'a> {
+    Ids(Vec<u64>),
+    Class(Class),
+    User(&'a [u8]),
+    Addr(&'a [u8]),
+    Laddr(&'a [u8]),
+    Ip(&'a [u8]),
+    Name(&'a [u8]),
+    LibName(&'a [u8]),
+    LibVer(&'a [u8]),
+    Db(u32),
+    /// Letters of `flags`, all of which are there.
+    Flags(&'a [u8]),
+    /// Seconds since the connection was opened, at least.
+    MaxAge(i64),
+    /// Seconds since its last request, at least.
+    Idle(i64),
+}
+
+impl Test<'_> {
+    fn holds(&self, client: &Client, now_ms: i64) -> bool {
+        let seconds_since = |ms: i64| (now_ms - ms) / 1000;
+        match self {
+            Test::Ids(ids) => ids.contains(&client.id.serial),
+            Test::Class(class) => *class == Class::of(client),
+            Test::User(user) => *user == client.user_name().as_bytes(),
+            Test::Addr(addr) => *addr == client.peer_text().as_bytes(),
+            Test::Laddr(addr) => *addr == client.local_text().as_bytes(),
+            Test::Ip(ip) => *ip == ip_of(client).as_bytes(),
+            Test::Name(name) => *name == client.name(),
+            Test::LibName(name) => *name == client.lib_name(),
+            Test::LibVer(version) => *version == client.lib_ver(),
+            Test::Db(db) => *db == client.db,
+            Test::Flags(wanted) => {
+                let shown = flag_letters(client);
+                wanted
+                    .iter()
+                    .all(|letter| shown.as_bytes().contains(letter))
+            }
+            Test::MaxAge(least) => seconds_since(client.created_ms) >= *least,
+            Test::Idle(least) => seconds_since(client.seen_ms) >= *least,
+        }
+    }
+}
+
+/// The other end's address without its port.
+fn ip_of(client: &Client) -> String {
+    match &client.peer {
+        Peer::None => String::new(),
+        Peer::Tcp(ends) => ends.0.ip().to_canonical().to_string(),
+        Peer::Unix(path) => path.to_string(),
+    }
+}
+
+/// Which clients are meant: those for which every test has the outcome asked for.
 #[derive(Debug, Default)]
 pub struct Filter<'a> {
-    pub ids: Option<Vec<u64>>,
-    class: Option<Class>,
-    user: Option<&'a [u8]>,
-    addr: Option<&'a [u8]>,
-    local: Option<&'a [u8]>,
-    /// Seconds since the connection was opened, at least.
-    age_min_s: Option<i64>,
+    tests: Vec<(Test<'a>, bool)>,
     pub skip_me: Option<bool>,
 }
 
@@ -172,107 +227,147 @@ const ID_NOT_POSITIVE: CmdError = CmdError::new("ERR client-id should be greater
 const INVALID_ID: CmdError = CmdError::new("ERR Invalid client ID");
 const AGE_NOT_INTEGER: CmdError = CmdError::new("ERR maxage is not an integer or out of range");
 const AGE_NOT_POSITIVE: CmdError = CmdError::new("ERR maxage should be greater than 0");
+const IDLE_NOT_INTEGER: CmdError = CmdError::new("ERR idle is not an integer or out of range");
+const IDLE_NOT_POSITIVE: CmdError = CmdError::new("ERR idle should be greater than 0");
+const DB_NOT_VALID: CmdError = CmdError::new("ERR DB number should be a valid number");
+
+/// The letters that `flags` may show, `N` for none.
+const FLAG_LETTERS: &[u8] = b"SOMPxbtRBdcuAUreTN";
 
 impl<'a> Filter<'a> {
-    /// Reads the filters of CLIENT KILL: names and values in turn.
+    /// Reads the filters of CLIENT KILL. An ID stands alone, as in Redis, or several stand together.
     pub fn parse_kill(argv: Argv<'a>) -> Result<Filter<'a>, CmdError> {
+        Self::parse(argv, |word| {
+            let id = parse_i64(word).filter(|id| *id > 0);
+            id.map(|id| id as u64).ok_or(ID_NOT_POSITIVE)
+        })
+    }
+
+    /// Reads the filters of CLIENT LIST.
+    pub fn parse_list(argv: Argv<'a>) -> Result<Filter<'a>, CmdError> {
+        Self::parse(argv, |word| match parse_i64(word) {
+            Some(id) => Ok(u64::try_from(id).unwrap_or(0)),
+            None => Err(INVALID_ID),
+        })
+    }
+
+    fn parse(
+        argv: Argv<'a>,
+        id: impl Fn(&[u8]) -> Result<u64, CmdError>,
+    ) -> Result<Filter<'a>, CmdError> {
         let mut filter = Filter::default();
-        for i in (0..argv.len()).step_by(2) {
+        let mut i = 0;
+        while i < argv.len() {
+            let name = argv.get(i).to_ascii_lowercase();
             // What stands before a name without a value is judged first.
             if i + 1 == argv.len() {
                 return Err(SYNTAX);
             }
-            let (name, value) = (argv.get(i), argv.get(i + 1));
-            if name.eq_ignore_ascii_case(b"id") {
-                let id = parse_i64(value)
-                    .filter(|id| *id > 0)
-                    .ok_or(ID_NOT_POSITIVE)?;
-                filter.ids.get_or_insert_default().push(id as u64);
-            } else {
-                filter.option(name, value)?;
-            }
-        }
-        Ok(filter)
-    }
-
-    /// Reads the filters of CLIENT LIST: ID takes several values.
-    pub fn parse_list(argv: Argv<'a>) -> Result<Filter<'a>, CmdError> {
-        let mut filter = Filter::default();
-        let mut i = 0;
-        while i < argv.len() {
-            let name = argv.get(i);
-            if i + 1 == argv.len() {
-                return Err(SYNTAX);
-            }
-            if !name.eq_ignore_ascii_case(b"id") {
-                filter.option(name, argv.get(i + 1))?;
+            let (name, holds) = match name.strip_prefix(b"not-") {
+                Some(rest) => (rest, false),
+                None => (&name[..], true),
+            };
+            if name != b"id" {
+                filter.option(name, argv.get(i + 1), holds)?;
                 i += 2;
                 continue;
             }
             i += 1;
-            let ids = filter.ids.get_or_insert_default();
-            let first = i;
-            while i < argv.len() {
-                match parse_i64(argv.get(i)) {
-                    Some(id) => ids.push(u64::try_from(id).unwrap_or(0)),
-                    None if i > first && is_option(argv.get(i)) => break,
-                    None => return Err(INVALID_ID),
-                }
+            let mut ids = Vec::new();
+            while i < argv.len() && (ids.is_empty() || !is_option(argv.get(i))) {
+                ids.push(id(argv.get(i))?);
                 i += 1;
             }
+            filter.ids(ids, holds);
         }
         Ok(filter)
     }
 
-    /// Takes one option with its value.
-    fn option(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), CmdError> {
-        match name.to_ascii_lowercase().as_slice() {
-            b"type" => self.class = Some(Class::parse(value)?),
-            b"addr" => self.addr = Some(value),
-            b"laddr" => self.local = Some(value),
-            b"user" if value == b"default" => self.user = Some(value),
+    /// IDs that are given in several places are one list.
+    fn ids(&mut self, ids: Vec<u64>, holds: bool) {
+        let earlier = self.tests.iter_mut().find_map(|test| match test {
+            (Test::Ids(earlier), same) if *same == holds => Some(earlier),
+            _ => None,
+        });
+        match earlier {
+            Some(earlier) => earlier.extend(ids),
+            None => self.tests.push((Test::Ids(ids), holds)),
+        }
+    }
+
+    /// Takes one option with its value; the last one of its kind counts.
+    fn option(&mut self, name: &[u8], value: &'a [u8], holds: bool) -> Result<(), CmdError> {
+        let positive = |no_integer, not_positive| {
+            let n = parse_i64(value).ok_or(no_integer)?;
+            if n > 0 { Ok(n) } else { Err(not_positive) }
+        };
+        let test = match name {
+            b"type" => Test::Class(Class::parse(value)?),
+            b"addr" => Test::Addr(value),
+            b"laddr" => Test::Laddr(value),
+            b"ip" => Test::Ip(value),
+            b"name" => Test::Name(value),
+            b"lib-name" => Test::LibName(value),
+            b"lib-ver" => Test::LibVer(value),
+            b"user" if value == b"default" => Test::User(value),
             b"user" => {
                 return Err(CmdError::showing("ERR No such user '", value, "'"));
             }
-            b"maxage" => {
-                let age = parse_i64(value).ok_or(AGE_NOT_INTEGER)?;
-                if age <= 0 {
-                    return Err(AGE_NOT_POSITIVE);
-                }
-                self.age_min_s = Some(age);
+            b"db" => {
+                let db = parse_i64(value).and_then(|db| u32::try_from(db).ok());
+                Test::Db(db.ok_or(DB_NOT_VALID)?)
             }
-            b"skipme" if value.eq_ignore_ascii_case(b"yes") => self.skip_me = Some(true),
-            b"skipme" if value.eq_ignore_ascii_case(b"no") => self.skip_me = Some(false),
+            b"flags" => {
+                if value.iter().any(|letter| !FLAG_LETTERS.contains(letter)) {
+                    let text = "ERR Unknown flags found in the provided filter: ";
+                    return Err(CmdError::showing(text, value, ""));
+                }
+                Test::Flags(value)
+            }
+            b"maxage" if holds => Test::MaxAge(positive(AGE_NOT_INTEGER, AGE_NOT_POSITIVE)?),
+            b"idle" if holds => Test::Idle(positive(IDLE_NOT_INTEGER, IDLE_NOT_POSITIVE)?),
+            b"skipme" if holds => {
+                let yes = value.eq_ignore_ascii_case(b"yes");
+                if !yes && !value.eq_ignore_ascii_case(b"no") {
+                    return Err(SYNTAX);
+                }
+                self.skip_me = Some(yes);
+                return Ok(());
+            }
             _ => return Err(SYNTAX),
-        }
+        };
+        let kind = std::mem::discriminant(&test);
+        self.tests
+            .retain(|(known, same)| std::mem::discriminant(known) != kind || *same != holds);
+        self.tests.push((test, holds));
         Ok(())
+    }
+
+    /// The IDs that were asked for, in their order.
+    pub fn wanted_ids(&self) -> Option<&[u64]> {
+        self.tests.iter().find_map(|(test, holds)| match test {
+            Test::Ids(ids) if *holds => Some(&ids[..]),
+            _ => None,
+        })
     }
 
     /// Is this client meant? SKIPME is the caller's, who knows who asks.
     pub fn matches(&self, client: &Client, now_ms: i64) -> bool {
-        let age_s = (now_ms - client.created_ms) / 1000;
-        self.ids
-            .as_ref()
-            .is_none_or(|ids| ids.contains(&client.id.serial))
-            && self.class.is_none_or(|class| class == Class::of(client))
-            && self
-                .user
-                .is_none_or(|user| user == client.user_name().as_bytes())
-            && self
-                .addr
-                .is_none_or(|addr| addr == client.peer_text().as_bytes())
-            && self
-                .local
-                .is_none_or(|addr| addr == client.local_text().as_bytes())
-            && self.age_min_s.is_none_or(|min| age_s >= min)
+        self.tests
+            .iter()
+            .all(|(test, holds)| test.holds(client, now_ms) == *holds)
     }
 }
 
-/// Does this word begin a filter? Where IDs end in CLIENT LIST.
+/// Does this word begin a filter? Where IDs end.
 fn is_option(word: &[u8]) -> bool {
-    ["id", "type", "user", "addr", "laddr", "skipme", "maxage"]
-        .iter()
-        .any(|known| known.as_bytes().eq_ignore_ascii_case(word))
+    const OPTIONS: &[&str] = &[
+        "id", "type", "user", "addr", "laddr", "ip", "name", "lib-name", "lib-ver", "db", "flags",
+        "maxage", "idle", "skipme",
+    ];
+    let word = word.to_ascii_lowercase();
+    let name = word.strip_prefix(b"not-").unwrap_or(&word);
+    OPTIONS.iter().any(|known| known.as_bytes() == name)
 }
 
 #[cfg(test)]
@@ -297,16 +392,34 @@ mod tests {
 
     #[test]
     fn list_takes_several_ids_and_other_filters() {
-        let argv = words("ID 1 2 3 TYPE normal");
+        let argv = words("ID 1 2 3 TYPE normal not-ID 9 id 4");
         let filter = Filter::parse_list(argv.argv()).expect("well-formed");
-        assert_eq!(filter.ids, Some(vec![1, 2, 3]));
-        assert_eq!(filter.class, Some(Class::Normal));
+        assert_eq!(filter.wanted_ids(), Some(&[1, 2, 3, 4][..]));
+        let expected = [
+            (Test::Ids(vec![1, 2, 3, 4]), true),
+            (Test::Class(Class::Normal), true),
+            (Test::Ids(vec![9]), false),
+        ];
+        assert_eq!(filter.tests, expected);
+        let argv = words("NAME a NOT-NAME b name c FLAGS xN db 3");
+        let filter = Filter::parse_kill(argv.argv()).expect("well-formed");
+        let expected = [
+            (Test::Name(b"b"), false),
+            (Test::Name(b"c"), true),
+            (Test::Flags(b"xN"), true),
+            (Test::Db(3), true),
+        ];
+        assert_eq!(filter.tests, expected);
         for (text, error) in [
             ("ID a", INVALID_ID),
             ("ID 1 b", INVALID_ID),
             ("ID", SYNTAX),
             ("TYPE", SYNTAX),
             ("FOO bar", SYNTAX),
+            ("NOT-MAXAGE 1", SYNTAX),
+            ("NOT-SKIPME yes", SYNTAX),
+            ("DB x", DB_NOT_VALID),
+            ("IDLE 0", IDLE_NOT_POSITIVE),
         ] {
             let argv = words(text);
             let found = Filter::parse_list(argv.argv()).err();

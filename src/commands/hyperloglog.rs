@@ -19,7 +19,7 @@ use crate::types::Kind;
 use crate::types::string::StrRef;
 
 use acl::NONE;
-use flag::{ADMIN, DENYOOM, FAST, READONLY, WRITE};
+use flag::{ADMIN, DENYOOM, FAST, MAY_REPLICATE, READONLY, WRITE};
 use key_flag as k;
 
 const NOT_ONE: CmdError = CmdError::new("WRONGTYPE Key is not a valid HyperLogLog string value.");
@@ -37,7 +37,7 @@ const MERGE_KEYS: &[KeySpec] = &[
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     cmd("pfadd", -2, WRITE | DENYOOM | FAST, NONE, KEY1_RW_INSERT, pfadd),
-    cmd("pfcount", -2, READONLY, NONE, COUNT_KEYS, pfcount),
+    cmd("pfcount", -2, READONLY | MAY_REPLICATE, NONE, COUNT_KEYS, pfcount),
     cmd("pfmerge", -2, WRITE | DENYOOM, NONE, MERGE_KEYS, pfmerge),
     cmd("pfdebug", 3, WRITE | DENYOOM | ADMIN, NONE, DEBUG_KEYS, pfdebug),
     cmd("pfselftest", 1, ADMIN, NONE, NO_KEYS, selftest::pfselftest),

@@ -63,6 +63,7 @@ const SECTIONS: &[Section] = &[
     section("latencystats", false, latencystats),
     section("cluster", true, cluster),
     section("keyspace", true, keyspace),
+    section("keysizes", false, keysizes),
 ];
 
 /// A report being written.
@@ -107,6 +108,13 @@ impl Report<'_> {
 
 fn info(ctx: &mut Ctx<'_>) -> CmdResult {
     let wanted: Vec<&[u8]> = ctx.argv.from(1).iter().collect();
+    let counts = |word: &&[u8]| {
+        let names: [&[u8]; 3] = [b"keysizes", b"all", b"everything"];
+        names.iter().any(|name| word.eq_ignore_ascii_case(name))
+    };
+    if wanted.iter().any(counts) {
+        ctx.state.want_census();
+    }
     let text = report(ctx.state, ctx.table, &wanted);
     ctx.out.verbatim("txt", text.as_bytes());
     Ok(Outcome::Done)
@@ -205,6 +213,9 @@ pub struct ClientSums {
     pub blocked: usize,
     pub tracking: usize,
     pub timed: usize,
+    pub pubsub: usize,
+    pub watching: usize,
+    pub watched_keys: usize,
     pub input_max: u64,
     pub output_max: u64,
     pub normal_bytes: usize,
@@ -226,6 +237,9 @@ pub fn sum_clients(state: &State) -> ClientSums {
         let waits = client_flag::BLOCKED | client_flag::POSTPONED;
         sums.blocked += usize::from(client.flags & waits != 0);
         sums.tracking += usize::from(client.has(client_flag::TRACKING));
+        sums.pubsub += usize::from(client.has(client_flag::PUBSUB));
+        sums.watching += usize::from(!client.watched.is_empty());
+        sums.watched_keys += client.watched.len();
         sums.timed += usize::from(client.parked.as_ref().is_some_and(|p| p.deadline_ms > 0));
         sums.input_max = sums
             .input_max
@@ -245,6 +259,9 @@ fn clients(r: &mut Report<'_>) {
     r.field("client_recent_max_output_buffer", sums.output_max);
     r.field("blocked_clients", sums.blocked);
     r.field("tracking_clients", sums.tracking);
+    r.field("pubsub_clients", sums.pubsub);
+    r.field("watching_clients", sums.watching);
+    r.field("total_watched_keys", sums.watched_keys);
     r.field("clients_in_timeout_table", sums.timed);
     r.field("total_blocking_keys", r.state.blocked.keys_waited_for());
     r.field(
@@ -302,6 +319,29 @@ pub fn ratio(a: usize, b: usize) -> f64 {
     if b == 0 { 0.0 } else { a as f64 / b as f64 }
 }
 
+/// What scripts and functions take.
+fn scripts(r: &mut Report<'_>) {
+    let state = r.state;
+    let (eval, functions) = (
+        state.scripts.eval.figures(),
+        state.scripts.functions.figures(),
+    );
+    r.field("used_memory_lua", eval.vm_bytes);
+    r.field("used_memory_vm_eval", eval.vm_bytes);
+    r.human("used_memory_lua", eval.vm_bytes as u64);
+    r.field("used_memory_scripts_eval", eval.known_bytes);
+    r.field("number_of_cached_scripts", eval.known);
+    r.field("number_of_functions", functions.known);
+    r.field("number_of_libraries", state.libraries.len());
+    r.field("used_memory_vm_functions", functions.vm_bytes);
+    let vms = eval.vm_bytes + functions.vm_bytes;
+    r.field("used_memory_vm_total", vms);
+    r.human("used_memory_vm_total", vms as u64);
+    let libraries = state.libraries.heap_bytes() + functions.known_bytes;
+    r.field("used_memory_functions", libraries);
+    r.size("used_memory_scripts", (libraries + eval.known_bytes) as u64);
+}
+
 fn memory(r: &mut Report<'_>) {
     let (state, m) = (r.state, memory_figures(r.state));
     r.head("Memory");
@@ -319,20 +359,7 @@ fn memory(r: &mut Report<'_>) {
     r.field("allocator_active", m.active);
     r.field("allocator_resident", m.resident);
     r.size("total_system_memory", sys::total_system_memory());
-    r.field("used_memory_lua", 0);
-    r.field("used_memory_vm_eval", 0);
-    r.human("used_memory_lua", 0);
-    r.zeros(&[
-        "used_memory_scripts_eval",
-        "number_of_cached_scripts",
-        "number_of_functions",
-    ]);
-    r.field("number_of_libraries", state.libraries.len());
-    r.zeros(&["used_memory_vm_functions", "used_memory_vm_total"]);
-    r.human("used_memory_vm_total", 0);
-    let libraries = state.libraries.heap_bytes();
-    r.field("used_memory_functions", libraries);
-    r.size("used_memory_scripts", libraries as u64);
+    scripts(r);
     r.size("maxmemory", state.config.maxmemory);
     r.field("maxmemory_policy", state.config.maxmemory_policy.word());
     let pairs = [
@@ -458,6 +485,14 @@ fn stats(r: &mut Report<'_>) {
     r.field("instantaneous_input_repl_kbps", "0.00");
     r.field("instantaneous_output_repl_kbps", "0.00");
     r.field("rejected_connections", s.connections_refused);
+    r.field(
+        "client_query_buffer_limit_disconnections",
+        s.query_limit_disconnections,
+    );
+    r.field(
+        "client_output_buffer_limit_disconnections",
+        s.output_limit_disconnections,
+    );
     r.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     r.field("expired_keys", s.expired);
     r.field("expired_subkeys", s.expired_members);
@@ -648,6 +683,14 @@ fn keyspace(r: &mut Report<'_>) {
     }
 }
 
+fn keysizes(r: &mut Report<'_>) {
+    r.head("Keysizes");
+    for line in r.state.census.lines() {
+        r.out.push_str(&line);
+        r.out.push_str("\r\n");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -679,7 +722,7 @@ mod tests {
         let default = "Server Clients Memory Persistence Stats Replication CPU Modules \
                        Errorstats Cluster Keyspace";
         let all = "Server Clients Memory Persistence Stats Replication CPU Modules \
-                   Commandstats Errorstats Latencystats Cluster Keyspace";
+                   Commandstats Errorstats Latencystats Cluster Keyspace Keysizes";
         assert_eq!(heads(&[]), default);
         assert_eq!(heads(&["DEFAULT", "cpu"]), default);
         assert_eq!(heads(&["all"]), all);

@@ -2,8 +2,8 @@
 //!
 //! The figures are INFO's (`commands::info::memory_figures`).
 use super::info::{MemoryFigures, human_size, memory_figures, ratio};
-use crate::base::alloc;
 use crate::base::num::parse_i64;
+use crate::base::{alloc, sys};
 use crate::exec::command::{
     CmdResult, Command, KeySpec, NO_KEYS, Outcome, acl, cmd, container, flag, key_flag,
 };
@@ -11,6 +11,7 @@ use crate::exec::ctx::Ctx;
 use crate::exec::error::{NOT_INTEGER, SYNTAX};
 use crate::exec::registry::Family;
 use crate::state::State;
+use crate::state::client::Client;
 use flag::{LOADING, READONLY, STALE};
 use std::fmt::Write as _;
 
@@ -89,8 +90,10 @@ fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
     int(out, "clients.normal", m.clients.normal_bytes as i64);
     int(out, "cluster.links", 0);
     int(out, "aof.buffer", state.aof.waiting.capacity() as i64);
-    int(out, "lua.caches", 0);
-    int(out, "functions.caches", state.libraries.heap_bytes() as i64);
+    let eval = state.scripts.eval.figures().known_bytes;
+    let functions = state.libraries.heap_bytes() + state.scripts.functions.figures().known_bytes;
+    int(out, "lua.caches", eval as i64);
+    int(out, "functions.caches", functions as i64);
     let mut databases = 0;
     for (number, db) in state
         .dbs
@@ -245,6 +248,8 @@ fn diagnosis(state: &State, m: &MemoryFigures) -> String {
             size(index)
         ));
     }
+    found.extend(largest_client(state));
+    found.extend(machine(state, m));
     if found.is_empty() {
         return "No memory problem was found in this instance.\n".to_owned();
     }
@@ -253,6 +258,57 @@ fn diagnosis(state: &State, m: &MemoryFigures) -> String {
         let _ = writeln!(text, " * {line}\n");
     }
     text
+}
+
+/// One client that holds much, by name: whom to ask.
+fn largest_client(state: &State) -> Option<String> {
+    let held = |client: &Client| client.memory() + client.transport.buffers();
+    let client = state.clients.iter().max_by_key(|client| held(client))?;
+    let bytes = held(client);
+    (bytes > SLACK_BYTES).then(|| {
+        format!(
+            "Largest client: id={} addr={} name={} holds {} (input {}, output {}). CLIENT KILL ID {} \
+             ends it.",
+            client.id.serial,
+            client.peer_text(),
+            client.name_text(),
+            human_size(bytes as u64),
+            human_size(u64::from(client.transport.query_bytes)),
+            human_size(u64::from(client.transport.out_held)),
+            client.id.serial
+        )
+    })
+}
+
+/// What the machine does to this much memory.
+fn machine(state: &State, m: &MemoryFigures) -> Vec<String> {
+    let mut found = Vec::new();
+    let total = sys::total_system_memory();
+    if state.config.maxmemory == 0 && m.used as u64 > total / 10 * 7 {
+        found.push(format!(
+            "No limit: {} of this machine's {} are used, and maxmemory is 0. When it is full the \
+             kernel ends some process, most likely this one.",
+            human_size(m.used as u64),
+            human_size(total)
+        ));
+    }
+    let saves = !state.config.save.points.is_empty() || state.config.appendonly;
+    if saves && m.used as u64 > total / 2 {
+        found.push(format!(
+            "Snapshots: under writes a child may need as much memory again ({}), and the machine \
+             has {}. See rdb_last_cow_size and aof_last_cow_size in INFO for what it was.",
+            human_size(m.used as u64),
+            human_size(total)
+        ));
+    }
+    if sys::thp_is_always() && !state.config.disable_thp {
+        found.push(
+            "Transparent huge pages are on for this process: what is written while a child lives is \
+             copied by 2 MiB. disable-thp yes turns them off."
+                .to_owned(),
+        );
+    }
+    found
 }
 
 fn help(ctx: &mut Ctx<'_>) -> CmdResult {

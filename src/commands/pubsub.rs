@@ -8,10 +8,10 @@ use crate::exec::registry::Family;
 use crate::resp::reply::Writer;
 use crate::state::client::ReplyMode;
 use crate::state::pubsub::Topic;
-use flag::{FAST, LOADING, NOSCRIPT, STALE, SUBSCRIBED_OK};
+use flag::{FAST, LOADING, MAY_REPLICATE, NOSCRIPT, STALE, SUBSCRIBED_OK};
 
 const SUBSCRIBING: u32 = flag::PUBSUB | NOSCRIPT | LOADING | STALE | SUBSCRIBED_OK;
-const PUBLISHING: u32 = flag::PUBSUB | LOADING | STALE | FAST;
+const PUBLISHING: u32 = flag::PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE;
 const ASKING: u32 = flag::PUBSUB | LOADING | STALE;
 /// Shard channels are placed like keys, and are none.
 const SHARDS: &[KeySpec] = &[KeySpec::range(key_flag::NOT_KEY, 1, -1, 1)];

@@ -6,8 +6,14 @@
 use super::command::{Outcome, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::CmdError;
+use super::observe::{Cost, note_keys};
 use super::registry::Row;
 use crate::base::sys::ticks;
+use crate::resp::reply::Mark;
+use crate::resp::request::Argv;
+use crate::state::State;
+use crate::state::client::ClientId;
+use crate::state::commandlog::{LogKind, Sender};
 
 /// Runs `row` with the context's request. An error becomes the whole reply.
 #[inline]
@@ -43,8 +49,9 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
     if stats.track_latency {
         per.latency.record(spent);
     }
-    if spent >= stats.slow_ticks {
-        slow(ctx, row, spent);
+    // A large value is replied without being copied, in no time.
+    if spent >= stats.slow_ticks || !ctx.out.is_flat() {
+        look_closer(ctx, row, spent, mark);
     }
     if ctx.state.dirty != dirty || ctx.state.prop.touched() {
         propagate(ctx, row, dirty);
@@ -52,11 +59,23 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
     outcome
 }
 
-/// A command that took long: SLOWLOG and the latency monitor look closer.
+/// A command that took long, or may have answered much: the logs, the latency monitor and the hot
+/// keys decide themselves.
 #[cold]
-fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
+fn look_closer(ctx: &mut Ctx<'_>, row: &Row, spent: u64, mark: Mark) {
     let micros = ctx.state.stats.ticks_to_us(spent);
-    if ctx.mode == Mode::Client || ctx.mode == Mode::Transaction {
+    let replied = ctx.out.len_since(mark) as u64;
+    // A script's time is its own, and its keys'.
+    let counts = ctx.mode == Mode::Client || ctx.mode == Mode::Transaction;
+    if spent >= ctx.state.stats.hot_ticks && counts {
+        let request = ctx.argv.wire().map_or(0, <[u8]>::len);
+        let cost = Cost {
+            ticks: spent,
+            bytes: request as u64 + replied,
+        };
+        note_keys(ctx.state, row, ctx.argv, ctx.db, cost, 1);
+    }
+    if counts {
         let event = if row.cmd.is(flag::FAST) {
             "fast-command"
         } else {
@@ -65,21 +84,46 @@ fn slow(ctx: &mut Ctx<'_>, row: &Row, spent: u64) {
         let now_s = ctx.state.clock.unix_ms / 1000;
         ctx.state.latency.add(event, now_s, micros / 1000);
     }
-    // EXEC's commands are logged one by one, a script as a whole; a command that reads secrets or the log
-    // itself never.
-    if row.cmd.is(flag::SKIP_SLOWLOG) || ctx.mode == Mode::Script {
+    // EXEC's commands are logged one by one, a script's not at all.
+    if !counts {
         return;
     }
-    let (state, me) = (&mut *ctx.state, ctx.me);
+    // A reply is one client's request's: what runs inside another is part of that one's.
+    if ctx.mode == Mode::Client {
+        log_command(
+            ctx.state,
+            row,
+            ctx.argv,
+            ctx.me,
+            LogKind::LargeReply,
+            replied,
+        );
+    }
+    log_command(ctx.state, row, ctx.argv, ctx.me, LogKind::Slow, micros);
+}
+
+/// Logs a command whose figure this log wants; one that reads secrets or the log itself never.
+#[cold]
+pub fn log_command(
+    state: &mut State,
+    row: &Row,
+    argv: Argv<'_>,
+    me: ClientId,
+    kind: LogKind,
+    value: u64,
+) {
+    if !state.commandlog.of(kind).wants(value) || row.cmd.is(flag::SKIP_SLOWLOG) {
+        return;
+    }
     let client = state.clients.me(me);
-    state.slowlog.add(
-        ctx.argv,
-        &|i| row.cmd.hides(ctx.argv, i),
-        micros,
-        state.clock.unix_ms / 1000,
-        client.peer_text(),
-        client.name_text(),
-    );
+    let from = Sender {
+        peer: client.peer_text(),
+        name: client.name_text(),
+    };
+    let at_s = state.clock.unix_ms / 1000;
+    let hidden = |i: usize| row.cmd.hides(argv, i);
+    let log = state.commandlog.of_mut(kind);
+    log.add(argv, &hidden, value, at_s, from);
 }
 
 /// Decides what the log carries of a command that changed something.

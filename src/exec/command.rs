@@ -69,7 +69,9 @@ flags! {
         ASKING = 11, "asking";
         FAST = 12, "fast";
         NO_AUTH = 13, "no_auth";
-        MAY_REPLICATE = 14, "may_replicate";
+        /// May tell replicas something without being a write: held back like one, and in no script that only
+        /// reads. The real server does not show it either.
+        MAY_REPLICATE = 14, "";
         NO_MANDATORY_KEYS = 15, "no_mandatory_keys";
         NO_ASYNC_LOADING = 16, "no_async_loading";
         NO_MULTI = 17, "no_multi";

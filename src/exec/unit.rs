@@ -7,6 +7,7 @@ use super::call::call;
 use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
 use super::error::CmdError;
+use super::observe::Look;
 use super::registry::{Registry, Row};
 use super::track;
 use crate::base::f80::F80;
@@ -56,9 +57,18 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
             mode: Mode::Transaction,
             id: row.id,
         };
+        let looked = inner
+            .state
+            .hotkeys
+            .looking
+            .then(|| Look::begin(inner.state, inner.out));
         call(&mut inner, row);
+        let db = inner.db;
+        if let Some(look) = looked {
+            look.end(inner.state, row, argv, db, inner.out);
+        }
         // SELECT inside a transaction moves what follows it.
-        ctx.db = inner.db;
+        ctx.db = db;
         // Also CLIENT TRACKING and CLIENT CACHING may have been among what ran.
         if ctx.client().gate & gate::TRACKS != 0 {
             track::remember_all(ctx.state, row, argv, ctx.me, reads);

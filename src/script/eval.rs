@@ -55,7 +55,7 @@ pub static FAMILY: Family = Family {
     ],
 };
 
-const NO_SCRIPT: CmdError = CmdError::new("NOSCRIPT No matching script.");
+const NO_SCRIPT: CmdError = CmdError::new("NOSCRIPT No matching script. Please use EVAL.");
 const NEGATIVE: CmdError = CmdError::new("ERR Number of keys can't be negative");
 const TOO_MANY: CmdError = CmdError::new("ERR Number of keys can't be greater than number of args");
 const NESTED: CmdError = CmdError::new("ERR A script is running already");
@@ -382,7 +382,7 @@ fn flush(ctx: &mut Ctx<'_>) -> CmdResult {
         return Err(NESTED);
     }
     // An interpreter is small, and its scripts are few: it goes at once in either way.
-    drop(ctx.state.scripts.eval.take());
+    ctx.state.scripts.eval.clear();
     ctx.ok()
 }
 

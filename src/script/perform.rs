@@ -12,7 +12,6 @@ use crate::exec::registry::{Registry, Row};
 use crate::exec::track;
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
-use crate::state::State;
 use crate::state::gate;
 
 /// Flags of a script (its shebang's) or function.
@@ -184,11 +183,12 @@ fn refusal(caller: &Caller<'_, '_>, row: &Row) -> Option<CmdError> {
     if gate & gate::STALE_REPLICA != 0 {
         return Some(STALE);
     }
+    // What only may be told to replicas (PUBLISH, PFCOUNT) counts as a write here.
+    if terms.read_only && row.cmd.flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
+        return Some(READ_ONLY_SCRIPT);
+    }
     if !row.cmd.is(flag::WRITE) {
         return None;
-    }
-    if terms.read_only {
-        return Some(READ_ONLY_SCRIPT);
     }
     // The state of the server counts up to the first write: half of a script is worse than all of it.
     if terms.wrote || caller.ctx.mode == Mode::Replay {
@@ -234,9 +234,4 @@ pub fn check_read_only(flags: u32, read_only: bool) -> Result<(), CmdError> {
         )),
         false => Ok(()),
     }
-}
-
-/// The state of a server under which even a script that only reads may not run to its end.
-pub fn is_stale(state: &State) -> bool {
-    state.gate & gate::STALE_REPLICA != 0
 }

@@ -12,6 +12,7 @@ use super::listen::Listener;
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS, TOKEN_WAKE, accept, welcome};
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::Registry;
+use crate::persist::aof::commits_each_turn;
 use crate::resp::argv::Argv;
 use crate::resp::request::{Resume, Step, parse};
 use crate::state::State;
@@ -135,14 +136,23 @@ impl Server {
 
 impl Host for Lent {
     fn serve(&mut self, state: &mut State) {
-        self.used = true;
+        let first = !std::mem::replace(&mut self.used, true);
         let polled = self.poll.poll(&mut self.events, Some(Duration::ZERO));
         if polled.is_err() {
             return;
         }
-        let mut slots = self.take_events();
-        self.accept_all(state, &mut slots);
         let me = state.running;
+        // What the loop was told of already, and what was not read to its end: no event tells of it again.
+        let mut slots: Vec<usize> = self.ready.drain(..).collect();
+        if first {
+            let known = self.conns.iter().flatten();
+            let waits = |c: &&Conn| c.queued || c.unwritten;
+            slots.extend(known.filter(waits).map(|c| c.id.slot as usize));
+        }
+        self.take_events(&mut slots);
+        self.accept_all(state, &mut slots);
+        slots.sort_unstable();
+        slots.dedup();
         for slot in slots {
             if me.is_some_and(|me| me.slot as usize == slot) {
                 self.ready.push(slot);
@@ -161,8 +171,7 @@ impl Host for Lent {
 
 impl Lent {
     /// Notes what the poll tells; the connections that may have something to read or to write.
-    fn take_events(&mut self) -> Vec<usize> {
-        let mut slots = Vec::new();
+    fn take_events(&mut self, slots: &mut Vec<usize>) {
         for event in &self.events {
             let token = event.token().0;
             if token == TOKEN_SIGNALS {
@@ -188,7 +197,6 @@ impl Lent {
             }
             slots.push(token);
         }
-        slots
     }
 
     fn accept_all(&mut self, state: &mut State, slots: &mut Vec<usize>) {
@@ -228,20 +236,26 @@ impl Lent {
         };
         let waiting =
             client_flag::BLOCKED | client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
-        let runs = client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX && conn.readable;
+        let unrun = conn.input.as_ref().is_some_and(|input| input.unrun);
+        let runs =
+            client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX && (conn.readable || unrun);
         if runs {
             let mut input = conn
                 .input
                 .take()
                 .map_or_else(Input::default, |input| *input);
-            read(conn, &mut input);
+            if conn.readable && !unrun {
+                read(conn, &mut input);
+            }
             state.running = Some(conn.id);
             run_input(state, &self.table, conn, &mut input, slot);
             if !input.bytes.is_empty() {
                 conn.input = Some(Box::new(input));
             }
         }
-        if !conn.out.is_empty() && !conn.blocked_write {
+        // What this turn has answered waits for the turn's fsync, if there is to be one.
+        let held = conn.unwritten && commits_each_turn(state);
+        if !conn.out.is_empty() && !conn.blocked_write && !held {
             let done = matches!(write_out(conn), Wrote::All);
             if done {
                 drop(conn.out.release());
@@ -264,6 +278,7 @@ impl Lent {
 /// Reads once, behind what is there already.
 fn read(conn: &mut Conn, input: &mut Input) {
     let room = input.missing.clamp(READ_BYTES / 4, READ_BYTES);
+    input.bytes.reserve(room);
     match conn.stream.read_behind(&mut input.bytes, room) {
         Ok(0) => (conn.readable, conn.read_closed) = (false, true),
         Ok(n) => conn.readable = n == room || conn.read_closed,
@@ -283,7 +298,7 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
     let mut used = 0;
     let mut spans = Vec::new();
     input.unrun = false;
-    loop {
+    while pos < input.bytes.len() {
         spans.clear();
         match parse(
             &mut input.bytes,

@@ -9,6 +9,10 @@
 
 use super::turn::Server;
 use crate::commands::info;
+use crate::exec::batch::{Batch, NO_ROW};
+use crate::exec::process::resolve_row;
+use crate::exec::registry::CommandId;
+use crate::state::client::{Client, ClientId};
 use crate::state::config::REDIS_VERSION;
 use std::backtrace::Backtrace;
 use std::fmt::Write as _;
@@ -38,6 +42,8 @@ static EXIT_ON_PANIC: AtomicBool = AtomicBool::new(false);
 /// Somebody reports already: the signal behind a panic is no second crash.
 static REPORTING: AtomicBool = AtomicBool::new(false);
 static SERVER: AtomicPtr<Server> = AtomicPtr::new(std::ptr::null_mut());
+/// A [`Running`], while one runs.
+static RUNNING: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 static LOOP_THREAD: AtomicUsize = AtomicUsize::new(0);
 static LOGFILE: OnceLock<Option<PathBuf>> = OnceLock::new();
 
@@ -97,6 +103,29 @@ pub fn configure(enabled: bool, exit_on_panic: bool) {
 /// Names the server that a report tells about, as long as it runs.
 pub fn watch(server: &mut Server) {
     SERVER.store(server, Relaxed);
+}
+
+/// The requests of a client that run: what a report shows of them is the one that runs just now.
+pub struct Running<'a> {
+    pub buf: &'a [u8],
+    pub batch: &'a Batch,
+    pub me: ClientId,
+    /// Requests that the client had sent before these.
+    pub before: u64,
+}
+
+/// A batch begins; returns what [`leave`] is to be given at its end.
+#[inline]
+pub fn enter(running: &Running<'_>) -> *mut () {
+    let before = RUNNING.load(Relaxed);
+    RUNNING.store(std::ptr::from_ref(running).cast_mut().cast(), Relaxed);
+    before
+}
+
+/// A batch has ended: what ran before it, if anything, goes on.
+#[inline]
+pub fn leave(before: *mut ()) {
+    RUNNING.store(before, Relaxed);
 }
 
 /// The server is gone.
@@ -211,7 +240,7 @@ extern "C" fn on_interrupt(_: i32) {
     }
 }
 
-extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     if !ENABLED.load(Relaxed) || REPORTING.swap(true, Relaxed) {
         die(signal);
     }
@@ -240,6 +269,7 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c
     }
     out.put("\n------ STACK TRACE ------\n");
     addresses(out.0);
+    registers(&out, context);
     report(&out);
     die(signal);
 }
@@ -272,6 +302,77 @@ fn addresses(fd: RawFd) {
     }
     #[cfg(not(target_env = "gnu"))]
     let _ = fd;
+}
+
+/// The registers at the moment of the signal.
+fn registers(out: &Out, context: *const libc::c_void) {
+    if context.is_null() {
+        return;
+    }
+    out.put("\n------ REGISTERS ------\n");
+    #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+    {
+        // SAFETY: the kernel hands over the interrupted thread's context for the time of the handler.
+        let context = unsafe { &*context.cast::<libc::ucontext_t>() };
+        let of = |at: i32| {
+            context
+                .uc_mcontext
+                .gregs
+                .get(at as usize)
+                .copied()
+                .unwrap_or(0)
+        };
+        for line in [
+            [
+                ("RAX", libc::REG_RAX),
+                ("RBX", libc::REG_RBX),
+                ("RCX", libc::REG_RCX),
+            ],
+            [
+                ("RDX", libc::REG_RDX),
+                ("RDI", libc::REG_RDI),
+                ("RSI", libc::REG_RSI),
+            ],
+            [
+                ("RBP", libc::REG_RBP),
+                ("RSP", libc::REG_RSP),
+                ("RIP", libc::REG_RIP),
+            ],
+            [
+                ("R8 ", libc::REG_R8),
+                ("R9 ", libc::REG_R9),
+                ("R10", libc::REG_R10),
+            ],
+            [
+                ("R11", libc::REG_R11),
+                ("R12", libc::REG_R12),
+                ("R13", libc::REG_R13),
+            ],
+            [
+                ("R14", libc::REG_R14),
+                ("R15", libc::REG_R15),
+                ("EFL", libc::REG_EFL),
+            ],
+        ] {
+            let [a, b, c] = line.map(|(name, at)| (name, of(at)));
+            out.line(format_args!(
+                "{}:{:016x} {}:{:016x} {}:{:016x}",
+                a.0, a.1, b.0, b.1, c.0, c.1
+            ));
+        }
+    }
+    #[cfg(all(target_os = "linux", target_arch = "aarch64", target_env = "gnu"))]
+    {
+        // SAFETY: the kernel hands over the interrupted thread's context for the time of the handler.
+        let machine = unsafe { &(*context.cast::<libc::ucontext_t>()).uc_mcontext };
+        for (n, value) in machine.regs.iter().enumerate() {
+            out.line(format_args!("X{n:02}:{value:016x}"));
+        }
+        out.line(format_args!(
+            "SP:{:016x} PC:{:016x}",
+            machine.sp, machine.pc
+        ));
+    }
 }
 
 /// What needs memory: names of functions, who was served, INFO. Ends the report.
@@ -322,9 +423,50 @@ fn current(server: &Server) -> String {
                 client.db,
                 if client.resp3 { 3 } else { 2 },
             );
+            request(server, client, &mut text);
         }
     }
     text
+}
+
+/// Arguments shown of the request that runs, and bytes of each.
+const ARGS_MAX: usize = 32;
+const ARG_BYTES_MAX: usize = 128;
+
+/// The request that a client runs just now: never a secret, and what users store only if it may be
+/// logged (`hide-user-data-from-log`).
+fn request(server: &Server, client: &Client, text: &mut String) {
+    let running = RUNNING.load(Relaxed).cast::<Running<'_>>();
+    if running.is_null() {
+        return;
+    }
+    // SAFETY: `enter` was given a reference that outlives its `leave`, and `leave` has not been called.
+    let running = unsafe { &*running };
+    let at = client.commands.saturating_sub(running.before);
+    let parsed = (at as usize).checked_sub(1);
+    let Some(parsed) = parsed.and_then(|at| running.batch.requests.get(at)) else {
+        return;
+    };
+    if running.me != client.id || parsed.row == NO_ROW {
+        return;
+    }
+    let argv = running.batch.argv(running.buf, parsed);
+    let row = server.table.row(CommandId(parsed.row));
+    let row = resolve_row(&server.table, Some(row), argv).unwrap_or(row);
+    // A subcommand is no data.
+    let names = if row.parent == row.id { 1 } else { 2 };
+    let hide = server.state.config.hide_user_data_from_log;
+    let _ = writeln!(text, "argc: {}", argv.len());
+    for (i, arg) in argv.iter().enumerate().take(ARGS_MAX) {
+        let more = arg.len().saturating_sub(ARG_BYTES_MAX);
+        let shown = arg[..arg.len() - more].escape_ascii();
+        let _ = match (row.cmd.hides(argv, i), hide && i >= names, more) {
+            (true, ..) => writeln!(text, "argv[{i}]: (redacted)"),
+            (_, true, _) => writeln!(text, "argv[{i}]: {} bytes", arg.len()),
+            (.., 0) => writeln!(text, "argv[{i}]: \"{shown}\""),
+            _ => writeln!(text, "argv[{i}]: \"{shown}\"... ({more} more bytes)"),
+        };
+    }
 }
 
 /// A panic: the same report with the message, then the end as for an assertion.

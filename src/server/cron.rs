@@ -2,6 +2,7 @@
 //!
 //! Each job is bounded: a part of the clients a time, a few figures a time.
 use super::turn::Server;
+use crate::base::sys::ticks;
 use crate::base::{alloc, sys};
 use crate::persist;
 use crate::state::client::client_flag;
@@ -13,6 +14,8 @@ const CLIENTS_PER_CALL: usize = 200;
 const HZ_MAX: u32 = 500;
 /// Steps towards a table's right size in one cron: writes do most of them.
 const IDLE_RESIZE_STEPS: usize = 64;
+/// Time for the garbage of scripts in one cron, microseconds.
+const SCRIPT_GARBAGE_US: u64 = 200;
 
 impl Server {
     /// Runs the periodic jobs that are due.
@@ -42,9 +45,14 @@ impl Server {
             self.sample_memory();
             persist::aof::every_second(&mut self.state);
         }
+        self.state.step_census();
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
         self.state.sweep_tracking();
+        self.state.scripts.eval.note();
+        self.state.scripts.functions.note();
+        let end = ticks() + self.state.stats.us_to_ticks(SCRIPT_GARBAGE_US);
+        while self.state.scripts.tend() && ticks() < end {}
     }
 
     /// Counters and memory figures that INFO shows as of a moment ago.
@@ -57,6 +65,7 @@ impl Server {
         stats.instant[3].sample(stats.turns, now_us);
         stats.instant[4].sample(stats.turn_us_total, now_us);
         stats.peak_memory = stats.peak_memory.max(alloc::used());
+        self.state.hotkeys.tick(self.state.clock.unix_ms);
     }
 
     /// Figures of the allocator and the kernel: some hundred microseconds, so once a second.

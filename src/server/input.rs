@@ -7,18 +7,22 @@
 //! budget leaves unrun.
 use super::busy::Lender;
 use super::conn::{Conn, Input};
+use super::crash::{self, Running};
 use super::flush::{UNREAD_MAX, deliver};
 use super::turn::Server;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
+use crate::exec::call::log_command;
 use crate::exec::command::flag;
 use crate::exec::ctx::IN_PLACE_MIN;
-use crate::exec::process::{Flow, process};
-use crate::exec::registry::CommandId;
+use crate::exec::observe::Look;
+use crate::exec::process::{Flow, process, resolve_row};
+use crate::exec::registry::{CommandId, Row};
 use crate::keyspace::databases::BATCH_MAX;
 use crate::resp::reply::Writer;
-use crate::resp::request::{Limits, ProtocolError, Resume, Span, Step, parse};
+use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
 use crate::state::State;
 use crate::state::client::{ClientId, ReplyMode, client_flag};
+use crate::state::commandlog::LogKind;
 use crate::state::gate;
 use bytes::Bytes;
 use std::io;
@@ -40,6 +44,7 @@ const BATCH: usize = 64;
 pub struct Scratch {
     pub read: Vec<u8>,
     batch: Batch,
+    look: Option<Looking>,
 }
 
 /// Rows that may run for long: whatever others send is answered meanwhile.
@@ -294,17 +299,57 @@ impl Server {
         out: &mut Writer,
         used: &mut usize,
     ) -> End {
-        for parsed in &batch.requests {
+        let before = self.state.clients.me(me).commands;
+        let running = Running {
+            buf,
+            batch,
+            me,
+            before,
+        };
+        let outer = crash::enter(&running);
+        let end = self.run_requests(me, buf, batch, out, used);
+        crash::leave(outer);
+        end
+    }
+
+    #[inline]
+    fn run_requests(
+        &mut self,
+        me: ClientId,
+        buf: &[u8],
+        batch: &Batch,
+        out: &mut Writer,
+        used: &mut usize,
+    ) -> End {
+        let requests = batch.requests.len();
+        let mut look_at = self.state.hotkeys.next_look(requests);
+        let large = buf.len() >= self.state.stats.large_request;
+        for (at, parsed) in batch.requests.iter().enumerate() {
             let argv = batch.argv(buf, parsed);
             let row = (parsed.row != NO_ROW).then(|| self.table.row(CommandId(parsed.row)));
             self.state.dbs.seek_hint(parsed.hint as usize);
             let mark = out.mark();
+            let looked = at == look_at;
+            if looked {
+                look_at = self.state.hotkeys.look_again(at, requests);
+                self.scratch.look = Some(begin_look(&mut self.state, out, me));
+            }
             let lends = row.is_some_and(|row| row.cmd.flags & LENDS != 0);
             if lends {
                 lender!(self).lend();
             }
             let flow = process(&mut self.state, &self.table, row, argv, out, me);
             let served = lends && lender!(self).take_back();
+            if looked | large {
+                let look = self.scratch.look.take();
+                self.state.hotkeys.looking = false;
+                if flow == Flow::Continue
+                    && let Ok(row) = resolve_row(&self.table, row, argv)
+                {
+                    let bytes = parsed.end as usize - *used;
+                    look_back(&mut self.state, row, argv, (look, bytes), out, me);
+                }
+            }
             if flow == Flow::Postponed {
                 self.state.clients.me(me).flags |= client_flag::POSTPONED;
                 return End::Waiting;
@@ -483,6 +528,36 @@ pub(super) fn limits_of(state: &mut State, slot: usize) -> Limits {
         bulk_len_max: state.config.proto_max_bulk_len,
         authenticated: !needed || state.clients.at(slot).is_none_or(known),
         ..Limits::default()
+    }
+}
+
+/// A look at a request, and the database of one that is not queued.
+type Looking = (Look, Option<usize>);
+
+/// A request that was chosen to be looked at runs next. Queued ones are looked at when they run.
+#[cold]
+fn begin_look(state: &mut State, out: &Writer, me: ClientId) -> Looking {
+    let client = state.clients.me(me);
+    let db = client.multi.is_none().then_some(client.db as usize);
+    state.hotkeys.looking = true;
+    (Look::begin(state, out), db)
+}
+
+/// A request has run that was chosen to be looked at, or that may be a large one.
+#[cold]
+fn look_back(
+    state: &mut State,
+    row: &Row,
+    argv: Argv<'_>,
+    (look, bytes): (Option<Looking>, usize),
+    out: &Writer,
+    me: ClientId,
+) {
+    if let Some((look, Some(db))) = look {
+        look.end(state, row, argv, db, out);
+    }
+    if bytes >= state.stats.large_request {
+        log_command(state, row, argv, me, LogKind::LargeRequest, bytes as u64);
     }
 }
 

@@ -5,11 +5,14 @@
 //! names a socket, a file descriptor or a command row.
 pub mod access;
 pub mod aof;
+pub mod census;
 pub mod client;
 pub mod client_memory;
+pub mod commandlog;
 pub mod config;
 pub mod evict;
 pub mod gate;
+pub mod hotkeys;
 pub mod latency;
 pub mod libraries;
 pub mod listener;
@@ -23,7 +26,6 @@ pub mod pubsub;
 pub mod run;
 pub mod scripts;
 pub mod session;
-pub mod slowlog;
 pub mod stats;
 pub mod tracking;
 pub mod transaction;
@@ -81,7 +83,9 @@ pub struct State {
     /// Files that are being loaded, or were.
     pub load: loading::LoadProgress,
     pub stats: stats::Stats,
-    pub slowlog: slowlog::SlowLog,
+    pub commandlog: commandlog::CommandLog,
+    pub hotkeys: hotkeys::HotKeys,
+    pub census: census::Census,
     pub latency: latency::LatencyMonitor,
     pub watched: watch::Watched,
     pub blocked: watch::BlockedClients,
@@ -150,7 +154,9 @@ impl State {
             dirty: 0,
             load: loading::LoadProgress::default(),
             stats: stats::Stats::new(rows, ticks_per_us),
-            slowlog: slowlog::SlowLog::default(),
+            commandlog: commandlog::CommandLog::default(),
+            hotkeys: hotkeys::HotKeys::default(),
+            census: census::Census::default(),
             latency: latency::LatencyMonitor::default(),
             watched: watch::Watched::default(),
             blocked: watch::BlockedClients::default(),
@@ -189,12 +195,10 @@ impl State {
     /// Copies what the hot path reads out of the configuration to where it reads it.
     pub fn apply_config(&mut self) {
         let config = &self.config;
-        self.slowlog.threshold_us = config.slowlog_log_slower_than;
-        self.slowlog.len_max = config.slowlog_max_len;
-        self.slowlog.trim();
+        self.commandlog.configure(config);
+        self.hotkeys.configure(config.hotkey_top_k as usize);
         self.latency.threshold_ms = config.latency_monitor_threshold as i64;
-        self.stats
-            .set_thresholds(self.slowlog.threshold_us, self.latency.threshold_ms);
+        self.stats.set_thresholds(config);
         self.stats.track_latency = config.latency_tracking;
         let replicas = config.min_replicas_to_write;
         // No replica can be connected yet: any number asked for is too many.

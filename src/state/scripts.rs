@@ -79,15 +79,20 @@ impl Place {
         self.engine.take()
     }
 
+    /// The engine goes, with all that it knows.
+    pub fn clear(&mut self) {
+        *self = Place::default();
+    }
+
+    /// What it takes, for those who ask while it is away.
+    pub fn note(&mut self) {
+        self.seen = self.figures();
+    }
+
     /// Puts it back.
     #[inline]
     pub fn put(&mut self, engine: Box<dyn Engine>) {
         self.engine = Some(engine);
-    }
-
-    /// Before the engine is away: its figures stay visible.
-    pub fn note(&mut self, engine: &dyn Engine) {
-        self.seen = figures(engine);
     }
 
     /// The engine, unless it is away.
@@ -127,6 +132,22 @@ pub struct Scripts {
 }
 
 impl Scripts {
+    /// `script-memory-limit` has changed.
+    pub fn limit(&mut self, bytes: usize) {
+        for place in [&mut self.eval, &mut self.functions] {
+            if let Some(engine) = place.engine() {
+                engine.limit(bytes);
+            }
+        }
+    }
+
+    /// Goes on collecting garbage that no script waits for; true while there is more.
+    pub fn tend(&mut self) -> bool {
+        [&mut self.eval, &mut self.functions]
+            .into_iter()
+            .any(|place| place.engine().is_some_and(|engine| engine.tend()))
+    }
+
     /// What others are told while something is busy.
     pub fn busy_error(&self) -> &'static str {
         match &self.running {

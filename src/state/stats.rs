@@ -1,4 +1,5 @@
 //! Counters of the server, each kept where the borrow already is.
+use super::config::Config;
 use std::collections::HashMap;
 
 /// A row's number as state keeps it (`exec::registry::CommandId` is the same number; state may not
@@ -95,6 +96,12 @@ pub struct PerCommand {
     pub latency: LatencyCounts,
 }
 
+/// A run that takes so long counts for the hot keys in any case, microseconds: to look at it is less than
+/// a hundredth of that.
+const HOT_US: u64 = 50;
+/// More bytes than any machine copies in a microsecond.
+const COPIED_IN_US: u64 = 128 * 1024;
+
 /// How many different error codes are counted; past it all codes are dropped, as in Redis.
 const ERROR_CODES_MAX: usize = 128;
 
@@ -105,8 +112,12 @@ pub struct Stats {
     pub tick: u64,
     /// Ticks for one microsecond.
     ticks_per_us: f64,
-    /// Runs at least this long are looked at by SLOWLOG and the latency monitor.
+    /// Runs at least this long are looked at by the logs, the latency monitor and the hot keys.
     pub slow_ticks: u64,
+    /// Runs at least this long count for the hot keys, without being chosen.
+    pub hot_ticks: u64,
+    /// Requests of at least so many bytes are looked at by COMMANDLOG.
+    pub large_request: usize,
     pub track_latency: bool,
     pub per_command: Vec<PerCommand>,
     pub errors: HashMap<String, u64>,
@@ -189,6 +200,8 @@ impl Stats {
             tick: 0,
             ticks_per_us,
             slow_ticks: u64::MAX,
+            hot_ticks: u64::MAX,
+            large_request: usize::MAX,
             track_latency: true,
             per_command: vec![PerCommand::default(); rows],
             errors: HashMap::new(),
@@ -230,6 +243,8 @@ impl Stats {
         let fresh = Self {
             tick: self.tick,
             slow_ticks: self.slow_ticks,
+            hot_ticks: self.hot_ticks,
+            large_request: self.large_request,
             track_latency: self.track_latency,
             cron_memory: self.cron_memory,
             peak_memory: self.peak_memory,
@@ -267,16 +282,27 @@ impl Stats {
         us * self.ticks_per_us
     }
 
-    /// Notes the thresholds in force: microseconds for SLOWLOG (negative: off), milliseconds for
-    /// the latency monitor (0: off).
-    pub fn set_thresholds(&mut self, slowlog_us: i64, latency_ms: i64) {
-        let slow = u64::try_from(slowlog_us).map_or(u64::MAX, |us| self.us_to_ticks(us));
-        let late = if latency_ms > 0 {
-            self.us_to_ticks(latency_ms as u64 * 1000)
-        } else {
-            u64::MAX
+    /// Notes from where on a run is looked at closer: what SLOWLOG and the latency monitor want, and how
+    /// long it takes at least to copy a reply that is logged for its size.
+    pub fn set_thresholds(&mut self, config: &Config) {
+        // As numbers of ticks: what is off is never reached.
+        let never = u64::MAX;
+        let ticks = |us: u64| self.us_to_ticks(us);
+        let slow = u64::try_from(config.slowlog_log_slower_than).map_or(never, ticks);
+        let late = match config.latency_monitor_threshold {
+            0 => never,
+            ms => ticks(ms.saturating_mul(1000)),
         };
-        self.slow_ticks = slow.min(late);
+        let large = u64::try_from(config.commandlog_reply_larger_than);
+        let large = large.map_or(never, |bytes| ticks(bytes / COPIED_IN_US));
+        let hot = match config.hotkey_top_k {
+            0 => never,
+            _ => ticks(HOT_US),
+        };
+        self.hot_ticks = hot;
+        self.slow_ticks = slow.min(late).min(large).min(hot);
+        let request = usize::try_from(config.commandlog_request_larger_than);
+        self.large_request = request.unwrap_or(usize::MAX);
     }
 
     /// Keeps the longest turn with its cause.

@@ -301,20 +301,22 @@ impl Progress {
                 return rest.len() > LINE_MAX || !b"+-:$*_#,(!=%~>|".contains(kind);
             };
             let line = rest[1..end].strip_suffix(b"\r").unwrap_or_default();
-            let len = parse_i64(line).and_then(|len| u64::try_from(len).ok());
+            // Longer than that is a lie, and the decoder says so.
+            let len = parse_i64(line).and_then(|len| u32::try_from(len).ok());
+            let len = len.map(u64::from);
             let mut elements = 0;
             let mut used = end + 1;
             match (kind, len) {
                 (b'$' | b'!' | b'=', Some(len)) => {
-                    used = used.saturating_add(len as usize).saturating_add(2);
+                    used += len as usize + 2;
                     if rest.len() < used {
                         return false;
                     }
                 }
                 (b'*' | b'~' | b'>', Some(len)) => elements = len,
-                (b'%', Some(len)) => elements = len.saturating_mul(2),
+                (b'%', Some(len)) => elements = 2 * len,
                 // The value that it speaks of follows as if it were an element.
-                (b'|', Some(len)) => elements = len.saturating_mul(2).saturating_add(1),
+                (b'|', Some(len)) => elements = 2 * len + 1,
                 (b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(', _) => {}
                 (b'$' | b'*', None) if line == b"-1" => {}
                 _ => return true,
@@ -376,13 +378,14 @@ mod tests {
             &b"PING"[..],
             b"$x\r\n",
             b"*-2\r\n",
+            b"$4294967296\r\n",
             &b"*1\r\n".repeat(DEPTH_MAX + 1),
             &[b'+'; LINE_MAX + 2],
         ] {
             assert!(Progress::default().whole(bytes));
             assert!(decode(bytes).is_err());
         }
-        let huge = b"*9223372036854775807\r\n%9223372036854775807\r\n$9223372036854775807\r\n";
+        let huge = b"*4294967295\r\n%4294967295\r\n$4294967295\r\n";
         assert!(!Progress::default().whole(huge));
     }
 

@@ -344,6 +344,14 @@ macro_rules! value_types {
         }
 
         impl<'a> ValueRef<'a> {
+            /// Bytes of a string, elements of anything else.
+            pub fn size(self) -> u64 {
+                match self {
+                    ValueRef::Str(s) => s.len() as u64,
+                    $(ValueRef::$name(value) => value.len() as u64,)*
+                }
+            }
+
             /// Shows every element; a string is one item. False when its type cannot.
             pub fn parts(self, show: &mut dyn FnMut(Part<'_>)) -> bool {
                 match self {

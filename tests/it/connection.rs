@@ -255,6 +255,33 @@ fn a_pause_holds_back_writes_until_it_ends() {
     assert_eq!(server.info("blocked_clients"), "0");
 }
 
+/// What is no write but may be told to replicas waits, too, and is refused where a script only reads.
+#[test]
+fn a_pause_of_writes_holds_back_what_replicas_may_be_told() {
+    let server = Server::start();
+    let mut me = server.raw();
+    assert_eq!(me.ask("PFADD hll a"), ":1");
+    assert_eq!(me.ask("CLIENT PAUSE 60000 WRITE"), "OK");
+    let mut waiting = ["PUBLISH c m", "SPUBLISH c m", "PFCOUNT hll"].map(|request| {
+        let mut client = server.raw();
+        client.command(&request.split(' ').collect::<Vec<_>>());
+        client
+    });
+    wait_until("three clients that wait", || {
+        server.info("blocked_clients") == "3"
+    });
+    assert_eq!(me.ask("CLIENT UNPAUSE"), "OK");
+    assert_eq!(
+        waiting.each_mut().map(|client| client.reply()),
+        [":0", ":0", ":1"]
+    );
+    me.command(&["EVAL_RO", "return redis.pcall('pfcount', 'hll')", "0"]);
+    assert_eq!(
+        me.reply(),
+        "(error) ERR Write commands are not allowed from read-only scripts."
+    );
+}
+
 #[test]
 fn who_leaves_during_a_pause_writes_nothing() {
     let server = Server::start();

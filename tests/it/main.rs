@@ -16,6 +16,7 @@ mod harness;
 mod hash_fields;
 mod hashes;
 mod interchange;
+mod introspection;
 mod keys;
 mod limits;
 mod lists;

@@ -143,6 +143,10 @@ impl Life {
     }
 
     fn turn(&mut self, busy: bool, ledger: &mut Ledger) {
+        if self.ended() {
+            // Before the next turn the process was gone.
+            return;
+        }
         self.run_jobs();
         if busy {
             for _ in 0..1 + self.rng.below(3) {

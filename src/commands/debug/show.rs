@@ -94,11 +94,11 @@ pub(super) const HELP: &[&str] = &[
 /// DEBUG OBJECT: where the key's entry lies, how its value is stored.
 pub(super) fn object(ctx: &mut Ctx<'_>) -> CmdResult {
     let (db, key) = (ctx.db, ctx.arg(2));
-    _ = ctx.state.peek(db, key).ok_or(NO_SUCH_KEY)?;
     let state = &*ctx.state;
     let config = &state.config;
     let (compress, fill) = (config.rdbcompression, config.list_max_listpack_size);
     let depth = config.list_compress_depth;
+    // Also one that is past its deadline, as long as it is there.
     let entry = state.dbs.get(db, key).ok_or(NO_SUCH_KEY)?;
     let idle_s = state.idle_s(entry);
     let mut line = format!(

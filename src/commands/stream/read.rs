@@ -7,7 +7,7 @@
 use super::{parse_id, read, reply_entry, reply_one, reply_range};
 use crate::base::num;
 use crate::exec::command::{Begin, CmdResult, Find, KeyAt, KeySpec, Outcome, key_flag as k};
-use crate::exec::ctx::Ctx;
+use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, NOT_INTEGER, SYNTAX, shown};
 use crate::exec::unit::Wait;
 use crate::resp::argv::Argv;
@@ -92,6 +92,12 @@ impl<'a> Request<'a> {
             if more > 0 && word.eq_ignore_ascii_case(b"block") {
                 at += 1;
                 request.deadline_ms = Some(ctx.deadline_ms(argv.get(at))?);
+                if ctx.mode == Mode::Script {
+                    return Err(CmdError::owned(format!(
+                        "ERR {} command is not allowed with BLOCK option from scripts",
+                        ctx.table.name(ctx.id)
+                    )));
+                }
             } else if more > 0 && word.eq_ignore_ascii_case(b"count") {
                 at += 1;
                 let count = num::parse_i64(argv.get(at)).ok_or(NOT_INTEGER)?;

@@ -106,6 +106,11 @@ fn exponent(text: &[u8], letter: u8) -> usize {
     if digits == 0 { 0 } else { at + digits }
 }
 
+/// The first number of more than so many digits.
+const POWERS: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
+
 /// Prints a number as `%.{precision}g` does; `precision` is 1 to 17.
 pub(super) fn print(value: f64, precision: usize) -> Short<32> {
     let mut out = Short::new();
@@ -115,6 +120,11 @@ pub(super) fn print(value: f64, precision: usize) -> Short<32> {
         } else {
             b"nan"
         });
+        return out;
+    }
+    // Most are integers that have room for all their digits.
+    if value.fract() == 0.0 && value.abs() < POWERS[precision.min(15)] && value != 0.0 {
+        out.put(num::fmt_i64(value as i64, &mut [0; 20]));
         return out;
     }
     if value.is_infinite() {

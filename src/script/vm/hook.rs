@@ -88,7 +88,7 @@ fn look(shared: &mut Shared) -> Option<&'static CStr> {
     let state = unsafe { &mut *(*(*shared.caller).ctx).state };
     if state.scripts.running.as_ref().is_some_and(|r| !r.busy) {
         // SAFETY: set together with the caller.
-        let (job, argv) = unsafe { (&*shared.job, (*(*shared.caller).ctx).argv) };
+        let (job, argv) = unsafe { (&*shared.job, (*shared.caller).ctx.argv) };
         begin(state, job, argv);
     }
     if end(state).is_none()
@@ -98,7 +98,7 @@ fn look(shared: &mut Shared) -> Option<&'static CStr> {
         state.scripts.host = Some(host);
     }
     match end(state)? {
-        End::Killed => Some(c"Script killed by user with SCRIPT KILL."),
+        End::Killed => Some(c"Script killed by user with SCRIPT KILL..."),
         End::Shutdown => Some(c"Script ended by SHUTDOWN."),
     }
 }

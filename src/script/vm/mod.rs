@@ -100,8 +100,8 @@ impl Drop for Vm {
 const HANDLER: c_int = 1;
 const ENTRY: c_int = 2;
 
-/// What a pause in the collector is set to, and how fast it goes on: the interpreter's own defaults.
-const GC_PAUSE: c_int = 200;
+/// How much memory grows until the collector begins anew (per cent of what was left), and how fast it goes on.
+const GC_PAUSE: c_int = 130;
 const GC_STEPMUL: c_int = 200;
 
 impl Vm {
@@ -147,6 +147,10 @@ impl Vm {
         made.map_err(|error| broken(&error))?;
         vm.runner = runner;
         vm.set_limit(limit);
+        // What came and went while it was made.
+        vm.collect();
+        // SAFETY: allocates nothing.
+        unsafe { ffi::lua_gc(runner, ffi::LUA_GCSETPAUSE, GC_PAUSE) };
         Ok(vm)
     }
 
@@ -331,7 +335,8 @@ unsafe fn start_runner(state: *mut lua_State, shared: *mut Shared) -> *mut lua_S
         let runner = ffi::lua_newthread(state);
         ffi::luaL_ref(state, ffi::LUA_REGISTRYINDEX);
         value::push_closure(state, shared, handler);
-        value::push_closure(state, shared, enter);
+        sandbox::push_globals(state, shared);
+        value::push_entry(state, shared, enter);
         ffi::lua_xmove(state, runner, 2);
         runner
     }
@@ -351,7 +356,7 @@ unsafe extern "C-unwind" fn enter(state: *mut lua_State) -> c_int {
             value::push_words(state, job.args);
             ffi::lua_call(state, 2, 1);
         } else {
-            sandbox::push_globals(state, shared);
+            value::push_name(state, value::GLOBALS);
             value::push_name(state, value::KEYS);
             value::push_words(state, job.keys);
             ffi::lua_rawset(state, 1);

@@ -29,7 +29,6 @@ const KEPT: &[&CStr] = &[
     c"tonumber",
     c"tostring",
     c"type",
-    c"xpcall",
 ];
 
 /// Global functions that are written anew.
@@ -44,6 +43,7 @@ const OWN: &[(&CStr, ffi::lua_CFunction)] = &[
     (c"rawset", rawset),
     (c"setmetatable", setmetatable),
     (c"unpack", unpack),
+    (c"xpcall", xpcall),
 ];
 
 /// Functions of Lua's libraries that are written anew.
@@ -473,6 +473,30 @@ unsafe extern "C-unwind" fn pcall(lua: *mut lua_State) -> c_int {
                 ffi::lua_settop(lua, -2);
             }
         }
+        ffi::lua_pushboolean(lua, 0);
+        ffi::lua_insert(lua, -2);
+        2
+    }
+}
+
+/// The handler runs when the call has ended, not on top of it: Lua lets no hook interrupt a handler of an error
+/// that a hook raised, so one that never ends could not be stopped.
+unsafe extern "C-unwind" fn xpcall(lua: *mut lua_State) -> c_int {
+    // SAFETY: as in `next`.
+    unsafe {
+        ffi::luaL_checkany(lua, 2);
+        ffi::lua_settop(lua, 2);
+        ffi::lua_pushvalue(lua, 1);
+        let status = ffi::lua_pcall(lua, 0, ffi::LUA_MULTRET, 0);
+        if status == ffi::LUA_OK {
+            ffi::lua_pushboolean(lua, 1);
+            ffi::lua_replace(lua, 2);
+            return ffi::lua_gettop(lua) - 1;
+        }
+        ffi::lua_pushvalue(lua, 2);
+        ffi::lua_insert(lua, -2);
+        // What goes wrong in the handler is the result, as anything else that it returns.
+        ffi::lua_pcall(lua, 1, 1, 0);
         ffi::lua_pushboolean(lua, 0);
         ffi::lua_insert(lua, -2);
         2

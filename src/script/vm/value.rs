@@ -32,6 +32,8 @@ const FORMAT: c_int = 10;
 pub(super) const COUNTED: c_int = 11;
 pub(super) const KEYS: c_int = 12;
 pub(super) const ARGV: c_int = 13;
+/// The entry's own upvalue: the real globals.
+pub(super) const GLOBALS: c_int = 14;
 
 /// Pushes a function with `Shared` and the names as its upvalues.
 pub(super) unsafe fn push_closure(
@@ -47,6 +49,25 @@ pub(super) unsafe fn push_closure(
             push_bytes(state, name);
         }
         ffi::lua_pushcclosure(state, function, NAMES.len() as c_int + 1);
+    }
+}
+
+/// Pushes the entry of the runner: as above, with the table on top of the stack as its last upvalue.
+pub(super) unsafe fn push_entry(
+    state: *mut lua_State,
+    shared: *mut Shared,
+    function: ffi::lua_CFunction,
+) {
+    // SAFETY: as in `push_closure`.
+    unsafe {
+        ffi::luaL_checkstack_(state, NAMES.len() as c_int + 4, c"upvalues".as_ptr());
+        ffi::lua_pushlightuserdata(state, shared.cast::<c_void>());
+        ffi::lua_insert(state, -2);
+        for name in NAMES {
+            push_bytes(state, name);
+            ffi::lua_insert(state, -2);
+        }
+        ffi::lua_pushcclosure(state, function, NAMES.len() as c_int + 2);
     }
 }
 
@@ -370,7 +391,7 @@ unsafe fn write_table(state: *mut lua_State, shared: *mut Shared, depth: u32) {
             (*ctx).out.big_number(bytes_at(state, -1));
             ffi::lua_settop(state, -2);
         } else if push_field(state, VERBATIM, ffi::LUA_TTABLE) {
-            write_verbatim(state, shared);
+            write_verbatim(state, shared, depth);
         } else {
             write_array(state, shared, depth);
         }
@@ -423,24 +444,23 @@ unsafe fn write_pairs(state: *mut lua_State, shared: *mut Shared, depth: u32, ma
     }
 }
 
-unsafe fn write_verbatim(state: *mut lua_State, shared: *mut Shared) {
+/// The table on top as a text with its format; takes it off. Where it lacks one of them the table that it
+/// came from is an array like any other.
+unsafe fn write_verbatim(state: *mut lua_State, shared: *mut Shared, depth: u32) {
     // SAFETY: as in `write_table`.
     unsafe {
-        let out = &mut *(*(*shared).caller).ctx.out;
-        if !push_field(state, FORMAT, ffi::LUA_TSTRING) {
-            out.null();
-        } else {
+        if push_field(state, FORMAT, ffi::LUA_TSTRING) {
             ffi::lua_insert(state, -2);
             if push_field(state, STRING, ffi::LUA_TSTRING) {
+                let out = &mut *(*(*shared).caller).ctx.out;
                 let format = std::str::from_utf8(bytes_at(state, -3)).unwrap_or("txt");
                 out.verbatim(format, bytes_at(state, -1));
-                ffi::lua_settop(state, -2);
-            } else {
-                out.null();
+                return ffi::lua_settop(state, -4);
             }
             ffi::lua_settop(state, -2);
         }
         ffi::lua_settop(state, -2);
+        write_array(state, shared, depth);
     }
 }
 
@@ -460,7 +480,9 @@ pub(super) unsafe fn note_error(state: *mut lua_State, shared: *mut Shared) {
             ffi::lua_settop(state, 1);
             (*shared).counted = push_field(state, COUNTED, ffi::LUA_TBOOLEAN);
             ffi::lua_settop(state, 1);
-            let text: &[u8] = if push_field(state, ERR, ffi::LUA_TSTRING) {
+            let text: &[u8] = if push_field(state, ERR, ffi::LUA_TSTRING)
+                || push_field(state, ERR, ffi::LUA_TNUMBER)
+            {
                 bytes_at(state, -1)
             } else {
                 b"ERR unknown error"
@@ -475,6 +497,9 @@ pub(super) unsafe fn note_error(state: *mut lua_State, shared: *mut Shared) {
             ffi::LUA_TUSERDATA if ffi::luaL_callmeta(state, 1, c"__tostring".as_ptr()) != 0 => {
                 bytes_at(state, -1)
             }
+            ffi::LUA_TBOOLEAN if ffi::lua_toboolean(state, 1) != 0 => b"true",
+            ffi::LUA_TBOOLEAN => b"false",
+            ffi::LUA_TNIL | ffi::LUA_TNONE => b"nil",
             _ => b"unknown error",
         };
         let error = &mut (*shared).error;

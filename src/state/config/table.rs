@@ -310,8 +310,15 @@ directives! {
     "tracking-table-max-keys" => tracking_table_max_keys: usize = 1_000_000, int(0, LONG_MAX);
 
     // Watching the server.
-    "slowlog-log-slower-than" => slowlog_log_slower_than: i64 = 10000, int(-1, LONG_MAX);
-    "slowlog-max-len" => slowlog_max_len: usize = 128, int(0, LONG_MAX);
+    "slowlog-log-slower-than" | "commandlog-execution-slower-than" => slowlog_log_slower_than: i64 = 10000,
+        int(-1, LONG_MAX);
+    "slowlog-max-len" | "commandlog-slow-execution-max-len" => slowlog_max_len: usize = 128, int(0, LONG_MAX);
+    "commandlog-request-larger-than" => commandlog_request_larger_than: i64 = 1 << 20, int(-1, LONG_MAX);
+    "commandlog-large-request-max-len" => commandlog_large_request_max_len: usize = 128, int(0, LONG_MAX);
+    "commandlog-reply-larger-than" => commandlog_reply_larger_than: i64 = 1 << 20, int(-1, LONG_MAX);
+    "commandlog-large-reply-max-len" => commandlog_large_reply_max_len: usize = 128, int(0, LONG_MAX);
+    "hotkey-top-k" => hotkey_top_k: u32 = 16, int(0, 128);
+    "hide-user-data-from-log" => hide_user_data_from_log: bool = true, Rule::Plain;
     "latency-monitor-threshold" => latency_monitor_threshold: u64 = 0, int(0, LONG_MAX);
     "latency-tracking" => latency_tracking: bool = true, Rule::Plain;
     "latency-tracking-info-percentiles" => latency_tracking_info_percentiles: Percentiles = Percentiles::default(),
