@@ -2,8 +2,9 @@
 import time
 from collections import namedtuple
 
+import listening
 import rules
-from families import COMMANDS, DIRECTIVES, FAMILIES, POOLS_OF, SETTINGS, SUBCOMMANDS
+from families import COMMANDS, DIRECTIVES, FAMILIES, LISTENING, POOLS_OF, SETTINGS, SUBCOMMANDS
 from grammar import BINARY, POOLS, Mood, draw, mutate, parse, seeded
 from wire import Connection, decode, encode
 
@@ -164,6 +165,11 @@ class Pair:
     def play(self, family, steps):
         """The first difference, or None."""
         self.prepare(family)
+        if family in LISTENING:
+            try:
+                return listening.play(self, steps, Failure)
+            except (ConnectionError, TimeoutError) as error:
+                return Failure(f"connection: {error}", steps[-1], b"", b"")
         self.conns, self.queued = {}, {}
         # The order of a hash is free once it has been a table: only a big value or many fields make it one.
         self.free = family == "config" or any(len(a) > 60 for s in steps for a in s.args or [])

@@ -236,7 +236,7 @@ fn quit(ctx: &mut Ctx<'_>) -> CmdResult {
 /// Everything a connection was told is forgotten, as if it had just been opened.
 fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
     let me = ctx.me;
-    ctx.state.unsubscribe_all(me);
+    ctx.state.unsubscribe_all(me, false);
     ctx.state.stop_monitor(me);
     ctx.state.untrack(me);
     ctx.state.discard_transaction(me);

@@ -12,6 +12,7 @@ use crate::state::State;
 use crate::state::client::client_flag;
 use crate::state::config::REDIS_VERSION;
 use crate::state::persistence::ChildKind;
+use crate::state::pubsub::Topic;
 use crate::state::stats::{PerCommand, RowNumber};
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
@@ -508,9 +509,9 @@ fn stats(r: &mut Report<'_>) {
     r.field("keyspace_hits", s.hits);
     r.field("keyspace_misses", s.misses);
     let pubsub = &r.state.pubsub;
-    r.field("pubsub_channels", pubsub.channels.len());
-    r.field("pubsub_patterns", pubsub.patterns.len());
-    r.field("pubsubshard_channels", pubsub.shard_channels.len());
+    r.field("pubsub_channels", pubsub.len(Topic::Channel));
+    r.field("pubsub_patterns", pubsub.len(Topic::Pattern));
+    r.field("pubsubshard_channels", pubsub.len(Topic::ShardChannel));
     r.field("latest_fork_usec", r.state.forks.latest_us);
     r.field("total_forks", s.forks);
     r.zeros(&[

@@ -89,9 +89,7 @@ fn end(ctx: &mut Ctx<'_>, topic: Topic, word: &[u8]) -> CmdResult {
         }
         return Ok(Outcome::Done);
     }
-    let subscriptions = ctx.client().subscriptions.as_ref();
-    let names: Vec<Box<[u8]>> =
-        subscriptions.map_or(Vec::new(), |s| s.of(topic).iter().cloned().collect());
+    let names = ctx.state.subscriptions_of(ctx.me, topic);
     if names.is_empty() {
         let count = ctx
             .client()
@@ -157,7 +155,7 @@ fn list(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
     let pattern = (ctx.argc() == 3).then(|| ctx.arg(2));
     let hole = ctx.out.open();
     let mut n = 0;
-    for name in ctx.state.pubsub.of(topic).keys() {
+    for name in ctx.state.pubsub.names(topic) {
         if pattern.is_none_or(|pattern| glob::matches(pattern, name, false)) {
             ctx.out.bulk(name);
             n += 1;
@@ -184,7 +182,7 @@ fn count(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
     let names = ctx.argv.from(2);
     ctx.out.array(names.len() * 2);
     for name in names.iter() {
-        let subscribers = ctx.state.pubsub.of(topic).get(name).map_or(0, |s| s.len());
+        let subscribers = ctx.state.pubsub.subscribers(topic, name);
         ctx.out.bulk(name);
         ctx.out.int(subscribers as i64);
     }
@@ -192,7 +190,7 @@ fn count(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
 }
 
 fn numpat(ctx: &mut Ctx<'_>) -> CmdResult {
-    let patterns = ctx.state.pubsub.patterns.len();
+    let patterns = ctx.state.pubsub.len(Topic::Pattern);
     ctx.int(patterns as i64)
 }
 

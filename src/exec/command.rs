@@ -488,7 +488,7 @@ pub(super) const fn blocked_by(flags: u32) -> u32 {
         mask |= gate::NO_KEYSPACE;
     }
     // Shard channels look like keys, and are none.
-    if flags & flag::READONLY != 0 && flags & flag::PUBSUB == 0 {
+    if flags & (flag::READONLY | flag::RUNS_SCRIPT) != 0 && flags & flag::PUBSUB == 0 {
         mask |= gate::TRACKS;
     }
     if flags & flag::ALWAYS_TOUCHES == 0 {

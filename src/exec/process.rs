@@ -121,6 +121,7 @@ fn run_aside(ctx: Ctx<'_>, row: &Row, gate: u32) -> Flow {
     if blocked_by & gate & gate::NO_TOUCH != 0 {
         state.touch_off = true;
     }
+    let reads = state.tracking.reads;
     let inner = Ctx {
         state: &mut *state,
         table,
@@ -134,7 +135,7 @@ fn run_aside(ctx: Ctx<'_>, row: &Row, gate: u32) -> Flow {
     let flow = run(inner, row);
     state.touch_off = state.child_alive;
     if blocked_by & gate & gate::TRACKS != 0 {
-        track::remember(state, row, argv, me);
+        track::remember_all(state, row, argv, me, reads);
     }
     if gate & gate::CACHING != 0 {
         state.clients.me(me).used_caching(Some(row.parent));

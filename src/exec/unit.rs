@@ -46,6 +46,7 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
     for (id, owned) in queue {
         let row = ctx.table.row(*id);
         let argv = owned.argv();
+        let reads = ctx.state.tracking.reads;
         let mut inner = Ctx {
             state: &mut *ctx.state,
             table: ctx.table,
@@ -70,7 +71,7 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
         ctx.db = db;
         // Also CLIENT TRACKING and CLIENT CACHING may have been among what ran.
         if ctx.client().gate & gate::TRACKS != 0 {
-            track::remember(ctx.state, row, argv, ctx.me);
+            track::remember_all(ctx.state, row, argv, ctx.me, reads);
         }
         if ctx.state.gate & gate::MONITORED != 0 {
             feed_monitors(ctx.state, argv, row, ctx.db, Mode::Transaction, ctx.me);
@@ -458,8 +459,11 @@ mod tests {
         /// What was delivered to other clients since, as (client, reply).
         fn delivered(&mut self) -> Vec<(ClientId, String)> {
             let mut got = Vec::new();
-            self.state.outbox.drain(|to, bytes| {
-                got.push((to, String::from_utf8_lossy(bytes).replace("\r\n", " ")))
+            self.state.outbox.drain(|to, message| {
+                let mut out = Writer::new(false);
+                message.append_to(&mut out);
+                let text = String::from_utf8_lossy(&out.buf).replace("\r\n", " ");
+                got.push((to, text));
             });
             got
         }

@@ -150,6 +150,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         scratch: Scratch::default(),
         ready: VecDeque::new(),
         unwritten: Vec::new(),
+        posts: Default::default(),
         accepting: Vec::new(),
         accept_after_us: 0,
         accept_failures_logged_s: 0,

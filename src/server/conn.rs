@@ -83,6 +83,12 @@ pub struct Conn {
     pub queued: bool,
     /// In the list of connections to write.
     pub unwritten: bool,
+    /// In the list of connections to write what others sent them.
+    pub posted: bool,
+    /// Bytes that others sent it and that have not been tried to be written.
+    pub posted_bytes: usize,
+    /// Bytes that others sent it since its output was last empty.
+    pub posted_total: usize,
     /// Bytes may wait in the socket.
     pub readable: bool,
     /// The socket took less than it was given: wait for it to be writable.
@@ -104,6 +110,9 @@ impl Conn {
             input: None,
             queued: false,
             unwritten: false,
+            posted: false,
+            posted_bytes: 0,
+            posted_total: 0,
             readable: true,
             blocked_write: false,
             held_back: false,
@@ -113,6 +122,8 @@ impl Conn {
     }
 }
 
+/// Smaller buffers are not worth keeping: the next reply would outgrow them.
+const POOLED_MIN: usize = 256;
 /// Buffers kept for reuse.
 const POOL_MAX: usize = 64;
 
@@ -135,7 +146,7 @@ impl Pool {
     /// Takes a buffer back.
     #[inline]
     pub fn give(&mut self, buffer: Vec<u8>) {
-        if self.buffers.len() < POOL_MAX && buffer.capacity() > 0 {
+        if self.buffers.len() < POOL_MAX && buffer.capacity() >= POOLED_MIN {
             self.buffers.push(buffer);
         }
     }

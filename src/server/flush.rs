@@ -4,6 +4,7 @@ use super::turn::Server;
 use crate::base::sys::ticks;
 use crate::commands::client_list::describe;
 use crate::exec::registry::Registry;
+use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{Client, ClientId, Transport, client_flag};
 use crate::state::config::ClientClass;
@@ -19,6 +20,22 @@ const WRITE_US: u64 = 400;
 /// Nothing more of a client runs while it leaves more than this unread; once half of it is gone it
 /// goes on. Redis has no such bound where `client-output-buffer-limit` is 0, as it is by default.
 pub(super) const UNREAD_MAX: usize = 256 * 1024 * 1024;
+
+/// Time in a turn for writing what others sent, microseconds, whatever replies have taken.
+const POSTS_US: u64 = 200;
+/// So much that others sent, and that nobody has tried to write yet, and no further requests run: what
+/// is written first need not be held in memory.
+pub(super) const POSTED_MAX: usize = 32 * 1024 * 1024;
+/// From this much waiting output on, an appended message is held against the limit at once.
+const LIMITED_MIN: usize = 64 * 1024;
+
+/// Connections that others sent something.
+#[derive(Default)]
+pub(super) struct Posts {
+    pub(super) list: Vec<usize>,
+    /// Bytes in all that nobody has tried to write.
+    pub(super) bytes: usize,
+}
 
 /// What became of a connection's output.
 pub(super) enum Wrote {
@@ -40,7 +57,7 @@ impl Server {
 
     /// Writes the connections that have output, oldest first, while the turn's time lasts.
     pub(super) fn flush_some(&mut self) {
-        if self.unwritten.is_empty() {
+        if self.unwritten.is_empty() && self.posts.list.is_empty() {
             return;
         }
         let end = ticks() + self.state.stats.us_to_ticks(WRITE_US);
@@ -57,11 +74,42 @@ impl Server {
         // The list's buffer is used again; who has more to write comes behind those who waited.
         list.append(&mut self.unwritten);
         self.unwritten = list;
+        if !self.posts.list.is_empty() {
+            self.flush_posts(end);
+        }
+    }
+
+    /// Writes what others sent to clients, oldest first, in the time that replies have left, and in a
+    /// share of their own: who sends must not wait behind thousands who listen. A list that is not
+    /// done with in one turn gathers more for each write.
+    fn flush_posts(&mut self, end: u64) {
+        let own = self.state.stats.us_to_ticks(POSTS_US);
+        let end = end.max(ticks() + own);
+        let mut list = std::mem::take(&mut self.posts.list);
+        let mut done = 0;
+        for slot in &list {
+            done += 1;
+            if let Some(Some(conn)) = self.conns.get_mut(*slot)
+                && conn.posted
+            {
+                conn.posted = false;
+                // Among the replies it comes to its turn, too.
+                if !conn.unwritten {
+                    self.flush(*slot);
+                }
+            }
+            if ticks() > end {
+                break;
+            }
+        }
+        list.drain(..done);
+        list.append(&mut self.posts.list);
+        self.posts.list = list;
     }
 
     /// Writes all that the sockets take.
     pub(super) fn flush_all(&mut self) {
-        while !self.unwritten.is_empty() {
+        while !self.unwritten.is_empty() || !self.posts.list.is_empty() {
             self.flush_some();
         }
     }
@@ -72,6 +120,12 @@ impl Server {
             return;
         };
         conn.unwritten = false;
+        self.posts.bytes -= std::mem::take(&mut conn.posted_bytes);
+        if conn.out.is_lost() {
+            conn.out.clear();
+            let id = conn.id;
+            return self.close_over_limit(id);
+        }
         if conn.blocked_write {
             self.check_output_limit(slot);
             return;
@@ -79,11 +133,6 @@ impl Server {
         let Some(client) = self.state.clients.at(slot) else {
             return;
         };
-        if conn.out.is_lost() {
-            conn.out.clear();
-            let id = conn.id;
-            return self.close_over_limit(id);
-        }
         let before = conn.out.len();
         let wrote = if before == 0 {
             Wrote::All
@@ -107,6 +156,7 @@ impl Server {
                 let buffer = conn.out.release();
                 self.pool.give(buffer);
                 conn.soft_since_ms = 0;
+                conn.posted_total = 0;
                 show_output(&mut client.transport, None);
                 let (id, ends) = (conn.id, client.has(client_flag::CLOSE_AFTER_REPLY));
                 self.state.weigh(id);
@@ -154,7 +204,7 @@ impl Server {
             && self.state.config.requirepass.is_some();
         over |= unknown && held > 64 * 1024;
         // Others fill what a listener leaves unread: holding it back would be of no use.
-        over |= client.flags & client_flag::MONITOR != 0 && conn.out.len() > UNREAD_MAX;
+        over |= conn.posted_total.min(conn.out.len()) > UNREAD_MAX;
         if limit.soft_bytes > 0 && held > limit.soft_bytes {
             if conn.soft_since_ms == 0 {
                 conn.soft_since_ms = now_ms.max(1);
@@ -173,15 +223,7 @@ impl Server {
 
     /// The most output that may wait for this client, as replies are written; 0: no limit.
     pub(super) fn output_limit(&mut self, slot: usize) -> usize {
-        let Some(client) = self.state.clients.at(slot) else {
-            return 0;
-        };
-        let limit = self
-            .state
-            .config
-            .client_output_buffer_limit
-            .of(class_of(client));
-        usize::try_from(limit.hard_bytes).unwrap_or(usize::MAX)
+        limit_of(&mut self.state, slot)
     }
 
     /// Closes a client whose output has outgrown its limit.
@@ -217,6 +259,52 @@ pub(super) fn evict_clients(state: &mut State, table: &Registry) {
         state.stats.evicted_clients += 1;
         state.close_client(who);
     }
+}
+
+/// Appends what other clients' commands sent to clients: behind the running command's reply.
+pub(super) fn deliver(
+    state: &mut State,
+    conns: &mut [Option<Conn>],
+    posts: &mut Posts,
+    me: ClientId,
+    out: &mut Writer,
+) {
+    let mut outbox = std::mem::take(&mut state.outbox);
+    outbox.drain(|to, message| {
+        if to == me {
+            message.append_to(out);
+            return;
+        }
+        let slot = to.slot as usize;
+        let Some(Some(conn)) = conns.get_mut(slot) else {
+            return;
+        };
+        if conn.id != to {
+            return;
+        }
+        let len = message.len();
+        if conn.out.len() + len > LIMITED_MIN {
+            conn.out.limit = limit_of(state, slot);
+        }
+        message.append_to(&mut conn.out);
+        conn.posted_bytes += len;
+        conn.posted_total += len;
+        posts.bytes += len;
+        if !conn.posted {
+            conn.posted = true;
+            posts.list.push(slot);
+        }
+    });
+    state.outbox = outbox;
+}
+
+/// The most output that may wait for this client; 0: no limit.
+fn limit_of(state: &mut State, slot: usize) -> usize {
+    let Some(client) = state.clients.at(slot) else {
+        return 0;
+    };
+    let limits = &state.config.client_output_buffer_limit;
+    usize::try_from(limits.of(class_of(client)).hard_bytes).unwrap_or(usize::MAX)
 }
 
 /// Which limits hold for a client's output.

@@ -8,7 +8,7 @@
 use super::busy::Lender;
 use super::conn::{Conn, Input};
 use super::crash::{self, Running};
-use super::flush::UNREAD_MAX;
+use super::flush::{UNREAD_MAX, deliver};
 use super::turn::Server;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
 use crate::exec::call::log_command;
@@ -378,8 +378,8 @@ impl Server {
                 }
             }
             if !self.state.outbox.is_empty() {
-                let (state, list) = (&mut self.state, &mut self.unwritten);
-                deliver(state, &mut self.conns, list, me, out);
+                let (state, posts) = (&mut self.state, &mut self.posts);
+                deliver(state, &mut self.conns, posts, me, out);
             }
             let closing = client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
             if special && self.state.clients.me(me).flags & closing != 0 {
@@ -628,34 +628,6 @@ fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize 
             0
         }
     }
-}
-
-/// Appends what other clients' commands sent to clients: behind the running command's reply.
-pub(super) fn deliver(
-    state: &mut State,
-    conns: &mut [Option<Conn>],
-    unwritten: &mut Vec<usize>,
-    me: ClientId,
-    out: &mut Writer,
-) {
-    let mut outbox = std::mem::take(&mut state.outbox);
-    outbox.drain(|to, bytes| {
-        if to == me {
-            out.raw(bytes);
-            return;
-        }
-        let slot = to.slot as usize;
-        if let Some(Some(conn)) = conns.get_mut(slot)
-            && conn.id == to
-        {
-            conn.out.raw(bytes);
-            if !conn.unwritten {
-                conn.unwritten = true;
-                unwritten.push(slot);
-            }
-        }
-    });
-    state.outbox = outbox;
 }
 
 /// CLIENT REPLY OFF and SKIP: takes back what was just written.

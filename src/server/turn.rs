@@ -6,6 +6,7 @@
 //! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
 use super::busy::Lent;
 use super::conn::{Conn, Pool, Stream};
+use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
 use super::jobs::Jobs;
 use super::listen::Listener;
@@ -73,6 +74,8 @@ pub struct Server {
     pub(super) scratch: Scratch,
     pub(super) ready: VecDeque<usize>,
     pub(super) unwritten: Vec<usize>,
+    /// Those that others sent something: written behind the replies.
+    pub(super) posts: Posts,
     /// Listeners that may have more to accept.
     pub(super) accepting: Vec<usize>,
     /// No accepting before this moment (monotonic microseconds).
@@ -132,6 +135,8 @@ impl Server {
     fn poll_timeout(&self) -> Duration {
         if !self.ready.is_empty()
             || !self.unwritten.is_empty()
+            || !self.posts.list.is_empty()
+            || self.state.pubsub.has_leaving()
             || !self.state.closing.is_empty()
             || self.more_to_expire
             || self.state.eviction.running
@@ -327,6 +332,9 @@ impl Server {
     /// Runs ready connections, each at most once, while the turn's time lasts.
     fn run_ready(&mut self) {
         for _ in 0..self.ready.len() {
+            if self.posts.bytes > POSTED_MAX {
+                break;
+            }
             let Some(slot) = self.ready.pop_front() else {
                 break;
             };
@@ -439,6 +447,9 @@ impl Server {
         if self.state.tracks_too_much() {
             self.state.trim_tracking();
         }
+        if self.state.pubsub.has_leaving() {
+            self.state.end_leaving_subscriptions();
+        }
         if self.state.tracking.has_pending() {
             self.state.broadcast_changes();
         }
@@ -448,10 +459,10 @@ impl Server {
                 serial: 0,
             };
             let mut out = Writer::new(false);
-            super::input::deliver(
+            super::flush::deliver(
                 &mut self.state,
                 &mut self.conns,
-                &mut self.unwritten,
+                &mut self.posts,
                 nobody,
                 &mut out,
             );
@@ -486,6 +497,7 @@ impl Server {
                 if !conn.out.is_empty() && !conn.blocked_write && conn.out.is_flat() {
                     let _ = conn.stream.write(conn.out.head());
                 }
+                self.posts.bytes -= conn.posted_bytes;
                 let _ = conn.stream.deregister(self.poll.registry());
                 self.pool.give(conn.out.release());
             }

@@ -160,7 +160,7 @@ impl State {
             latency: latency::LatencyMonitor::default(),
             watched: watch::Watched::default(),
             blocked: watch::BlockedClients::default(),
-            pubsub: pubsub::PubSub::default(),
+            pubsub: pubsub::PubSub::new(dbs.hash_key()),
             tracking: tracking::Tracking::new(dbs.hash_key()),
             listeners: 0,
             event_channel: Vec::new(),

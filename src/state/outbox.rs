@@ -3,8 +3,36 @@
 //! A handler never touches another client's output. It posts here; the server drains the box behind
 //! the reply of the running command, so a message neither overtakes a reply nor is overtaken.
 use super::client::ClientId;
-use crate::resp::reply::Writer;
+use crate::resp::reply::{BY_REF_MIN, Writer};
+use bytes::Bytes;
 use std::ops::Range;
+
+/// A message on its way into an output.
+#[derive(Debug, Clone, Copy)]
+pub enum Message<'a> {
+    Copied(&'a [u8]),
+    Shared(&'a Bytes),
+}
+
+impl Message<'_> {
+    /// Its bytes.
+    #[allow(clippy::len_without_is_empty)] // None is empty.
+    pub fn len(&self) -> usize {
+        match self {
+            Message::Copied(bytes) => bytes.len(),
+            Message::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    /// Appends it.
+    #[inline]
+    pub fn append_to(self, out: &mut Writer) {
+        match self {
+            Message::Copied(bytes) => out.raw(bytes),
+            Message::Shared(bytes) => out.raw_ref(bytes.clone()),
+        }
+    }
+}
 
 /// Bytes waiting to be appended to clients' outputs, encoded once however many get them.
 #[derive(Debug, Default)]
@@ -56,10 +84,35 @@ impl Outbox {
         self.posts.push((to, message));
     }
 
+    /// Appends what is posted to one client, ahead of all others.
+    #[cold]
+    pub fn hand_over(&mut self, to: ClientId, out: &mut Writer) {
+        let bytes = &self.bytes;
+        self.posts.retain(|(who, range)| {
+            if *who == to {
+                out.raw(&bytes[range.clone()]);
+            }
+            *who != to
+        });
+        if self.posts.is_empty() {
+            self.bytes.clear();
+        }
+    }
+
     /// Hands every post to `deliver`, oldest first, and empties the box.
-    pub fn drain(&mut self, mut deliver: impl FnMut(ClientId, &[u8])) {
+    pub fn drain(&mut self, mut deliver: impl FnMut(ClientId, Message<'_>)) {
+        let mut shared = (0..0, Bytes::new());
         for (to, range) in self.posts.drain(..) {
-            deliver(to, &self.bytes[range]);
+            let bytes = &self.bytes[range.clone()];
+            if bytes.len() < BY_REF_MIN {
+                deliver(to, Message::Copied(bytes));
+                continue;
+            }
+            // A large one is one for all who get it.
+            if shared.0 != range {
+                shared = (range, Bytes::copy_from_slice(bytes));
+            }
+            deliver(to, Message::Shared(&shared.1));
         }
         self.bytes.clear();
         if self.bytes.capacity() > 1 << 20 {

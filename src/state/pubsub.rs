@@ -1,13 +1,17 @@
 //! Who subscribed to what, and how a message reaches them.
 //!
-//! Both sides know each other: a channel its subscribers, a client its channels, so that neither a
-//! PUBLISH nor a client's end walks what does not concern it.
+//! Both sides know each other: a name its subscribers, a client the hashes of its names, so that
+//! neither a PUBLISH nor a client's end walks what does not concern it. A subscription takes some
+//! sixty bytes; a million of them end over many turns.
+mod names;
+
 use super::State;
-use super::client::{ClientId, Clients, client_flag};
+use super::client::{Client, ClientId, Clients, client_flag};
 use super::gate;
 use super::outbox::Outbox;
 use crate::base::glob;
-use std::collections::{HashMap, HashSet};
+use crate::base::hash::HashKey;
+use names::{Hashes, IntoHashes, Names, Subscribers};
 
 /// What a client subscribes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,24 +22,65 @@ pub enum Topic {
     ShardChannel,
 }
 
-type Names = HashSet<Box<[u8]>>;
-type Subscribers = HashMap<Box<[u8]>, HashSet<ClientId>>;
+const TOPICS: [Topic; 3] = [Topic::Channel, Topic::Pattern, Topic::ShardChannel];
+
+/// Subscriptions of a client that ends which are ended with it at once; more than that in later turns.
+const ENDED_AT_ONCE_MAX: usize = 1000;
 
 /// What a subscription takes besides the name.
-const NAME_BYTES: usize = size_of::<Box<[u8]>>() + size_of::<ClientId>() + 16;
+const NAME_BYTES: usize = 48;
 
 /// Channels and patterns with their subscribers; a name without any is not kept.
-#[derive(Debug, Default)]
 pub struct PubSub {
-    pub channels: Subscribers,
-    pub patterns: Subscribers,
-    pub shard_channels: Subscribers,
+    kinds: [Names; 3],
     /// Channels and patterns that events of a key, and those of a kind, may reach.
     keyspace_names: usize,
     keyevent_names: usize,
+    /// What clients that have ended subscribed to, and is still to be ended.
+    leaving: Vec<Leaving>,
+}
+
+/// What is left of the subscriptions of a client.
+struct Leaving {
+    who: ClientId,
+    kinds: [IntoHashes; 3],
 }
 
 impl PubSub {
+    /// Nobody subscribes. Names are hashed under this key.
+    pub fn new(key: HashKey) -> Self {
+        Self {
+            kinds: [Names::new(key), Names::new(key), Names::new(key)],
+            keyspace_names: 0,
+            keyevent_names: 0,
+            leaving: Vec::new(),
+        }
+    }
+
+    fn of(&self, topic: Topic) -> &Names {
+        &self.kinds[topic as usize]
+    }
+
+    /// How many names of a kind have subscribers.
+    pub fn len(&self, topic: Topic) -> usize {
+        self.of(topic).len()
+    }
+
+    /// Is there no subscription at all?
+    pub fn is_empty(&self) -> bool {
+        self.kinds.iter().all(|names| names.len() == 0)
+    }
+
+    /// The names of a kind.
+    pub fn names(&self, topic: Topic) -> impl Iterator<Item = &[u8]> {
+        self.of(topic).iter().map(|(name, _)| name)
+    }
+
+    /// How many clients subscribed to a name.
+    pub fn subscribers(&self, topic: Topic, name: &[u8]) -> usize {
+        self.of(topic).get(name).map_or(0, |clients| clients.len())
+    }
+
     /// May anybody hear the events of a key?
     pub fn hears_keyspace(&self) -> bool {
         self.keyspace_names > 0
@@ -46,8 +91,14 @@ impl PubSub {
         self.keyevent_names > 0
     }
 
-    /// A name got its first subscriber, or lost its last; whether it is about events.
-    fn count_event_names(&mut self, topic: Topic, name: &[u8], came: bool) -> bool {
+    /// Are there subscriptions of clients that have ended?
+    #[inline]
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// A name got its first subscriber, or lost its last.
+    fn count_event_names(&mut self, topic: Topic, name: &[u8], came: bool) {
         let about = |prefix: &[u8]| match topic {
             Topic::Channel => name.starts_with(prefix),
             Topic::Pattern => may_begin_with(name, prefix),
@@ -57,70 +108,73 @@ impl PubSub {
             (about(b"__keyspace@"), &mut self.keyspace_names),
             (about(b"__keyevent@"), &mut self.keyevent_names),
         ];
-        let mut any = false;
         for (is_about, count) in counts {
             let one = usize::from(is_about);
             *count = if came { *count + one } else { *count - one };
-            any |= is_about;
-        }
-        any
-    }
-
-    /// The names of a kind, with their subscribers.
-    pub fn of(&self, topic: Topic) -> &Subscribers {
-        match topic {
-            Topic::Channel => &self.channels,
-            Topic::Pattern => &self.patterns,
-            Topic::ShardChannel => &self.shard_channels,
         }
     }
 
-    fn of_mut(&mut self, topic: Topic) -> &mut Subscribers {
-        match topic {
-            Topic::Channel => &mut self.channels,
-            Topic::Pattern => &mut self.patterns,
-            Topic::ShardChannel => &mut self.shard_channels,
+    /// Takes a subscription out.
+    fn forget(&mut self, topic: Topic, name: &[u8], who: ClientId) {
+        if self.kinds[topic as usize].remove(name, who) {
+            self.count_event_names(topic, name, false);
+        }
+    }
+
+    /// Ends up to `max` subscriptions; what is left is kept for later.
+    fn forget_some(&mut self, mut leaving: Leaving, max: usize) {
+        let who = leaving.who;
+        let mut left = max;
+        for topic in TOPICS {
+            for hash in leaving.kinds[topic as usize].by_ref().take(left) {
+                left -= 1;
+                let name = self.of(topic).name_of(hash, who).map(Box::<[u8]>::from);
+                if let Some(name) = name {
+                    self.forget(topic, &name, who);
+                }
+            }
+        }
+        if leaving.kinds.iter().any(|kind| kind.len() > 0) {
+            self.leaving.push(leaving);
         }
     }
 }
 
 /// What one client subscribed to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Subscriptions {
-    pub channels: Names,
-    pub patterns: Names,
-    pub shard_channels: Names,
+    kinds: [Hashes; 3],
     /// What the names take, here and in the tables of all channels.
     pub bytes: usize,
 }
 
+impl std::fmt::Debug for Subscriptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counts = TOPICS.map(|topic| self.len(topic));
+        f.debug_tuple("Subscriptions").field(&counts).finish()
+    }
+}
+
 impl Subscriptions {
-    /// The names of a kind.
-    pub fn of(&self, topic: Topic) -> &Names {
-        match topic {
-            Topic::Channel => &self.channels,
-            Topic::Pattern => &self.patterns,
-            Topic::ShardChannel => &self.shard_channels,
-        }
+    fn of_mut(&mut self, topic: Topic) -> &mut Hashes {
+        &mut self.kinds[topic as usize]
     }
 
-    fn of_mut(&mut self, topic: Topic) -> &mut Names {
-        match topic {
-            Topic::Channel => &mut self.channels,
-            Topic::Pattern => &mut self.patterns,
-            Topic::ShardChannel => &mut self.shard_channels,
-        }
+    /// How many names of a kind.
+    pub fn len(&self, topic: Topic) -> usize {
+        self.kinds[topic as usize].len()
     }
 
-    fn is_empty(&self) -> bool {
-        self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty()
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.kinds.iter().all(|kind| kind.len() == 0)
     }
 
     /// The number a reply to (P)SUBSCRIBE or SSUBSCRIBE carries: shard channels count alone.
     pub fn count(&self, topic: Topic) -> usize {
         match topic {
-            Topic::ShardChannel => self.shard_channels.len(),
-            _ => self.channels.len() + self.patterns.len(),
+            Topic::ShardChannel => self.len(topic),
+            _ => self.len(Topic::Channel) + self.len(Topic::Pattern),
         }
     }
 }
@@ -132,19 +186,16 @@ impl State {
             return 0;
         };
         let subscriptions = client.subscriptions.get_or_insert_default();
-        let mut changed = false;
-        if subscriptions.of_mut(topic).insert(name.into()) {
+        let (hash, new, first) = self.pubsub.kinds[topic as usize].add(name, who);
+        if new {
+            subscriptions.of_mut(topic).add(hash);
             subscriptions.bytes += name.len() + NAME_BYTES;
-            let subscribers = self.pubsub.of_mut(topic).entry(name.into()).or_default();
-            subscribers.insert(who);
-            if subscribers.len() == 1 {
-                changed = self.pubsub.count_event_names(topic, name, true);
-            }
         }
         let count = subscriptions.count(topic);
         client.flags |= client_flag::PUBSUB;
         client.settle_subscribed();
-        if changed {
+        if first {
+            self.pubsub.count_event_names(topic, name, true);
             self.settle_events();
         }
         count
@@ -158,12 +209,12 @@ impl State {
         let Some(subscriptions) = &mut client.subscriptions else {
             return 0;
         };
-        let mut changed = false;
-        if subscriptions.of_mut(topic).remove(name) {
+        let hash = self.pubsub.of(topic).hash(name);
+        let has = self.pubsub.of(topic).has(name, who);
+        if has {
+            subscriptions.of_mut(topic).remove(hash);
             subscriptions.bytes -= name.len() + NAME_BYTES;
-            if forget(self.pubsub.of_mut(topic), name, who) {
-                changed = self.pubsub.count_event_names(topic, name, false);
-            }
+            self.pubsub.forget(topic, name, who);
         }
         let count = subscriptions.count(topic);
         if subscriptions.is_empty() {
@@ -171,14 +222,28 @@ impl State {
             client.flags &= !client_flag::PUBSUB;
         }
         client.settle_subscribed();
-        if changed {
+        if has {
             self.settle_events();
         }
         count
     }
 
-    /// A client that ends, or starts anew, leaves every channel and pattern.
-    pub fn unsubscribe_all(&mut self, who: ClientId) {
+    /// The names a client subscribed to.
+    pub fn subscriptions_of(&self, who: ClientId, topic: Topic) -> Vec<Box<[u8]>> {
+        let client = self.clients.get(who);
+        let hashes = client.and_then(|client| client.subscriptions.as_ref());
+        let names = self.pubsub.of(topic);
+        hashes.map_or(Vec::new(), |s| {
+            s.kinds[topic as usize]
+                .iter()
+                .filter_map(|hash| names.name_of(hash, who).map(Box::from))
+                .collect()
+        })
+    }
+
+    /// A client that ends, or starts anew, leaves every channel and pattern; one with very many, those
+    /// it has not left yet in the next turns.
+    pub fn unsubscribe_all(&mut self, who: ClientId, ends: bool) {
         let Some(client) = self.clients.get_mut(who) else {
             return;
         };
@@ -187,12 +252,17 @@ impl State {
         };
         client.flags &= !client_flag::PUBSUB;
         client.settle_subscribed();
-        for topic in [Topic::Channel, Topic::Pattern, Topic::ShardChannel] {
-            for name in subscriptions.of(topic) {
-                if forget(self.pubsub.of_mut(topic), name, who) {
-                    self.pubsub.count_event_names(topic, name, false);
-                }
-            }
+        let max = if ends { ENDED_AT_ONCE_MAX } else { usize::MAX };
+        let kinds = subscriptions.kinds.map(Hashes::into_iter);
+        self.pubsub.forget_some(Leaving { who, kinds }, max);
+        self.settle_events();
+    }
+
+    /// Ends some subscriptions of clients that have ended.
+    #[cold]
+    pub fn end_leaving_subscriptions(&mut self) {
+        if let Some(leaving) = self.pubsub.leaving.pop() {
+            self.pubsub.forget_some(leaving, ENDED_AT_ONCE_MAX);
         }
         self.settle_events();
     }
@@ -200,17 +270,18 @@ impl State {
     /// Sends a message to all subscribers of a channel and of the patterns that match it; says how
     /// many got it. Encoded once for each protocol and kind.
     pub fn publish(&mut self, channel: &[u8], message: &[u8]) -> usize {
+        let (outbox, clients) = (&mut self.outbox, &mut self.clients);
         let mut receivers = 0;
-        if let Some(clients) = self.pubsub.channels.get(channel) {
-            receivers += clients.len();
+        if let Some(subscribers) = self.pubsub.of(Topic::Channel).get(channel) {
             let parts: [&[u8]; 3] = [b"message", channel, message];
-            post(&mut self.outbox, &self.clients, clients, &parts);
+            receivers += post(outbox, clients, subscribers, &parts);
         }
-        for (pattern, clients) in &self.pubsub.patterns {
-            if glob::matches(pattern, channel, false) {
-                receivers += clients.len();
-                let parts: [&[u8]; 4] = [b"pmessage", pattern, channel, message];
-                post(&mut self.outbox, &self.clients, clients, &parts);
+        if self.pubsub.len(Topic::Pattern) > 0 {
+            for (pattern, subscribers) in self.pubsub.of(Topic::Pattern).iter() {
+                if glob::matches(pattern, channel, false) {
+                    let parts: [&[u8]; 4] = [b"pmessage", pattern, channel, message];
+                    receivers += post(outbox, clients, subscribers, &parts);
+                }
             }
         }
         receivers
@@ -218,16 +289,15 @@ impl State {
 
     /// SPUBLISH: to the subscribers of a shard channel, which no pattern matches.
     pub fn publish_to_shard(&mut self, channel: &[u8], message: &[u8]) -> usize {
-        let Some(clients) = self.pubsub.shard_channels.get(channel) else {
+        let Some(subscribers) = self.pubsub.of(Topic::ShardChannel).get(channel) else {
             return 0;
         };
         let parts: [&[u8]; 3] = [b"smessage", channel, message];
-        post(&mut self.outbox, &self.clients, clients, &parts);
-        clients.len()
+        post(&mut self.outbox, &mut self.clients, subscribers, &parts)
     }
 }
 
-impl super::client::Client {
+impl Client {
     /// A RESP2 client with subscriptions may send little else; a RESP3 one anything.
     pub fn settle_subscribed(&mut self) {
         if self.has(client_flag::PUBSUB) && !self.resp3 {
@@ -247,24 +317,15 @@ fn may_begin_with(pattern: &[u8], beginning: &[u8]) -> bool {
     pattern[..both] == beginning[..both] && (plain >= beginning.len() || plain < pattern.len())
 }
 
-/// Takes a subscriber away; whether it was the last one.
-fn forget(table: &mut Subscribers, name: &[u8], who: ClientId) -> bool {
-    if let Some(clients) = table.get_mut(name) {
-        clients.remove(&who);
-        if clients.is_empty() {
-            table.remove(name);
-            return true;
-        }
-    }
-    false
-}
-
-/// Posts one push message to several clients, encoded once for each protocol that is spoken.
-fn post(outbox: &mut Outbox, clients: &Clients, to: &HashSet<ClientId>, parts: &[&[u8]]) {
+/// Posts one push message to several clients, encoded once for each protocol that is spoken; to how
+/// many.
+fn post(outbox: &mut Outbox, clients: &mut Clients, to: Subscribers<'_>, parts: &[&[u8]]) -> usize {
     let mut encoded = [None, None];
-    for who in to {
-        let Some(client) = clients.get(*who) else {
-            continue;
+    let mut count = 0;
+    to.each(|slot, serial| {
+        // Who has ended may stand here for some turns.
+        let Some(client) = clients.at(slot).filter(|c| c.id.serial as u32 == serial) else {
+            return;
         };
         let message = encoded[usize::from(client.resp3)].get_or_insert_with(|| {
             outbox.write(client.resp3, |out| {
@@ -272,6 +333,34 @@ fn post(outbox: &mut Outbox, clients: &Clients, to: &HashSet<ClientId>, parts: &
                 parts.iter().for_each(|part| out.bulk(part));
             })
         });
-        outbox.post(*who, message.clone());
+        outbox.post(client.id, message.clone());
+        count += 1;
+    });
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_may_be_about_events_is_known_by_its_beginning() {
+        for (pattern, may) in [
+            ("*", true),
+            ("__key*", true),
+            ("__keyspace@0__:*", true),
+            ("__keyspace@?__:k", true),
+            ("__keyspace@0__:k", true),
+            ("[_]x", true),
+            ("\\_x", true),
+            ("__keyevent@*", false),
+            ("__keyspace", false),
+            ("_*", true),
+            ("a*", false),
+            ("", false),
+        ] {
+            let found = may_begin_with(pattern.as_bytes(), b"__keyspace@");
+            assert_eq!(found, may, "{pattern}");
+        }
     }
 }

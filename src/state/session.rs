@@ -85,7 +85,7 @@ impl State {
                 self.blocked.unpark(&parked);
             }
             self.stop_monitor(who);
-            self.unsubscribe_all(who);
+            self.unsubscribe_all(who, true);
             self.untrack(who);
             self.clients.close(who);
         }

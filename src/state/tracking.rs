@@ -70,6 +70,8 @@ pub struct Tracking {
     sweep: Option<u64>,
     /// Others have gone since that search began.
     sweep_again: bool,
+    /// Keys remembered since the start.
+    pub reads: u64,
 }
 
 impl Tracking {
@@ -82,6 +84,7 @@ impl Tracking {
             readers: 0,
             sweep: None,
             sweep_again: false,
+            reads: 0,
         }
     }
 
@@ -99,11 +102,6 @@ impl Tracking {
     #[inline]
     pub fn has_pending(&self) -> bool {
         self.prefixes.has_pending()
-    }
-
-    /// Is there something for [`State::sweep_tracking`]?
-    pub fn wants_sweep(&self) -> bool {
-        self.sweep.is_some()
     }
 }
 
@@ -190,9 +188,7 @@ impl State {
         tracking.clients -= 1;
         if !mode.broadcast {
             tracking.readers -= 1;
-            if tracking.readers == 0 {
-                self.drop_tracking_table();
-            } else if tracking.sweep.is_none() {
+            if tracking.sweep.is_none() {
                 tracking.sweep = Some(0);
             } else {
                 tracking.sweep_again = true;
@@ -218,6 +214,7 @@ impl State {
     /// A client in the default mode has read a key. One too many, and another key is given up.
     pub fn remember_read(&mut self, who: ClientId, key: &[u8]) {
         let hash = self.dbs.hash(key);
+        self.tracking.reads += 1;
         self.tracking.table.add(hash, key, who);
         self.listen(listener::TRACKED, true);
         if self.tracking.table.len() > self.tracked_keys_max() {
@@ -344,6 +341,11 @@ impl State {
         let Some(cursor) = self.tracking.sweep else {
             return;
         };
+        if self.tracking.readers == 0 {
+            self.drop_tracking_table();
+            self.settle_tracking();
+            return;
+        }
         let clients = &mut self.clients;
         let lives = |(slot, serial): (usize, u32)| {
             clients.at(slot).is_some_and(|client| {

@@ -26,6 +26,7 @@ mod offline;
 mod operations;
 mod packaging;
 mod protocol;
+mod pubsub;
 mod readme;
 mod rewrites;
 mod sets;

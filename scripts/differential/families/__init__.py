@@ -6,6 +6,7 @@
     TEXTS      replies that differ by design: the command, then words of the reply of each (rules.py)
     VALUE_OF   type: key -> the command that shows a whole value of it, and how its decoded reply is settled
     ITERATE    command: where its cursor stands, and how many replies an element takes
+    LISTENING  names of its families in which clients are told what others do (listening.py)
     SETTLED    command: how what its scan met is settled before it is compared
 
 A new type is a file here; nothing else knows its name.
@@ -20,6 +21,7 @@ from .core import COMMANDS, DIRECTIVES, SETTINGS, SUBCOMMANDS  # noqa: F401
 
 FAMILIES = {}
 POOLS_OF = {}
+LISTENING = set()
 for _found in pkgutil.iter_modules(__path__):
     _module = importlib.import_module("families." + _found.name)
     FAMILIES.update(getattr(_module, "FAMILIES", {}))
@@ -29,4 +31,5 @@ for _found in pkgutil.iter_modules(__path__):
     rules.TEXTS.extend(getattr(_module, "TEXTS", []))
     rules.VALUE_OF.update(getattr(_module, "VALUE_OF", {}))
     rules.ITERATE.update(getattr(_module, "ITERATE", {}))
+    LISTENING.update(getattr(_module, "LISTENING", ()))
     rules.SETTLED.update(getattr(_module, "SETTLED", {}))

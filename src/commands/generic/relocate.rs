@@ -59,6 +59,7 @@ fn rename_key(ctx: &mut Ctx<'_>, overwrite: bool) -> Result<bool, CmdError> {
     let slot = ctx.state.dbs.find(db, from).ok_or(NO_SUCH_KEY)?;
     ctx.state.dbs.rename(db, slot, to);
 
+    ctx.state.notify(db, to, Event::NEW);
     ctx.modified(from, Event::RENAME_FROM, 0);
     ctx.modified(to, Event::RENAME_TO, 1);
     Ok(true)
@@ -123,6 +124,7 @@ fn copy(ctx: &mut Ctx<'_>) -> CmdResult {
         state.dbs[options.db].append(slot, b"")?;
     }
 
+    state.notify(options.db, to, Event::NEW);
     state.modified(options.db, to, Event::COPY_TO, 1);
     ctx.int(1)
 }
@@ -143,6 +145,7 @@ fn move_key(ctx: &mut Ctx<'_>) -> CmdResult {
     let entry = state.dbs[db].remove(slot);
     state.dbs.insert_entry(to, entry);
 
+    state.notify(to, key, Event::NEW);
     state.modified(db, key, Event::MOVE_FROM, 0);
     state.modified(to, key, Event::MOVE_TO, 1);
     ctx.int(1)
