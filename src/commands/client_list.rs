@@ -237,15 +237,16 @@ const FLAG_LETTERS: &[u8] = b"SOMPxbtRBdcuAUreTN";
 impl<'a> Filter<'a> {
     /// Reads the filters of CLIENT KILL. An ID stands alone, as in Redis, or several stand together.
     pub fn parse_kill(argv: Argv<'a>) -> Result<Filter<'a>, CmdError> {
-        Self::parse(argv, |word| {
-            let id = parse_i64(word).filter(|id| *id > 0);
-            id.map(|id| id as u64).ok_or(ID_NOT_POSITIVE)
+        Self::parse(argv, |word, first| match parse_i64(word) {
+            Some(id) if id > 0 => Ok(id as u64),
+            None if !first => Err(SYNTAX),
+            _ => Err(ID_NOT_POSITIVE),
         })
     }
 
     /// Reads the filters of CLIENT LIST.
     pub fn parse_list(argv: Argv<'a>) -> Result<Filter<'a>, CmdError> {
-        Self::parse(argv, |word| match parse_i64(word) {
+        Self::parse(argv, |word, _| match parse_i64(word) {
             Some(id) => Ok(u64::try_from(id).unwrap_or(0)),
             None => Err(INVALID_ID),
         })
@@ -253,7 +254,7 @@ impl<'a> Filter<'a> {
 
     fn parse(
         argv: Argv<'a>,
-        id: impl Fn(&[u8]) -> Result<u64, CmdError>,
+        id: impl Fn(&[u8], bool) -> Result<u64, CmdError>,
     ) -> Result<Filter<'a>, CmdError> {
         let mut filter = Filter::default();
         let mut i = 0;
@@ -275,7 +276,7 @@ impl<'a> Filter<'a> {
             i += 1;
             let mut ids = Vec::new();
             while i < argv.len() && (ids.is_empty() || !is_option(argv.get(i))) {
-                ids.push(id(argv.get(i))?);
+                ids.push(id(argv.get(i), ids.is_empty())?);
                 i += 1;
             }
             filter.ids(ids, holds);
@@ -433,6 +434,8 @@ mod tests {
             ("ID 0", ID_NOT_POSITIVE),
             ("ID x", ID_NOT_POSITIVE),
             ("ID 1 SKIPME", SYNTAX),
+            ("ID 1 x", SYNTAX),
+            ("ID 1 0", ID_NOT_POSITIVE),
             ("SKIPME maybe", SYNTAX),
             ("MAXAGE x", AGE_NOT_INTEGER),
             ("MAXAGE 0", AGE_NOT_POSITIVE),

@@ -198,7 +198,7 @@ unsafe fn call_command(lua: *mut lua_State) -> bool {
         let shared = shared(lua);
         match perform_arguments(lua, shared) {
             Ok(()) => {
-                let reply: *const [u8] = (&(*shared).reply.buf).as_slice();
+                let reply: *const [u8] = (*shared).reply.buf.as_slice();
                 value::push_reply(lua, &*reply)
             }
             Err(text) => {
@@ -241,7 +241,7 @@ unsafe extern "C-unwind" fn acl_check_cmd(lua: *mut lua_State) -> c_int {
         if let Err(text) = gather(lua, &mut *shared, false) {
             return raise(lua, text);
         }
-        let table = (*(*(*shared).caller).ctx).table;
+        let table = (*(*shared).caller).ctx.table;
         let argv = Argv::new(&(*shared).words, &(*shared).spans);
         if !is_command(table, argv) {
             return raise(lua, b"ERR Invalid command passed to redis.acl_check_cmd()");
@@ -277,7 +277,7 @@ unsafe extern "C-unwind" fn error_reply(lua: *mut lua_State) -> c_int {
         (*shared).words.clear();
         (*shared).words.extend_from_slice(b"ERR ");
         (*shared).words.extend_from_slice(text);
-        let whole: *const [u8] = (&(*shared).words).as_slice();
+        let whole: *const [u8] = (*shared).words.as_slice();
         value::push_error(lua, &*whole, false);
         1
     }

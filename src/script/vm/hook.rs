@@ -85,7 +85,7 @@ unsafe extern "C-unwind" fn hook(lua: *mut lua_State, _: *mut ffi::lua_Debug) {
 /// The script is busy: lets the server serve others. A text when the script is to end.
 fn look(shared: &mut Shared) -> Option<&'static CStr> {
     // SAFETY: not null, so a script runs, and it waits for this; its context is used by nobody else.
-    let state = unsafe { &mut *(*(*shared.caller).ctx).state };
+    let state = unsafe { &mut *(*shared.caller).ctx.state };
     if state.scripts.running.as_ref().is_some_and(|r| !r.busy) {
         // SAFETY: set together with the caller.
         let (job, argv) = unsafe { (&*shared.job, (*shared.caller).ctx.argv) };

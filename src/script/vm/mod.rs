@@ -83,6 +83,10 @@ pub struct Vm {
     /// The thread on which everything runs.
     runner: *mut lua_State,
     shared: *mut Shared,
+    /// 0: none.
+    memory_limit: usize,
+    /// Bytes that were in use behind the last full collection.
+    settled: usize,
 }
 
 impl Drop for Vm {
@@ -101,7 +105,7 @@ const HANDLER: c_int = 1;
 const ENTRY: c_int = 2;
 
 /// How much memory grows until the collector begins anew (per cent of what was left), and how fast it goes on.
-const GC_PAUSE: c_int = 130;
+const GC_PAUSE: c_int = 170;
 const GC_STEPMUL: c_int = 200;
 
 impl Vm {
@@ -134,6 +138,8 @@ impl Vm {
             lua: std::mem::ManuallyDrop::new(lua),
             runner: ptr::null_mut(),
             shared,
+            memory_limit: 0,
+            settled: 0,
         };
         let mut runner = ptr::null_mut();
         // SAFETY: runs protected; the closure holds only pointers.
@@ -168,6 +174,7 @@ impl Vm {
     pub fn set_limit(&mut self, bytes: usize) {
         // Only an interpreter that somebody else made has none to set.
         let _ = self.lua.set_memory_limit(bytes);
+        self.memory_limit = bytes;
     }
 
     /// Compiles a chunk; the error is the compiler's own text. `name` is what error texts call it (with a
@@ -303,12 +310,18 @@ impl Vm {
             }
             shared.reply.clear();
         }
+        // What was eaten up to the limit, and given up since (a caught error), is not to fail the next one.
+        let limit = self.memory_limit;
+        if limit > 0 && self.bytes() > (limit / 2).max(self.settled + limit / 4) {
+            self.collect();
+        }
     }
 
     /// Frees all garbage, however long it takes.
     fn collect(&mut self) {
         // SAFETY: nothing runs; a full collection allocates nothing, and no finalizer is a script's.
         unsafe { ffi::lua_gc(self.runner, ffi::LUA_GCCOLLECT, 0) };
+        self.settled = self.bytes();
     }
 
     /// One step of the collector; true when a cycle has ended.

@@ -426,6 +426,9 @@ unsafe extern "C-unwind" fn unpack(lua: *mut lua_State) -> c_int {
     }
 }
 
+/// Results up to here are put together on the stack: they leave no garbage.
+const SMALL_REP: usize = 2048;
+
 unsafe extern "C-unwind" fn rep(lua: *mut lua_State) -> c_int {
     // SAFETY: as in `next`; the buffer is Lua's own and large enough.
     unsafe {
@@ -440,7 +443,11 @@ unsafe extern "C-unwind" fn rep(lua: *mut lua_State) -> c_int {
             Some(total) if total <= c_int::MAX as usize => total,
             _ => return ffi::luaL_error(lua, c"resulting string too large".as_ptr()),
         };
-        let buffer = ffi::lua_newuserdata(lua, total).cast::<u8>();
+        let mut small = [0; SMALL_REP];
+        let buffer = match total {
+            ..=SMALL_REP => small.as_mut_ptr(),
+            _ => ffi::lua_newuserdata(lua, total).cast::<u8>(),
+        };
         ptr::copy_nonoverlapping(text, buffer, len);
         let mut filled = len;
         while filled < total {
