@@ -230,6 +230,10 @@ impl Server {
     #[cold]
     pub(super) fn close_over_limit(&mut self, id: ClientId) {
         let client = self.state.clients.me(id);
+        // What was cut off is looked at again when the rest is written.
+        if client.has(client_flag::CLOSE_NOW) {
+            return;
+        }
         log::warn!(
             "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer \
              limits.",

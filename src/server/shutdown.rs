@@ -79,6 +79,8 @@ impl Server {
                 let _ = std::fs::remove_file(OsStr::from_bytes(path));
             }
         }
+        // First: whoever sees the end of a connection must not get another one.
+        self.listeners.clear();
         self.flush_all();
         log::warn!("Redis is now ready to exit, bye bye...");
         self.exit = Some(0);

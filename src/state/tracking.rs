@@ -291,6 +291,9 @@ impl State {
 
     /// Whole databases changed: everybody who tracks may keep nothing.
     pub fn invalidate_all(&mut self) {
+        // What clients read that track no more is still there for a moment.
+        self.drop_tracking_table();
+        self.settle_tracking();
         if self.tracking.clients == 0 {
             return;
         }
@@ -303,8 +306,6 @@ impl State {
         for who in trackers {
             message.post(&mut self.outbox, &mut self.clients, who, Writer::null);
         }
-        self.drop_tracking_table();
-        self.settle_tracking();
     }
 
     /// Tells broadcasting clients what changed since this was last called.
