@@ -88,7 +88,12 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut found: Vec<_> = state
         .clients
         .iter()
-        .filter(|client| filter.matches(client, now_ms) && !(skip_me && client.id == ctx.me))
+        .filter(|client| {
+            // Who is as good as gone is not shown: how soon it is closed is no fact to rely on.
+            !client.has(client_flag::CLOSE_NOW)
+                && filter.matches(client, now_ms)
+                && !(skip_me && client.id == ctx.me)
+        })
         .collect();
     // Slots are used again; the order shown is that of arrival, or the one asked for.
     match filter.wanted_ids() {

@@ -210,7 +210,9 @@ fn refusal(caller: &Caller<'_, '_>, row: &Row) -> Option<CmdError> {
 /// The command flags that a script's declared flags stand for: admission treats it as such a command.
 pub fn command_flags(own: u32, script: u32) -> u32 {
     if script & script_flag::UNDECLARED != 0 {
-        return own | flag::MAY_REPLICATE;
+        // EVAL_RO and its sisters change nothing, whatever they run.
+        let reads = own & flag::READONLY != 0;
+        return own | if reads { 0 } else { flag::MAY_REPLICATE };
     }
     let mut flags = own & !(flag::STALE | flag::DENYOOM | flag::WRITE);
     // What does not write needs no memory that counts.
