@@ -112,7 +112,10 @@ pub fn log_command(
     kind: LogKind,
     value: u64,
 ) {
-    if !state.commandlog.of(kind).wants(value) || row.cmd.is(flag::SKIP_SLOWLOG) {
+    // EXEC's commands are slow each by itself, but their replies are one: EXEC's.
+    let whole = kind == LogKind::LargeReply && row.cmd.is(flag::RUNS_QUEUE);
+    let skipped = row.cmd.is(flag::SKIP_SLOWLOG) && !whole;
+    if skipped || !state.commandlog.of(kind).wants(value) {
         return;
     }
     let client = state.clients.me(me);
