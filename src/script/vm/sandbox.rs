@@ -10,7 +10,7 @@
 //! is told. These are written anew here. What no script needs is left out: `newproxy` makes finalizers, which
 //! would run in anybody's script; `getfenv` and `setfenv` reach into it.
 use super::value::{self, bytes_at, push_bytes, push_closure, shared};
-use super::{Shared, api};
+use super::{Shared, api, coroutine, hook};
 use crate::state::scripts::Kind;
 use mlua::ffi::{self, lua_State};
 use std::ffi::{CStr, c_char, c_int};
@@ -48,6 +48,8 @@ const OWN: &[(&CStr, ffi::lua_CFunction)] = &[
 
 /// Functions of Lua's libraries that are written anew.
 const OF_LIBRARIES: &[(&CStr, &CStr, ffi::lua_CFunction)] = &[
+    (c"coroutine", c"resume", coroutine::resume),
+    (c"coroutine", c"wrap", coroutine::wrap),
     (c"table", c"insert", insert),
     (c"table", c"foreach", foreach),
     (c"string", c"rep", rep),
@@ -456,6 +458,9 @@ unsafe extern "C-unwind" fn rep(lua: *mut lua_State) -> c_int {
             filled += more;
         }
         ffi::lua_pushlstring_(lua, buffer.cast::<c_char>(), total);
+        if total > SMALL_REP {
+            hook::mind_memory(lua, shared(lua));
+        }
         1
     }
 }
