@@ -76,6 +76,7 @@ impl Place {
     /// Takes the engine out to run something.
     #[inline]
     pub fn take(&mut self) -> Option<Box<dyn Engine>> {
+        self.note();
         self.engine.take()
     }
 
@@ -146,6 +147,11 @@ impl Scripts {
         [&mut self.eval, &mut self.functions]
             .into_iter()
             .any(|place| place.engine().is_some_and(|engine| engine.tend()))
+    }
+
+    /// Memory that the interpreters hold.
+    pub fn vm_bytes(&self) -> usize {
+        self.eval.figures().vm_bytes + self.functions.figures().vm_bytes
     }
 
     /// What others are told while something is busy.
