@@ -196,7 +196,7 @@ fn restore(ctx: &mut Ctx<'_>) -> CmdResult {
         _ => return Err(subcommand_syntax(ctx.arg(1), "FUNCTION")),
     }
     let (body, _) = dump::open(ctx.arg(2), ctx.state.debug.skip_checksum).map_err(|_| BAD_FRAME)?;
-    functions::restore(ctx.state, body, flush, replace)?;
+    functions::restore(ctx.state, body, (flush, replace), ctx.mode != Mode::Replay)?;
     changed(ctx);
     ctx.ok()
 }

@@ -16,17 +16,12 @@ use crate::state::scripts::{Engine, Kind};
 /// How long a client's library may take to load.
 const LOAD_MS_MAX: u64 = 500;
 
-/// Garbage below this waits for the functions that come.
-const GARBAGE_MIN: usize = 1 << 20;
-
 const NESTED: &str = "A script is running already";
 
 /// The interpreter and its functions.
 pub struct FunctionEngine {
     pub vm: Vm,
     functions: Slab<vm::Function>,
-    /// Memory in use when the last round of the collector had ended.
-    settled: usize,
 }
 
 impl Engine for FunctionEngine {
@@ -44,13 +39,7 @@ impl Engine for FunctionEngine {
     }
 
     fn tend(&mut self) -> bool {
-        if self.vm.bytes() < self.settled + self.settled / 2 + GARBAGE_MIN {
-            return false;
-        }
-        if self.vm.collect_some() {
-            self.settled = self.vm.bytes();
-        }
-        true
+        self.vm.tend()
     }
 }
 
@@ -58,12 +47,9 @@ impl FunctionEngine {
     fn new(state: &mut State) -> Result<FunctionEngine, CmdError> {
         let seed = state.rng.next_u64();
         let limit = state.config.script_memory_limit as usize;
-        let vm = Vm::new(Kind::Function, limit, seed)?;
-        let settled = vm.bytes();
         Ok(FunctionEngine {
-            vm,
+            vm: Vm::new(Kind::Function, limit, seed)?,
             functions: Slab::new(),
-            settled,
         })
     }
 
@@ -155,11 +141,16 @@ pub fn add(state: &mut State, library: Library, replace: bool, timed: bool) -> R
 }
 
 /// Adds the libraries of a payload: all, or none. The old ones go before (`flush`), or their likes do
-/// (`replace`).
-pub fn restore(state: &mut State, body: &[u8], flush: bool, replace: bool) -> Result<(), Refusal> {
+/// (`replace`). `timed` as in [`add`], for each of them.
+pub fn restore(
+    state: &mut State,
+    body: &[u8],
+    (flush, replace): (bool, bool),
+    timed: bool,
+) -> Result<(), Refusal> {
     let mut compiled = Vec::new();
     for library in read_payload(body)? {
-        match compile(state, &library, false) {
+        match compile(state, &library, timed) {
             Ok(functions) => compiled.push((library, functions)),
             Err(refusal) => {
                 release(state, compiled);
