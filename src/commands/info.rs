@@ -705,8 +705,8 @@ mod tests {
         state.stats.per_command[0].calls = 4;
         state.stats.per_command[0].ticks = 10_000;
         state.stats.per_command[0].latency.record(3000);
-        state.stats.count_error("WRONGTYPE");
-        state.stats.count_error("ERR");
+        state.count_error("WRONGTYPE");
+        state.count_error("ERR");
         let wanted: Vec<&[u8]> = wanted.iter().map(|word| word.as_bytes()).collect();
         report(&state, &table, &wanted)
     }

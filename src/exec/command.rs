@@ -7,6 +7,7 @@ use super::ctx::Ctx;
 use super::error::CmdError;
 use crate::resp::request::Argv;
 use crate::state::State;
+use crate::state::groups::GroupId;
 use crate::state::gate;
 
 /// What a handler did.
@@ -24,8 +25,9 @@ pub enum Outcome {
 pub type CmdResult = Result<Outcome, CmdError>;
 /// The body of a command.
 pub type Handler = fn(&mut Ctx<'_>) -> CmdResult;
-/// The flags that a request counts as having, where its arguments decide (scripts): of the row's flags.
-pub type FlagFinder = fn(&State, Argv<'_>, u32) -> u32;
+/// The flags that a request of a group counts as having, where its arguments decide (scripts): of the row's
+/// flags.
+pub type FlagFinder = fn(&State, GroupId, Argv<'_>, u32) -> u32;
 /// Finds the keys of a command whose row cannot say where they are: indexes into argv.
 pub type KeyFinder = fn(Argv<'_>) -> Result<Vec<KeyAt>, CmdError>;
 

@@ -257,7 +257,7 @@ pub(super) fn evict_clients(state: &mut State, table: &Registry) {
         };
         let mut line = String::new();
         if let Some(client) = state.clients.get(who) {
-            describe(state, table, client, None, &mut line);
+            describe(state, table, client, GroupId::DEFAULT, None, &mut line);
         }
         log::info!("Evicting client: {line}");
         state.stats.evicted_clients += 1;

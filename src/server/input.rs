@@ -189,7 +189,7 @@ impl Server {
                 if self.state.clients.me(me).reply_mode == ReplyMode::On {
                     out.protocol_error(error);
                 }
-                self.state.stats.count_error("ERR");
+                self.state.count_error("ERR");
                 let text = error.text();
                 log::debug!(
                     "{} from client id={}",

@@ -20,6 +20,7 @@ pub mod loading;
 pub mod members;
 pub mod notify;
 pub mod outbox;
+pub mod per_group;
 pub mod persistence;
 pub mod prop;
 pub mod pubsub;
@@ -42,6 +43,7 @@ use crate::keyspace::entry::EntryRef;
 use client::{ClientId, Clients, client_flag};
 use config::Config;
 use notify::Event;
+use per_group::PerGroup;
 use std::sync::Arc;
 
 /// Makes a CONFIG SET take hold outside, or refuses it: who asks, the values before and behind it, what
@@ -69,7 +71,8 @@ pub struct State {
     /// Where everything lies that is to survive a crash.
     pub disk: Arc<dyn Disk>,
     pub dbs: Databases,
-    pub libraries: libraries::Libraries,
+    /// Function libraries.
+    pub libraries: PerGroup<libraries::Libraries>,
     pub scripts: scripts::Scripts,
     pub clients: Clients,
     /// What they hold together, if that is limited.
@@ -145,7 +148,7 @@ impl State {
             clock,
             rng,
             disk: Arc::new(RealDisk),
-            libraries: libraries::Libraries::default(),
+            libraries: PerGroup::default(),
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             client_memory: client_memory::ClientMemory::default(),
@@ -209,6 +212,7 @@ impl State {
         self.tick_access_clock();
         self.settle_memory_limit();
         self.settle_client_limit();
+        self.settle_tracking_limit();
     }
 
     fn restrict(&mut self, bit: u32, on: bool) {
