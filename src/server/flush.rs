@@ -141,7 +141,11 @@ impl Server {
         };
         let sent = (before - conn.out.len()) as u64;
         client.net_out += sent;
+        let group = client.group;
         self.state.stats.net_out += sent;
+        if let Some(own) = self.state.figures.get_mut(group) {
+            own.net_out += sent;
+        }
         self.state.stats.writes += 1;
         if sent > 0 {
             // Who takes its replies is not idle.

@@ -100,6 +100,8 @@ impl Server {
             return false;
         }
         self.state.running = Some(conn.id);
+        let group = client.group;
+        self.state.count_for(group);
         let mut input = conn.input.take();
         // An unfinished request that is (or will be) large is read where it is.
         let own = input
@@ -322,7 +324,8 @@ impl Server {
         used: &mut usize,
     ) -> End {
         let requests = batch.requests.len();
-        let mut look_at = self.state.hotkeys.next_look(requests);
+        let group = self.state.clients.me(me).group;
+        let mut look_at = self.state.hotkeys.next_look(group, requests);
         let large = buf.len() >= self.state.stats.large_request;
         for (at, parsed) in batch.requests.iter().enumerate() {
             let argv = batch.argv(buf, parsed);
@@ -331,7 +334,7 @@ impl Server {
             let mark = out.mark();
             let looked = at == look_at;
             if looked {
-                look_at = self.state.hotkeys.look_again(at, requests);
+                look_at = self.state.hotkeys.look_again(group, at, requests);
                 self.scratch.look = Some(begin_look(&mut self.state, out, me));
             }
             let lends = row.is_some_and(|row| row.cmd.flags & LENDS != 0);

@@ -11,6 +11,7 @@ pub mod client_memory;
 pub mod commandlog;
 pub mod config;
 pub mod evict;
+pub mod figures;
 pub mod gate;
 pub mod hotkeys;
 pub mod latency;
@@ -87,6 +88,8 @@ pub struct State {
     /// Files that are being loaded, or were.
     pub load: loading::LoadProgress,
     pub stats: stats::Stats,
+    /// What of it is whose.
+    pub figures: figures::GroupFigures,
     pub commandlog: commandlog::CommandLog,
     pub hotkeys: hotkeys::HotKeys,
     pub census: census::Census,
@@ -158,6 +161,7 @@ impl State {
             dirty: 0,
             load: loading::LoadProgress::default(),
             stats: stats::Stats::new(rows, ticks_per_us),
+            figures: figures::GroupFigures::default(),
             commandlog: commandlog::CommandLog::default(),
             hotkeys: hotkeys::HotKeys::default(),
             census: census::Census::default(),
@@ -318,6 +322,9 @@ impl State {
     /// What follows when a key expired: statistics, the log, event, WATCH.
     pub fn note_expired(&mut self, db: usize, key: &[u8]) {
         self.stats.expired += 1;
+        if let Some(own) = self.figures.get_mut(self.group_of(db)) {
+            own.expired += 1;
+        }
         let lazy = self.config.lazyfree_lazy_expire;
         self.prop
             .push_own(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);

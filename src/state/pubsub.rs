@@ -124,6 +124,11 @@ impl PubSub {
         }
     }
 
+    /// The channels and patterns of every group that has used any.
+    pub fn iter(&self) -> impl Iterator<Item = (GroupId, &Topics)> {
+        self.topics.iter()
+    }
+
     /// A group's channels and patterns.
     pub fn of(&self, group: GroupId) -> &Topics {
         self.topics.of(group)

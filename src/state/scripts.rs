@@ -180,10 +180,16 @@ impl Scripts {
         found.is_some()
     }
 
-    /// A group goes: its engines do. True unless one of them runs.
+    /// A group goes, and its engines do.
     pub(super) fn forget(&mut self, group: GroupId) {
         self.eval.take(group);
         self.functions.take(group);
+    }
+
+    /// What a group's engines take: EVAL's, and that of functions.
+    pub fn figures_of(&self, group: GroupId) -> (Figures, Figures) {
+        let (eval, functions) = (self.eval.of(group), self.functions.of(group));
+        (eval.figures(), functions.figures())
     }
 
     /// What all engines take that are there or were seen when one was away: EVAL's, and those of functions.

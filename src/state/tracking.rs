@@ -134,6 +134,12 @@ impl Tracking {
         (share.table.len(), share.table.items(), share.prefixes.len())
     }
 
+    /// The same of all groups together.
+    pub fn all_counts(&self) -> (usize, usize, usize) {
+        let groups = self.shares.iter().map(|(group, _)| self.counts(group));
+        groups.fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2))
+    }
+
     /// Are there messages that wait for the end of the turn?
     #[inline]
     pub fn has_pending(&self) -> bool {

@@ -345,7 +345,7 @@ impl Reader {
             Record::Fact { name, value } => self.aux(state, name, value),
             Record::Function(library) => {
                 let replace = self.options.taken == Taken::Replace;
-                let added = functions::add(state, library, replace, false);
+                let added = functions::add(state, GroupId::DEFAULT, library, replace, false);
                 added.map_err(library_failed)?;
                 self.summary.libraries += 1;
             }

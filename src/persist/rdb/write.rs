@@ -53,7 +53,7 @@ pub fn write(
     if !aux.iter().any(|(name, _)| *name == "aof-base") {
         write_aux(sink, "aof-base", "0");
     }
-    state.libraries.save(sink);
+    state.libraries.of(GroupId::DEFAULT).save(sink);
 
     let clocks = Clocks::of(state.config.maxmemory_policy);
     let mut keys = 0;
