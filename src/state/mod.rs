@@ -12,6 +12,7 @@ pub mod commandlog;
 pub mod config;
 pub mod evict;
 pub mod gate;
+pub mod groups;
 pub mod hotkeys;
 pub mod latency;
 pub mod libraries;
@@ -72,6 +73,8 @@ pub struct State {
     pub libraries: libraries::Libraries,
     pub scripts: scripts::Scripts,
     pub clients: Clients,
+    /// Whose data are kept apart.
+    pub groups: groups::Groups,
     /// What they hold together, if that is limited.
     pub client_memory: client_memory::ClientMemory,
     /// Whose requests run; none while the server works by itself.
@@ -148,6 +151,7 @@ impl State {
             libraries: libraries::Libraries::default(),
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
+            groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
             gate: 0,
