@@ -13,6 +13,7 @@ pub mod config;
 pub mod evict;
 pub mod figures;
 pub mod gate;
+pub mod groups;
 pub mod hotkeys;
 pub mod latency;
 pub mod libraries;
@@ -77,6 +78,8 @@ pub struct State {
     pub libraries: PerGroup<libraries::Libraries>,
     pub scripts: scripts::Scripts,
     pub clients: Clients,
+    /// Whose data are kept apart.
+    pub groups: groups::Groups,
     /// What they hold together, if that is limited.
     pub client_memory: client_memory::ClientMemory,
     /// Whose requests run; none while the server works by itself.
@@ -155,6 +158,7 @@ impl State {
             libraries: PerGroup::default(),
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
+            groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
             gate: 0,
