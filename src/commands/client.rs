@@ -74,7 +74,14 @@ fn info(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut line = String::new();
     if let Some(client) = ctx.state.clients.get(ctx.me) {
         let viewer = client.group;
-        describe(ctx.state, ctx.table, client, viewer, Some(ctx.argv), &mut line);
+        describe(
+            ctx.state,
+            ctx.table,
+            client,
+            viewer,
+            Some(ctx.argv),
+            &mut line,
+        );
     }
     line.push('\n');
     ctx.out.verbatim("txt", line.as_bytes());

@@ -107,7 +107,11 @@ pub fn describe(
         client.peer_text(),
         client.local_text(),
         // Numbers of descriptors tell how many others there are.
-        if viewer.is_default() { transport.fd } else { -1 },
+        if viewer.is_default() {
+            transport.fd
+        } else {
+            -1
+        },
         client.name_text(),
         seconds_since(client.created_ms),
         seconds_since(client.seen_ms),

@@ -84,7 +84,11 @@ fn get(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn len(ctx: &mut Ctx<'_>) -> CmdResult {
-    let n = ctx.state.commandlog.of(ctx.group(), kind(ctx.arg(2))?).len();
+    let n = ctx
+        .state
+        .commandlog
+        .of(ctx.group(), kind(ctx.arg(2))?)
+        .len();
     ctx.int(n as i64)
 }
 

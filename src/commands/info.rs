@@ -195,7 +195,11 @@ fn server(r: &mut Report<'_>) {
     r.field("uptime_in_seconds", uptime_s);
     r.field("uptime_in_days", uptime_s / 86_400);
     // The loop's own pace follows the number of all clients.
-    let hz = if r.group.is_default() { run.hz } else { state.config.hz };
+    let hz = if r.group.is_default() {
+        run.hz
+    } else {
+        state.config.hz
+    };
     r.field("hz", hz);
     r.field("configured_hz", state.config.hz);
     r.field("lru_clock", state.lru_seconds());

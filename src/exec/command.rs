@@ -7,8 +7,8 @@ use super::ctx::Ctx;
 use super::error::CmdError;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::groups::GroupId;
 use crate::state::gate;
+use crate::state::groups::GroupId;
 
 /// What a handler did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

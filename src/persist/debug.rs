@@ -13,6 +13,7 @@ use crate::exec::error::{self, CmdError};
 use crate::exec::registry::Family;
 use crate::script::functions;
 use crate::state::State;
+use crate::state::groups::GroupId;
 
 /// DEBUG.
 pub static FAMILY: Family = Family {

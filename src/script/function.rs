@@ -16,7 +16,6 @@ use crate::exec::error::{CmdError, subcommand_syntax};
 use crate::exec::registry::Family;
 use crate::resp::argv::Argv;
 use crate::state::State;
-use crate::state::gate;
 use crate::state::groups::GroupId;
 use crate::state::libraries::{ENGINE, Library, Refusal};
 use crate::state::scripts::Kind;
@@ -143,15 +142,21 @@ fn load(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     let library = Library::parse(ctx.arg(code).to_vec())?;
     let name = library.name().to_owned();
-    functions::add(ctx.state, ctx.group(), library, replace, ctx.mode != Mode::Replay)?;
+    functions::add(
+        ctx.state,
+        ctx.group(),
+        library,
+        replace,
+        ctx.mode != Mode::Replay,
+    )?;
     changed(ctx);
     ctx.out.bulk(name.as_bytes());
     Ok(Outcome::Done)
 }
 
 fn delete(ctx: &mut Ctx<'_>) -> CmdResult {
-    let group = ctx.group();
-    if !ctx.state.libraries.of_mut(group).remove(ctx.arg(2)) {
+    let (group, name) = (ctx.group(), ctx.arg(2));
+    if !ctx.state.libraries.of_mut(group).remove(name) {
         return Err(NO_LIBRARY);
     }
     functions::sweep(ctx.state, group);

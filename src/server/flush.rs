@@ -8,6 +8,7 @@ use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{Client, ClientId, Transport, client_flag};
 use crate::state::config::ClientClass;
+use crate::state::groups::GroupId;
 use std::io::{self, IoSlice};
 
 /// Pieces of one vectored write.

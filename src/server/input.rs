@@ -101,7 +101,6 @@ impl Server {
         }
         self.state.running = Some(conn.id);
         let group = client.group;
-        self.state.count_for(group);
         let mut input = conn.input.take();
         // An unfinished request that is (or will be) large is read where it is.
         let own = input
@@ -135,9 +134,10 @@ impl Server {
         if got > 0 {
             client.seen_ms = self.state.clock.unix_ms;
             client.net_in += got as u64;
-            self.state.stats.net_in += got as u64;
-            self.state.stats.reads += 1;
         }
+        self.state.count_for(group);
+        self.state.stats.net_in += got as u64;
+        self.state.stats.reads += u64::from(got > 0);
         filled += got;
         let (end, used) = self.run_bytes(slot, &mut buf, filled, &mut resume, own);
         self.keep_rest(slot, buf, filled, used, resume, own, end)

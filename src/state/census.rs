@@ -215,7 +215,11 @@ mod tests {
                 .insert(1, &n.to_le_bytes(), NewValue::Int(7), None);
         }
         state.want_census(GroupId::DEFAULT);
-        assert_eq!(state.census.lines(GroupId::DEFAULT), few, "the last count that has ended");
+        assert_eq!(
+            state.census.lines(GroupId::DEFAULT),
+            few,
+            "the last count that has ended"
+        );
         (0..200).for_each(|_| state.step_census());
         assert_eq!(
             state.census.lines(GroupId::DEFAULT),

@@ -246,7 +246,7 @@ impl Client {
     }
 
     /// May somebody of this group know of it? Operators see all clients, others their own.
-    pub fn is_shown_to(&self, viewer: GroupId) -> bool {
+    pub fn is_shown_to(&self, viewer: super::groups::GroupId) -> bool {
         viewer.is_default() || self.group == viewer
     }
 

@@ -138,7 +138,8 @@ impl CommandLog {
             0 => Vec::new(),
             _ => shortened(argv, hidden),
         };
-        self.of_mut(group, kind).add(argv, value, at_s, from, len_max);
+        self.of_mut(group, kind)
+            .add(argv, value, at_s, from, len_max);
     }
 
     /// Takes over the directives.

@@ -79,8 +79,9 @@ impl State {
             net_in: self.stats.net_in,
             ..Figures::default()
         };
-        let (figures, began) = (&mut self.figures, self.figures.began);
-        if let Some(own) = figures.get_mut(figures.running) {
+        let figures = &mut self.figures;
+        let (running, began) = (figures.running, figures.began);
+        if let Some(own) = figures.get_mut(running) {
             own.commands += now.commands.saturating_sub(began.commands);
             own.hits += now.hits.saturating_sub(began.hits);
             own.misses += now.misses.saturating_sub(began.misses);

@@ -3,6 +3,7 @@
 //! Group 0's share lies where it is used, as if there were no groups. Those of others are made when they
 //! are first needed and cost a pointer until then; to read, one that was never made looks as one in
 //! which nothing is. A share names its group by its place alone: nothing in it leads to another's.
+use super::State;
 use super::groups::GroupId;
 
 /// A thing of which each group has its own.
@@ -105,6 +106,21 @@ impl<T: Divided> PerGroup<T> {
     }
 }
 
+impl State {
+    /// A group goes, with everything of its own besides keys; its clients have ended or left.
+    pub fn forget_shares(&mut self, group: GroupId) {
+        self.forget_topics(group);
+        self.forget_tracking(group);
+        self.forget_figures(group);
+        self.libraries.take(group);
+        self.scripts.forget(group);
+        self.commandlog.forget(group);
+        self.hotkeys.forget(group);
+        self.census.forget(group);
+        self.stats.errors.take(group);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,9 +147,15 @@ mod tests {
             lists.collect::<Vec<_>>()
         };
         let lists = [(0, "zeromore"), (1, "one"), (3, "three")];
-        assert_eq!(shown(&all), lists.map(|(group, text)| (group, text.to_owned())));
+        assert_eq!(
+            shown(&all),
+            lists.map(|(group, text)| (group, text.to_owned()))
+        );
         assert!(all.take(GroupId::DEFAULT).is_none() && all.take(GroupId(2)).is_none());
-        assert!(all.take(GroupId(3)).is_some_and(|share| share.1 == ["three"]));
+        assert!(
+            all.take(GroupId(3))
+                .is_some_and(|share| share.1 == ["three"])
+        );
         assert!(all.of(GroupId(3)).1.is_empty() && all.others.len() == 1);
         for (_, share) in all.iter_mut() {
             share.1.clear();

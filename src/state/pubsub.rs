@@ -375,7 +375,12 @@ impl State {
             return 0;
         };
         let parts: [&[u8]; 3] = [b"smessage", channel, message];
-        post(&mut self.outbox, &mut self.clients, (group, subscribers), &parts)
+        post(
+            &mut self.outbox,
+            &mut self.clients,
+            (group, subscribers),
+            &parts,
+        )
     }
 }
 

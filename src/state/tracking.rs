@@ -329,10 +329,13 @@ impl State {
         let max = self.tracked_keys_max();
         for _ in 0..TRIM_STEP {
             let mut shares = self.tracking.shares.iter();
-            let Some((group, _)) = shares.find(|(_, share)| share.table.len() > max) else {
-                break;
-            };
-            self.give_up_tracked_key(group);
+            let over = shares.find(|(_, share)| share.table.len() > max);
+            let over = over.map(|(group, _)| group);
+            drop(shares);
+            match over {
+                Some(group) => self.give_up_tracked_key(group),
+                None => break,
+            }
         }
         self.settle_tracking_limit();
         self.tracking.trims

@@ -1,7 +1,7 @@
 //! Whole databases: emptying and exchanging them, and who must learn of it (WATCH, blocked clients).
 use super::State;
-use crate::base::alloc;
 use super::groups::GroupId;
+use crate::base::alloc;
 use crate::keyspace::Detached;
 
 /// Allocations freed at once when a client asks for it: about half a millisecond. More than that is

@@ -10,6 +10,7 @@ use crate::script::function;
 use crate::state::State;
 use crate::state::client::Peer;
 use crate::state::config::{Config, PropagationErrorBehavior};
+use crate::state::groups::GroupId;
 use crate::state::prop::push_request;
 use crate::types::Kind;
 use std::path::Path;

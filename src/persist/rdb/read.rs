@@ -17,6 +17,7 @@ use crate::codec::{Fault, Source, Why};
 use crate::keyspace::arrivals::Arrivals;
 use crate::script::functions;
 use crate::state::State;
+use crate::state::groups::GroupId;
 use crate::types::saved::{Loaded, Loading, complaint};
 
 /// So many keys without elements are named in the log.

@@ -108,8 +108,16 @@ fn files_of_every_version_hold_what_a_real_server_finds_in_them() {
         for piece in [1 << 20, 13] {
             let mut again = self::state();
             read(&ours, &mut again, piece).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(again.libraries.of(GroupId::DEFAULT), state.libraries.of(GroupId::DEFAULT), "{name}");
-            assert_eq!(state.libraries.of(GroupId::DEFAULT).len() as u64, summary.libraries, "{name}");
+            assert_eq!(
+                again.libraries.of(GroupId::DEFAULT),
+                state.libraries.of(GroupId::DEFAULT),
+                "{name}"
+            );
+            assert_eq!(
+                state.libraries.of(GroupId::DEFAULT).len() as u64,
+                summary.libraries,
+                "{name}"
+            );
             assert_eq!(digest::of_all(&again.dbs).map(|d| d.hex()), found, "{name}");
         }
     }
@@ -250,15 +258,28 @@ fn libraries_stand_in_front_of_the_keys_and_once() {
         why.contains("Failed loading library, Library 'mylib' already exists at offset"),
         "{why}"
     );
-    assert_ne!(again.libraries.of(GroupId::DEFAULT), state.libraries.of(GroupId::DEFAULT));
+    assert_ne!(
+        again.libraries.of(GroupId::DEFAULT),
+        state.libraries.of(GroupId::DEFAULT)
+    );
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dump.rdb");
     std::fs::write(&path, &bytes).unwrap();
     let table = Registry::new(&[], &|_| None);
     let loader = Loader::snapshot(&mut again, &path, Taken::Replace).unwrap();
     loader.unwrap().run(&mut again, &table).unwrap();
-    assert_eq!(again.libraries.of(GroupId::DEFAULT), state.libraries.of(GroupId::DEFAULT));
-    assert_eq!(again.libraries.of(GroupId::DEFAULT).function(b"F").map(|f| &*f.name), Some("f"));
+    assert_eq!(
+        again.libraries.of(GroupId::DEFAULT),
+        state.libraries.of(GroupId::DEFAULT)
+    );
+    assert_eq!(
+        again
+            .libraries
+            .of(GroupId::DEFAULT)
+            .function(b"F")
+            .map(|f| &*f.name),
+        Some("f")
+    );
 
     // What does not compile is no library.
     let bad = b"REDIS0010\xf5\x13#!lua name=x\nno lua\xff\0\0\0\0\0\0\0\0";

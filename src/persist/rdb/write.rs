@@ -8,6 +8,7 @@ use crate::keyspace::databases::Databases;
 use crate::keyspace::{Db, EntryRef};
 use crate::state::State;
 use crate::state::config::{MaxmemoryPolicy, REDIS_VERSION};
+use crate::state::groups::GroupId;
 
 /// The lowest version that Redis 7.0 calls its own, and the one that fields with deadlines take.
 const VERSION: u32 = 10;

@@ -12,6 +12,7 @@ use crate::persist::rdb;
 use crate::persist::rdb::file::Flowing;
 use crate::persist::rdb::write::{delay, progress_every};
 use crate::state::State;
+use crate::state::groups::GroupId;
 
 /// How a base file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +240,16 @@ mod tests {
             let digest =
                 |client: &Client| digest::of_all(&client.state.dbs).map(|digest| digest.hex());
             assert_eq!(digest(&again), digest(&client), "{}", path.display());
-            let libraries_of = |state: &State| format!("{:?}", state.libraries.of(GroupId::DEFAULT).iter().collect::<Vec<_>>());
+            let libraries_of = |state: &State| {
+                format!(
+                    "{:?}",
+                    state
+                        .libraries
+                        .of(GroupId::DEFAULT)
+                        .iter()
+                        .collect::<Vec<_>>()
+                )
+            };
             assert_eq!(libraries_of(&again.state), libraries_of(&client.state));
             libraries += again.state.libraries.of(GroupId::DEFAULT).len();
             files += 1;

@@ -133,7 +133,7 @@ mod tests {
                 (2, owned(&[("user:1", true), ("user:2", false)])),
             ]
         );
-        assert!(!prefixes.has_pending());
+        assert!(prefixes.pending.is_empty());
         prefixes.note(b"user:1", None);
         for (name, who) in [("", 1), ("user:", 2), ("user:", 3), ("user:1", 4), ("x", 5)] {
             prefixes.remove(name.as_bytes(), client(who));
