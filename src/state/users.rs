@@ -1,2 +1,3 @@
 //! Users: who may log in, and as what.
+pub mod lockout;
 pub mod password;
