@@ -178,6 +178,9 @@ impl Host for Lent {
         // Behind the closing, as in a turn.
         self.accept_all(state);
         state.running = me;
+        if let Some(client) = me.and_then(|me| state.clients.get(me)) {
+            state.count_for(client.group);
+        }
         let ends = state.wanted.shutdown.is_some() || state.aof.fatal;
         if let Some(running) = &mut state.scripts.running
             && ends
@@ -305,15 +308,14 @@ fn run_conn(state: &mut State, table: &Registry, conn: &mut Conn) -> bool {
         .input
         .take()
         .map_or_else(Input::default, |input| *input);
+    let mut got = 0;
     if conn.readable && !input.unrun {
         let room = input.missing.clamp(READ_BYTES / 4, READ_BYTES);
         input.bytes.reserve(room);
         let result = conn.stream.read_behind(&mut input.bytes, room);
-        let got = note_read(conn, result, room);
-        if got > 0 {
-            count_input(state, slot, got);
-        }
+        got = note_read(conn, result, room);
     }
+    count_input(state, slot, got);
     let waits = run_input(state, table, conn, &mut input);
     let unrun = input.unrun;
     if !input.bytes.is_empty() {

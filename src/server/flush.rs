@@ -8,6 +8,7 @@ use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{Client, ClientId, Transport, client_flag};
 use crate::state::config::ClientClass;
+use crate::state::groups::GroupId;
 use std::io::{self, IoSlice};
 
 /// Pieces of one vectored write.
@@ -177,7 +178,11 @@ pub(super) fn flush_conn(state: &mut State, conn: &mut Conn, pool: &mut Pool) ->
     };
     let sent = (before - conn.out.len()) as u64;
     client.net_out += sent;
+    let group = client.group;
     state.stats.net_out += sent;
+    if let Some(own) = state.figures.get_mut(group) {
+        own.net_out += sent;
+    }
     state.stats.writes += 1;
     if sent > 0 {
         // Who takes its replies is not idle.
@@ -221,8 +226,7 @@ fn check_output_limit(state: &mut State, conn: &mut Conn) {
     let now_ms = state.clock.mono_us / 1000;
     let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
     // Before it has authenticated a client may not make the server hold anything for it.
-    let unknown = client.gate & crate::state::gate::UNAUTHENTICATED != 0
-        && state.config.requirepass.is_some();
+    let unknown = client.gate & crate::state::gate::UNAUTHENTICATED != 0 && state.password_needed();
     over |= unknown && held > 64 * 1024;
     // Others fill what a listener leaves unread: holding it back would be of no use.
     over |= conn.posted_total.min(conn.out.len()) > UNREAD_MAX;
@@ -271,7 +275,7 @@ pub(super) fn evict_clients(state: &mut State, table: &Registry) {
         };
         let mut line = String::new();
         if let Some(client) = state.clients.get(who) {
-            describe(state, table, client, None, &mut line);
+            describe(state, table, client, GroupId::DEFAULT, None, &mut line);
         }
         log::info!("Evicting client: {line}");
         state.stats.evicted_clients += 1;

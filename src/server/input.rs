@@ -131,9 +131,7 @@ impl Server {
                 0
             };
         }
-        if got > 0 {
-            count_input(&mut self.state, slot, got);
-        }
+        count_input(&mut self.state, slot, got);
         filled += got;
         let (end, used) = self.run_bytes(slot, &mut buf, filled, &mut resume, own);
         self.keep_rest(slot, buf, filled, used, resume, own, end)
@@ -310,7 +308,8 @@ impl Server {
         used: &mut usize,
     ) -> End {
         let requests = batch.requests.len();
-        let mut look_at = self.state.hotkeys.next_look(requests);
+        let group = self.state.clients.me(me).group;
+        let mut look_at = self.state.hotkeys.next_look(group, requests);
         let large = buf.len() >= self.state.stats.large_request;
         for (at, parsed) in batch.requests.iter().enumerate() {
             let argv = batch.argv(buf, parsed);
@@ -319,7 +318,7 @@ impl Server {
             let mark = out.mark();
             let looked = at == look_at;
             if looked {
-                look_at = self.state.hotkeys.look_again(at, requests);
+                look_at = self.state.hotkeys.look_again(group, at, requests);
                 self.scratch.look = Some(begin_look(&mut self.state, out, me));
             }
             let lends = row.is_some_and(|row| row.cmd.flags & LENDS != 0);
@@ -481,14 +480,19 @@ impl Server {
     }
 }
 
-/// Bytes have come from a client.
+/// So many bytes have come from a client, whose requests run next.
+#[inline]
 pub(super) fn count_input(state: &mut State, slot: usize, got: usize) {
     if let Some(client) = state.clients.at(slot) {
-        client.seen_ms = state.clock.unix_ms;
-        client.net_in += got as u64;
+        if got > 0 {
+            client.seen_ms = state.clock.unix_ms;
+            client.net_in += got as u64;
+        }
+        let group = client.group;
+        state.count_for(group);
     }
     state.stats.net_in += got as u64;
-    state.stats.reads += 1;
+    state.stats.reads += u64::from(got > 0);
 }
 
 /// What came is no request: nothing behind it can be read.
@@ -504,7 +508,7 @@ pub(super) fn refuse_input(
     if client.reply_mode == ReplyMode::On {
         out.protocol_error(*error);
     }
-    state.stats.count_error("ERR");
+    state.count_error("ERR");
     let text = error.text();
     log::debug!(
         "{} from client id={}",

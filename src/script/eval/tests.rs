@@ -55,7 +55,7 @@ fn of_the_scripts_that_only_eval_brought_the_last_ones_are_kept() {
     for (n, there) in [(0, true), (1, true), (2, false), (3, true)] {
         assert_eq!(exists(&mut bench, &code(n)), there, "{n}");
     }
-    let known = bench.state.scripts.eval.figures();
+    let known = bench.state.scripts.figures().0;
     assert_eq!(known.known, EVALLED_MAX + 1);
     // Its place is another's now, and it comes back.
     assert_eq!(eval(&mut bench, &code(2)), ":2");

@@ -37,7 +37,7 @@ fn a_full_interpreter_is_cleaned_up() {
     let caught = format!("pcall(loadstring([[{FILL}]])) return #ARGV > 100 and 1");
     assert_eq!(eval(&mut bench, &caught), ":1");
     while bench.state.scripts.tend() {}
-    assert!(bench.state.scripts.eval.figures().vm_bytes < LIMIT / 2);
+    assert!(bench.state.scripts.vm_bytes() < LIMIT / 2);
 }
 
 /// The first function that is given up makes the list of free places.
