@@ -3,6 +3,7 @@
 //! A script is compiled once and kept until SCRIPT FLUSH, or, if only EVAL brought it, until many others were
 //! used since (as in Redis 7.4). EVAL finds it by its text, by a glance at a small table and one comparison: the
 //! digest is made only for a text that is not there.
+use super::engine::{self, Kept, NESTED};
 use super::perform::{Terms, check_read_only, command_flags, script_flag};
 use super::shebang;
 use super::vm::{Function, Job, NO_MEMORY, Vm, digest, hex};
@@ -17,7 +18,7 @@ use crate::resp::argv::Argv;
 use crate::state::State;
 use crate::state::gate;
 use crate::state::groups::GroupId;
-use crate::state::scripts::{End, Engine, Kind, Running};
+use crate::state::scripts::{End, Engine, Kind, Place, Running, Scripts};
 use crate::state::stats::Stats;
 use acl::NONE;
 use flag::{
@@ -63,7 +64,6 @@ pub static FAMILY: Family = Family {
 const NO_SCRIPT: CmdError = CmdError::new("NOSCRIPT No matching script. Please use EVAL.");
 const NEGATIVE: CmdError = CmdError::new("ERR Number of keys can't be negative");
 const TOO_MANY: CmdError = CmdError::new("ERR Number of keys can't be greater than number of args");
-const NESTED: CmdError = CmdError::new("ERR A script is running already");
 const BAD_FLUSH: CmdError = CmdError::new("ERR SCRIPT FLUSH only support SYNC|ASYNC option");
 
 type Digest = [u8; 20];
@@ -137,21 +137,27 @@ fn glance(body: &[u8]) -> usize {
     (mixed >> 56) as usize % GLANCES
 }
 
-impl EvalEngine {
-    fn new(state: &mut State) -> Result<EvalEngine, CmdError> {
-        let seed = state.rng.next_u64();
-        let limit = state.config.script_memory_limit as usize;
-        Ok(EvalEngine {
-            vm: Vm::new(Kind::Script, limit, seed)?,
+impl Kept for EvalEngine {
+    const KIND: Kind = Kind::Script;
+
+    fn with(vm: Vm) -> EvalEngine {
+        EvalEngine {
+            vm,
             scripts: Slab::new(),
             by_digest: HashMap::new(),
             glances: Box::new([0; GLANCES]),
             bytes: 0,
             evalled: Vec::new(),
             runs: 0,
-        })
+        }
     }
 
+    fn place(scripts: &mut Scripts, group: GroupId) -> &mut Place {
+        scripts.eval.of_mut(group)
+    }
+}
+
+impl EvalEngine {
     /// The script of this text, unless it is new.
     #[inline]
     fn find(&self, body: &[u8]) -> Option<usize> {
@@ -279,27 +285,15 @@ fn parse_digest(text: &[u8]) -> Option<Digest> {
     Some(digest)
 }
 
-/// A group's engine, taken out of its place; made if there is none yet.
-fn take_engine(state: &mut State, group: GroupId) -> Result<Box<EvalEngine>, CmdError> {
-    match state.scripts.eval.of_mut(group).take() {
-        Some(engine) => {
-            let engine: Box<dyn Any> = engine;
-            engine.downcast().map_err(|_| NESTED)
-        }
-        None if state.scripts.running.is_some() => Err(NESTED),
-        None => EvalEngine::new(state).map(Box::new),
-    }
-}
-
 /// A group's engine where it is, if there is one.
-fn engine(state: &State, group: GroupId) -> Option<&EvalEngine> {
+fn engine_of(state: &State, group: GroupId) -> Option<&EvalEngine> {
     let engine: &dyn Any = state.scripts.eval.of(group).engine_ref()?;
     engine.downcast_ref()
 }
 
 fn flags_by_text(state: &State, group: GroupId, argv: Argv<'_>, own: u32) -> u32 {
     let body = argv.get(1);
-    let found = engine(state, group).and_then(|e| e.find(body).map(|at| e.scripts[at].flags));
+    let found = engine_of(state, group).and_then(|e| e.find(body).map(|at| e.scripts[at].flags));
     let flags = match found {
         Some(flags) => flags,
         // What is wrong with it is said when it runs.
@@ -309,7 +303,7 @@ fn flags_by_text(state: &State, group: GroupId, argv: Argv<'_>, own: u32) -> u32
 }
 
 fn flags_by_digest(state: &State, group: GroupId, argv: Argv<'_>, own: u32) -> u32 {
-    let found = engine(state, group).and_then(|e| {
+    let found = engine_of(state, group).and_then(|e| {
         let at = e.find_digest(argv.get(1))?;
         Some(e.scripts[at].flags)
     });
@@ -362,7 +356,7 @@ fn run(ctx: &mut Ctx<'_>, read_only: bool, by: By) -> CmdResult {
     }
     let (keys, args) = keys_and_args(ctx.argv)?;
     let group = ctx.group();
-    let mut engine = take_engine(ctx.state, group)?;
+    let mut engine: Box<EvalEngine> = engine::take(ctx.state, group)?;
     let result = run_with(&mut engine, ctx, (keys, args), read_only, by);
     ctx.state.scripts.eval.of_mut(group).put(engine);
     result
@@ -422,7 +416,7 @@ pub fn run_job(vm: &mut Vm, ctx: &mut Ctx<'_>, terms: &mut Terms, job: &Job<'_>)
 
 fn load(ctx: &mut Ctx<'_>) -> CmdResult {
     let group = ctx.group();
-    let mut engine = take_engine(ctx.state, group)?;
+    let mut engine: Box<EvalEngine> = engine::take(ctx.state, group)?;
     let result = engine.find_or_add(ctx.arg(2), &mut ctx.state.stats);
     if let Ok(at) = result {
         engine.keep(at);
@@ -436,14 +430,14 @@ fn exists(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.out.array(ctx.argc() - 2);
     let group = ctx.group();
     for text in ctx.argv.from(2).iter() {
-        let there = engine(ctx.state, group).is_some_and(|e| e.find_digest(text).is_some());
+        let there = engine_of(ctx.state, group).is_some_and(|e| e.find_digest(text).is_some());
         ctx.out.int(i64::from(there));
     }
     Ok(Outcome::Done)
 }
 
 fn show(ctx: &mut Ctx<'_>) -> CmdResult {
-    let engine = engine(ctx.state, ctx.group()).ok_or(NO_SCRIPT)?;
+    let engine = engine_of(ctx.state, ctx.group()).ok_or(NO_SCRIPT)?;
     let at = engine.find_digest(ctx.arg(2)).ok_or(NO_SCRIPT)?;
     ctx.out.bulk(&engine.scripts[at].body);
     Ok(Outcome::Done)

@@ -2,22 +2,19 @@
 //!
 //! All libraries of a group share one interpreter, apart from EVAL's. `state::libraries` says what there is, and knows each
 //! function by a handle, its place here.
-use std::any::Any;
-
 use slab::Slab;
 
+use super::engine::{self, Kept};
 use super::vm::{self, Vm};
 use crate::base::sys::ticks;
 use crate::exec::error::CmdError;
 use crate::state::State;
 use crate::state::groups::GroupId;
 use crate::state::libraries::{Function, Libraries, Library, Refusal, read_payload};
-use crate::state::scripts::{Engine, Kind};
+use crate::state::scripts::{Engine, Kind, Place, Scripts};
 
 /// How long a client's library may take to load.
 const LOAD_MS_MAX: u64 = 500;
-
-const NESTED: &str = "A script is running already";
 
 /// The interpreter and its functions.
 pub struct FunctionEngine {
@@ -44,16 +41,22 @@ impl Engine for FunctionEngine {
     }
 }
 
-impl FunctionEngine {
-    fn new(state: &mut State) -> Result<FunctionEngine, CmdError> {
-        let seed = state.rng.next_u64();
-        let limit = state.config.script_memory_limit as usize;
-        Ok(FunctionEngine {
-            vm: Vm::new(Kind::Function, limit, seed)?,
+impl Kept for FunctionEngine {
+    const KIND: Kind = Kind::Function;
+
+    fn with(vm: Vm) -> FunctionEngine {
+        FunctionEngine {
+            vm,
             functions: Slab::new(),
-        })
+        }
     }
 
+    fn place(scripts: &mut Scripts, group: GroupId) -> &mut Place {
+        scripts.functions.of_mut(group)
+    }
+}
+
+impl FunctionEngine {
     /// The interpreter and the function of a handle.
     pub fn function(&mut self, handle: u32) -> Option<(&mut Vm, &vm::Function)> {
         let function = self.functions.get(handle as usize)?;
@@ -92,26 +95,13 @@ impl FunctionEngine {
     }
 }
 
-/// A group's engine, taken out of its place; made if there is none yet.
-pub fn take_engine(state: &mut State, group: GroupId) -> Result<Box<FunctionEngine>, CmdError> {
-    let nested = || CmdError::owned(format!("ERR {NESTED}"));
-    match state.scripts.functions.of_mut(group).take() {
-        Some(engine) => {
-            let engine: Box<dyn Any> = engine;
-            engine.downcast().map_err(|_| nested())
-        }
-        None if state.scripts.running.is_some() => Err(nested()),
-        None => FunctionEngine::new(state).map(Box::new),
-    }
-}
-
 /// Lets a group's engine forget the functions that are gone.
 pub fn sweep(state: &mut State, group: GroupId) {
     let idle = state.libraries.of(group).released.is_empty();
     if idle || state.scripts.functions.of(group).engine_ref().is_none() {
         return;
     }
-    if let Ok(mut engine) = take_engine(state, group) {
+    if let Ok(mut engine) = engine::take::<FunctionEngine>(state, group) {
         let released = &mut state.libraries.of_mut(group).released;
         engine.forget(std::mem::take(released));
         state.scripts.functions.of_mut(group).put(engine);
@@ -129,7 +119,7 @@ fn compile(
         let text = error.text();
         Refusal(text.strip_prefix(b"ERR ").unwrap_or(text).to_vec())
     };
-    let mut engine = take_engine(state, group).map_err(told)?;
+    let mut engine: Box<FunctionEngine> = engine::take(state, group).map_err(told)?;
     let deadline = match timed {
         true => ticks().saturating_add(state.stats.us_to_ticks(LOAD_MS_MAX * 1000)),
         false => u64::MAX,
