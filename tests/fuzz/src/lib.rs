@@ -7,6 +7,7 @@
 pub mod loading;
 pub mod reply;
 pub mod request;
+pub mod script;
 pub mod scripts;
 
 /// What a fuzzer calls.
@@ -28,6 +29,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hll", redvault::ds::hll::fuzz_hll),
     ("stream", redvault::types::stream::fuzz_stream),
     ("intset", redvault::ds::intset::fuzz_intset),
+    ("script", script::eval),
     ("scriptlibs", scripts::libraries),
 ];
 
