@@ -29,6 +29,7 @@ pub mod session;
 pub mod stats;
 pub mod tracking;
 pub mod transaction;
+pub mod users;
 pub mod watch;
 pub mod whole;
 
@@ -72,6 +73,8 @@ pub struct State {
     pub libraries: libraries::Libraries,
     pub scripts: scripts::Scripts,
     pub clients: Clients,
+    /// Who may log in, and what each may do.
+    pub users: users::Users,
     /// What they hold together, if that is limited.
     pub client_memory: client_memory::ClientMemory,
     /// Whose requests run; none while the server works by itself.
@@ -148,6 +151,7 @@ impl State {
             libraries: libraries::Libraries::default(),
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
+            users: users::Users::new(rows),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
             gate: 0,
@@ -205,6 +209,7 @@ impl State {
         let few_replicas = replicas > 0 && config.min_replicas_max_lag > 0;
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
+        self.settle_default_password();
         self.settle_events();
         self.tick_access_clock();
         self.settle_memory_limit();
