@@ -137,7 +137,9 @@ impl Transport {
 #[derive(Debug)]
 pub struct Client {
     pub id: ClientId,
+    /// Its database, by its global number: it belongs to `group`.
     pub db: u32,
+    pub group: super::groups::GroupId,
     pub flags: u32,
     /// Bits of `state::gate` that hold for this client.
     pub gate: u32,
@@ -322,6 +324,7 @@ impl Clients {
         entry.insert(Client {
             id,
             db: 0,
+            group: Default::default(),
             flags: 0,
             gate: 0,
             resp3: false,

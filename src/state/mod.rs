@@ -12,6 +12,7 @@ pub mod commandlog;
 pub mod config;
 pub mod evict;
 pub mod gate;
+pub mod groups;
 pub mod hotkeys;
 pub mod latency;
 pub mod libraries;
@@ -75,6 +76,8 @@ pub struct State {
     pub clients: Clients,
     /// Who may log in, and what each may do.
     pub users: users::Users,
+    /// Whose data are kept apart.
+    pub groups: groups::Groups,
     /// What they hold together, if that is limited.
     pub client_memory: client_memory::ClientMemory,
     /// Whose requests run; none while the server works by itself.
@@ -152,6 +155,7 @@ impl State {
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             users: users::Users::new(rows),
+            groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
             gate: 0,

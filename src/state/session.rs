@@ -2,17 +2,20 @@
 use super::State;
 use super::client::{ClientId, Peer, client_flag};
 use super::gate;
+use super::groups::GroupId;
 
 impl State {
     /// Opens a session for a new connection.
     pub fn open_session(&mut self, peer: Peer) -> ClientId {
         let id = self.clients.open(peer, self.clock.unix_ms);
+        self.count_client(GroupId::DEFAULT, 1);
         self.forget_login(id);
         id
     }
 
     /// Opens the session on whose behalf a file's requests run; it ends before anybody else runs.
     pub fn open_loader_session(&mut self) -> ClientId {
+        self.count_client(GroupId::DEFAULT, 1);
         self.clients
             .open_as(u64::MAX, Peer::None, self.clock.unix_ms)
     }
@@ -69,7 +72,9 @@ impl State {
             self.stop_monitor(who);
             self.unsubscribe_all(who, true);
             self.untrack(who);
-            self.clients.close(who);
+            if let Some(client) = self.clients.close(who) {
+                self.count_client(client.group, -1);
+            }
         }
     }
 
