@@ -2,7 +2,7 @@
 use super::save;
 use crate::commands::database;
 use crate::exec::command::{
-    CmdResult, Command, NO_KEYS,
+    CmdResult, Command, NO_KEYS, UsedDbs,
     acl::{self, DANGEROUS},
     cmd, flag,
 };
@@ -16,7 +16,8 @@ const COMMANDS: &[Command] = &[cmd(
     DANGEROUS,
     NO_KEYS,
     flushall,
-)];
+)
+.using(UsedDbs::All)];
 
 /// FLUSHALL.
 pub static FAMILY: Family = Family {
