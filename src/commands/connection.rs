@@ -91,6 +91,8 @@ fn log_in(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdErro
         return Err(WRONG_PASS);
     };
     ctx.state.log_in(ctx.me, user);
+    // Another group has other databases.
+    ctx.db = ctx.client().db as usize;
     Ok(())
 }
 

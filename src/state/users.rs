@@ -10,6 +10,7 @@ pub mod selector;
 use super::State;
 use super::client::{ClientId, client_flag};
 use super::gate;
+use super::groups::GroupId;
 use password::PasswordHash;
 use selector::Selector;
 use slab::Slab;
@@ -49,6 +50,8 @@ pub struct User {
     pub passwords: Vec<PasswordHash>,
     /// The root's rules, and those of each selector; one that allows a request is enough.
     pub selectors: Vec<Selector>,
+    /// Whose data its clients use.
+    pub group: GroupId,
     /// Unix seconds from when on no login succeeds.
     pub expires: Option<i64>,
 }
@@ -63,6 +66,7 @@ impl User {
             sanitize: Sanitize::Yes,
             passwords: Vec::new(),
             selectors: vec![Selector::new(rows)],
+            group: GroupId::DEFAULT,
             expires: None,
         }
     }
@@ -222,6 +226,7 @@ impl State {
         client.authenticated = true;
         client.gate &= !gate::UNAUTHENTICATED;
         self.settle_rights(who);
+        self.join_group(who, self.users.get(user).group);
     }
 
     /// The session begins again as the default user, who may have to say the password.
@@ -236,6 +241,7 @@ impl State {
             client.gate &= !gate::UNAUTHENTICATED;
         }
         self.settle_rights(who);
+        self.join_group(who, self.users.default_user().group);
     }
 
     /// Whether the client's requests are checked against its user's rules.
