@@ -2,6 +2,8 @@
 //!
 //! Refusals that are alike and follow each other are one entry, so that a client which tries for ever fills
 //! nothing. Every group has a log of its own: an entry shows a key, which is its group's alone.
+use super::State;
+use super::client::ClientId;
 use super::groups::GroupId;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -134,6 +136,16 @@ impl AclLogs {
         for log in self.0.values_mut() {
             log.entries.truncate(max);
         }
+    }
+}
+
+impl State {
+    /// Counts a refusal and notes it in the log of the client's group.
+    pub fn note_refusal(&mut self, who: ClientId, refusal: Refusal<'_>) {
+        self.stats.acl_denied[refusal.reason as usize] += 1;
+        let group = self.group_of_client(who);
+        let (now_ms, max) = (self.clock.unix_ms, self.config.acllog_max_len);
+        self.acl_logs.add(group, refusal, now_ms, max);
     }
 }
 

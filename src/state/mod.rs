@@ -3,6 +3,7 @@
 //! `State` is public fields and the few verbs every handler needs: looking a key up, and saying that
 //! it was modified. What belongs to one part lives with that part or on a floor above. No field
 //! names a socket, a file descriptor or a command row.
+pub mod acl_log;
 pub mod access;
 pub mod aof;
 pub mod census;
@@ -76,6 +77,8 @@ pub struct State {
     pub clients: Clients,
     /// Who may log in, and what each may do.
     pub users: users::Users,
+    /// What was refused to whom.
+    pub acl_logs: acl_log::AclLogs,
     /// Whose data are kept apart.
     pub groups: groups::Groups,
     /// What they hold together, if that is limited.
@@ -155,6 +158,7 @@ impl State {
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             users: users::Users::new(rows),
+            acl_logs: acl_log::AclLogs::default(),
             groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
