@@ -3,12 +3,14 @@
 //! This is data. Rules are read and printed by `exec::users`, which knows the commands that they name, and
 //! looked at by `exec::acl` when a request of a restricted user is admitted. No client acts for a user who is
 //! gone: whoever takes a user away sees to the clients first (`State::remove_user`).
+pub mod lockout;
 pub mod password;
 pub mod pattern;
 pub mod selector;
 
 use super::State;
 use super::client::{ClientId, client_flag};
+use super::config::Secret;
 use super::gate;
 use super::groups::GroupId;
 use password::PasswordHash;
@@ -113,7 +115,7 @@ pub struct Users {
     /// Number of command rows: rules have a bit for each.
     rows: usize,
     /// The password of the configuration that the default user was given last.
-    requirepass: Option<Vec<u8>>,
+    requirepass: Option<Secret>,
 }
 
 impl Users {
