@@ -313,12 +313,7 @@ pub fn refusal_in_script(
 }
 
 /// What a script may not, without a word about it (`redis.acl_check_cmd`).
-pub fn denied_in_script(
-    ctx: &mut Ctx<'_>,
-    row: &Row,
-    argv: Argv<'_>,
-    db: usize,
-) -> Option<Denied> {
+pub fn denied_in_script(ctx: &mut Ctx<'_>, row: &Row, argv: Argv<'_>, db: usize) -> Option<Denied> {
     let client = ctx.state.clients.me(ctx.me);
     if client.gate & gate::ACL == 0 {
         return None;
@@ -351,7 +346,12 @@ impl Ctx<'_> {
         }
         let user = self.state.users.get(client.user);
         let row = self.table.row(self.id);
-        may_read_all(user, row, self.argv, Some(self.state.local_db(self.db) as u32))
+        may_read_all(
+            user,
+            row,
+            self.argv,
+            Some(self.state.local_db(self.db) as u32),
+        )
     }
 
     /// Notes that nobody could log in under this name.

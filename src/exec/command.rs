@@ -407,7 +407,11 @@ const fn plain_keys(keys: &[KeySpec]) -> Option<PlainKeys> {
         last: last as i8,
         step: step as u8,
         // What it does depends on its arguments: whoever may do both may do that.
-        flags: if vague { READS_AND_WRITES } else { keys[0].flags },
+        flags: if vague {
+            READS_AND_WRITES
+        } else {
+            keys[0].flags
+        },
     })
 }
 

@@ -9,15 +9,8 @@ use crate::exec::command::{
 use crate::exec::ctx::Ctx;
 use crate::exec::registry::Family;
 
-const COMMANDS: &[Command] = &[cmd(
-    "flushall",
-    -1,
-    flag::WRITE,
-    DANGEROUS,
-    NO_KEYS,
-    flushall,
-)
-.using(UsedDbs::All)];
+const COMMANDS: &[Command] =
+    &[cmd("flushall", -1, flag::WRITE, DANGEROUS, NO_KEYS, flushall).using(UsedDbs::All)];
 
 /// FLUSHALL.
 pub static FAMILY: Family = Family {

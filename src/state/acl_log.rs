@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn refusals_that_are_alike_are_one_for_a_minute_after_the_last() {
         let mut logs = AclLogs::default();
-        let mut add = |logs: &mut AclLogs, object, ms| {
+        let add = |logs: &mut AclLogs, object: &str, ms| {
             logs.add(GroupId::DEFAULT, refusal(object), ms, 128);
         };
         add(&mut logs, "a", 0);
@@ -248,7 +248,10 @@ mod tests {
         logs.add(GroupId(7), refusal("t"), 9, 3);
         assert_eq!(logs.of(GroupId::DEFAULT).len(), 3);
         assert!(logs.of(GroupId::DEFAULT).all(|e| e.object.len() < 1100));
-        assert_eq!((logs.of(GroupId(7)).len(), logs.of(GroupId(8)).len()), (1, 0));
+        assert_eq!(
+            (logs.of(GroupId(7)).len(), logs.of(GroupId(8)).len()),
+            (1, 0)
+        );
         logs.reset(GroupId::DEFAULT);
         logs.shorten(0);
         assert_eq!(logs.of(GroupId(7)).len(), 0);

@@ -3,8 +3,8 @@
 //! `State` is public fields and the few verbs every handler needs: looking a key up, and saying that
 //! it was modified. What belongs to one part lives with that part or on a floor above. No field
 //! names a socket, a file descriptor or a command row.
-pub mod acl_log;
 pub mod access;
+pub mod acl_log;
 pub mod aof;
 pub mod census;
 pub mod client;
@@ -218,6 +218,7 @@ impl State {
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
         self.settle_default_password();
+        self.acl_logs.shorten(self.config.acllog_max_len);
         self.settle_events();
         self.tick_access_clock();
         self.settle_memory_limit();

@@ -27,10 +27,10 @@ const COPY_KEYS: &[KeySpec] = &[
 pub(super) const RENAME: Command = cmd("rename", 3, WRITE, NONE, RENAME_KEYS, rename);
 pub(super) const RENAMENX: Command =
     cmd("renamenx", 3, WRITE | FAST, NONE, RENAMENX_KEYS, renamenx);
-pub(super) const COPY: Command = cmd("copy", -3, WRITE | DENYOOM, NONE, COPY_KEYS, copy)
-    .using(UsedDbs::Named(dbs_of_copy));
-pub(super) const MOVE: Command = cmd("move", 3, WRITE | FAST, NONE, KEY1_RW_ACCESS, move_key)
-    .using(UsedDbs::Named(|_| vec![2]));
+pub(super) const COPY: Command =
+    cmd("copy", -3, WRITE | DENYOOM, NONE, COPY_KEYS, copy).using(UsedDbs::Named(dbs_of_copy));
+pub(super) const MOVE: Command =
+    cmd("move", 3, WRITE | FAST, NONE, KEY1_RW_ACCESS, move_key).using(UsedDbs::Named(|_| vec![2]));
 
 fn rename(ctx: &mut Ctx<'_>) -> CmdResult {
     rename_key(ctx, true)?;
