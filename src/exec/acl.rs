@@ -14,6 +14,7 @@ use crate::state::State;
 use crate::state::acl_log::{Context, Reason, Refusal};
 use crate::state::client::Client;
 use crate::state::gate;
+use crate::state::groups::GroupId;
 use crate::state::users::pattern::Access;
 use crate::state::users::selector::{Dbs, Selector};
 use crate::state::users::{User, UserId};
@@ -376,7 +377,15 @@ impl Ctx<'_> {
 fn line_of(ctx: &mut Ctx<'_>) -> Vec<u8> {
     let mut line = String::new();
     if let Some(client) = ctx.state.clients.get(ctx.me) {
-        (ctx.table.describe)(ctx.state, ctx.table, client, Some(ctx.argv), &mut line);
+        let (describe, group) = (ctx.table.describe, client.group);
+        describe(
+            ctx.state,
+            ctx.table,
+            client,
+            group,
+            Some(ctx.argv),
+            &mut line,
+        );
     }
     line.into_bytes()
 }
@@ -411,7 +420,15 @@ fn note_for(
 }
 
 /// Writes a client's line for the log: where a server has none, nothing is written.
-pub fn no_line(_: &State, _: &Registry, _: &Client, _: Option<Argv<'_>>, _: &mut String) {}
+pub fn no_line(
+    _: &State,
+    _: &Registry,
+    _: &Client,
+    _: GroupId,
+    _: Option<Argv<'_>>,
+    _: &mut String,
+) {
+}
 
 /// The user on whose behalf a request is tried out (ACL DRYRUN), in a client's database.
 pub fn dry_run(ctx: &Ctx<'_>, user: UserId, row: &Row, argv: Argv<'_>) -> Result<(), Denied> {

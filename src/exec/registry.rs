@@ -6,6 +6,7 @@ use super::command::{Command, acl, flag};
 use crate::resp::argv::Argv;
 use crate::state::State;
 use crate::state::client::Client;
+use crate::state::groups::GroupId;
 
 /// Position of a row in the registry: what state keeps instead of a reference to a row.
 pub use crate::state::stats::RowNumber as CommandId;
@@ -35,8 +36,8 @@ pub struct Row {
     pub first_sub: u16,
 }
 
-/// Writes a client's line, without its end; the request is the one it runs just now.
-pub type Describe = fn(&State, &Registry, &Client, Option<Argv<'_>>, &mut String);
+/// Writes a client's line for who is in a group, without its end; the request is the one it runs just now.
+pub type Describe = fn(&State, &Registry, &Client, GroupId, Option<Argv<'_>>, &mut String);
 
 /// Every command the server knows.
 pub struct Registry {

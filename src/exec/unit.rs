@@ -67,7 +67,7 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
             None => _ = call(&mut inner, row),
             Some(error) => {
                 inner.out.error_bytes(error.text());
-                inner.state.stats.count_error(error.code());
+                inner.state.count_error(error.code());
             }
         }
         let db = inner.db;
