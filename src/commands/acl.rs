@@ -1,6 +1,7 @@
 //! ACL: users and what they may do. What makes, changes and shows users is in `users`.
 pub mod users;
 
+use super::acl_log;
 use crate::base::num::parse_i64;
 use crate::base::rng::os_bytes;
 use crate::exec::command::{
@@ -17,11 +18,13 @@ const OPEN: u32 = NOSCRIPT | LOADING | STALE;
 const SUBS: &[Command] = &[
     cmd("cat", -2, OPEN, category::NONE, NO_KEYS, cat),
     users::DELUSER,
+    acl_log::DRYRUN,
     cmd("genpass", -2, OPEN, category::NONE, NO_KEYS, genpass),
     users::GETUSER,
     cmd("help", 2, LOADING | STALE, category::NONE, NO_KEYS, help),
     users::LIST,
     users::LOAD,
+    acl_log::LOG,
     users::SAVE,
     users::SETUSER,
     users::USERS,
@@ -105,6 +108,8 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "    Names of the categories, or of the commands in one of them.",
         "DELUSER <username> [<username> ...]",
         "    Delete users; their clients are closed.",
+        "DRYRUN <username> <command> [<arg> ...]",
+        "    Tell whether a user would be allowed a request, without running it.",
         "GENPASS [<bits>]",
         "    Make up a password of 256 bits, or of <bits>, as hexadecimal digits.",
         "GETUSER <username>",
@@ -113,6 +118,8 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "    All users with their rules, as a configuration file has them.",
         "LOAD",
         "    Read the users from the ACL file again.",
+        "LOG [<count>|RESET]",
+        "    What was refused lately, the last first; or forget it.",
         "SAVE",
         "    Write the users to the ACL file.",
         "SETUSER <username> <rule> [<rule> ...]",
