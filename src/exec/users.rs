@@ -4,8 +4,6 @@
 pub mod describe;
 pub mod file;
 pub mod rules;
-#[cfg(test)]
-mod tests;
 
 use super::registry::Registry;
 use crate::state::State;

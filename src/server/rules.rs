@@ -1,8 +1,8 @@
 //! Rules as a real server takes, refuses and shows them (7.2, where it differs from 7.0).
-use super::rules::{RuleError, Rules, join_selectors, name_refused};
-use super::{describe, file};
+use super::registry;
 use crate::exec::registry::Registry;
-use crate::server::registry;
+use crate::exec::users::rules::{RuleError, Rules, join_selectors, name_refused};
+use crate::exec::users::{self, describe, file};
 use crate::state::groups::{Groups, Quotas};
 use crate::state::users::User;
 
@@ -203,13 +203,13 @@ fn groups_are_known_or_awaited() {
         table.rows().len(),
         1.0,
     );
-    let refused = super::set(&mut state, &table, b"a", &[b"group:blue"]).expect_err("no group");
+    let refused = users::set(&mut state, &table, b"a", &[b"group:blue"]).expect_err("no group");
     assert_eq!(refused.why, RuleError::NoSuchGroup);
     let id = state.groups.free_id();
     state.groups.add(id, "blue", Quotas::default());
-    let a = super::set(&mut state, &table, b"a", &[b"group:blue", b"on"]).expect("fits");
+    let a = users::set(&mut state, &table, b"a", &[b"group:blue", b"on"]).expect("fits");
     assert_eq!(state.users.get(a).group, id);
-    let refused = super::set(&mut state, &table, b"default", &[b"group:blue"]);
+    let refused = users::set(&mut state, &table, b"default", &[b"group:blue"]);
     assert_eq!(refused.expect_err("refused").why, RuleError::DefaultInGroup);
     let early = Rules::of(&state, &table).before_data();
     let mut user = early.new_user(b"b");
