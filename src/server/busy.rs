@@ -295,8 +295,8 @@ impl Lent {
         let ends = client_flag::CLOSE_AFTER_REPLY;
         let speaks = !conn.out.is_empty() || state.clients.me(conn.id).flags & ends != 0;
         // Where the AOF could not be written nothing may be said any more.
-        if speaks && !state.aof.fatal {
-            flush_conn(state, conn, &mut self.pool);
+        if speaks && !state.aof.fatal && flush_conn(state, conn, &mut self.pool).more {
+            self.more.push(slot);
         }
     }
 }

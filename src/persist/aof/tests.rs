@@ -401,6 +401,7 @@ fn a_unit_stays_whole_when_the_end_is_refused() {
         words.collect::<Vec<_>>().join(" ").trim_end().to_owned()
     };
     assert_eq!(words(&state), "SELECT 0 A");
+    run_jobs(&mut state);
     state.prop.push_own(1, &[b"C"]);
     end_of_turn(&mut state);
     assert_eq!(words(&state), "SELECT 0 A");

@@ -365,7 +365,10 @@ impl Vm {
     /// Frees all garbage, however long it takes.
     pub fn collect(&mut self) {
         // SAFETY: nothing runs, and no finalizer is a script's.
-        self.unlimited(|lua| unsafe { ffi::lua_gc(lua, ffi::LUA_GCCOLLECT, 0) });
+        self.unlimited(|lua| unsafe {
+            sandbox::forget_arguments(lua);
+            ffi::lua_gc(lua, ffi::LUA_GCCOLLECT, 0)
+        });
         self.settled = self.bytes();
         if self.is_crowded() {
             // It begins anew at once: to wait until there is much more would be to wait for ever.

@@ -214,6 +214,27 @@ pub(super) unsafe fn push_globals(lua: *mut lua_State, _: *mut Shared) {
     unsafe { ffi::lua_getfield_(lua, ffi::LUA_REGISTRYINDEX, GLOBALS.as_ptr()) }
 }
 
+/// What the last script was given, and may have filled, is no use to the next one. Where nothing runs, and
+/// memory is not refused.
+pub(super) unsafe fn forget_arguments(lua: *mut lua_State) {
+    // SAFETY: balanced; a raw field that is there is set without memory.
+    unsafe {
+        let top = ffi::lua_gettop(lua);
+        ffi::lua_getfield_(lua, ffi::LUA_REGISTRYINDEX, GLOBALS.as_ptr());
+        for name in [&b"KEYS"[..], b"ARGV"] {
+            push_bytes(lua, name);
+            ffi::lua_rawget_(lua, top + 1);
+            if ffi::lua_type(lua, -1) == ffi::LUA_TTABLE {
+                push_bytes(lua, name);
+                ffi::lua_pushnil(lua);
+                ffi::lua_rawset(lua, top + 1);
+            }
+            ffi::lua_settop(lua, top + 1);
+        }
+        ffi::lua_settop(lua, top);
+    }
+}
+
 /// Is the value a table that nobody may change?
 unsafe fn is_protected(lua: *mut lua_State, index: c_int) -> bool {
     // SAFETY: the running function is one of ours. Nearly no table has a metatable.
