@@ -76,6 +76,8 @@ pub struct State {
     pub clients: Clients,
     /// Who may log in, and what each may do.
     pub users: users::Users,
+    /// Logins that failed, or take time.
+    pub logins: users::logins::Logins,
     /// Whose data are kept apart.
     pub groups: groups::Groups,
     /// What they hold together, if that is limited.
@@ -155,6 +157,7 @@ impl State {
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             users: users::Users::new(rows),
+            logins: users::logins::Logins::default(),
             groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
@@ -214,6 +217,8 @@ impl State {
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
         self.settle_default_password();
+        let limits = users::lockout::Limits::of(&self.config);
+        self.logins.lockouts.configure(limits);
         self.settle_events();
         self.tick_access_clock();
         self.settle_memory_limit();

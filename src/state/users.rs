@@ -4,6 +4,7 @@
 //! looked at by `exec::acl` when a request of a restricted user is admitted. No client acts for a user who is
 //! gone: whoever takes a user away sees to the clients first (`State::remove_user`).
 pub mod lockout;
+pub mod logins;
 pub mod password;
 pub mod pattern;
 pub mod selector;
@@ -192,7 +193,8 @@ impl Users {
 impl State {
     /// Must a new connection log in before it may do anything?
     pub fn password_needed(&self) -> bool {
-        !self.users.default_user().is_open()
+        let user = self.users.default_user();
+        !user.is_open() || user.has_expired(self.clock.unix_ms / 1000)
     }
 
     /// The user a client acts as.
