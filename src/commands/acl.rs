@@ -1,5 +1,6 @@
 //! ACL: what can be said while the default user is the only one. Commands that make or change users
 //! are not here yet, and answer as unknown subcommands.
+use super::lockouts;
 use crate::base::num::parse_i64;
 use crate::base::rng::os_bytes;
 use crate::exec::command::{
@@ -20,6 +21,8 @@ const SUBS: &[Command] = &[
     cmd("getuser", 3, OPEN | ADMIN, category::NONE, NO_KEYS, getuser),
     cmd("help", 2, LOADING | STALE, category::NONE, NO_KEYS, help),
     cmd("list", 2, OPEN | ADMIN, category::NONE, NO_KEYS, list),
+    lockouts::LOCKOUTS,
+    lockouts::UNLOCK,
     cmd("users", 2, OPEN | ADMIN, category::NONE, NO_KEYS, users),
     cmd("whoami", 2, OPEN, category::NONE, NO_KEYS, whoami),
 ];
@@ -166,6 +169,10 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "    What a user may do.",
         "LIST",
         "    All users with their rules, as a configuration file has them.",
+        "LOCKOUTS",
+        "    Whose failed logins are counted, and who is locked out.",
+        "UNLOCK ALL | [USER <username>] [ADDR <address>]",
+        "    Forget failed logins: of all, of a user, at an address.",
         "USERS",
         "    Names of all users.",
         "WHOAMI",

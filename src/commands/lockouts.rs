@@ -1,7 +1,5 @@
 //! ACL LOCKOUTS and ACL UNLOCK: whose failed logins are counted, who is locked out, and the end of that.
-use crate::exec::command::{
-    CmdResult, Command, NO_KEYS, Outcome, acl as category, cmd, flag,
-};
+use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl as category, cmd, flag};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::state::users::lockout::Origin;
@@ -9,8 +7,7 @@ use flag::{ADMIN, LOADING, NOSCRIPT, SERVER_WIDE, STALE};
 
 const FLAGS: u32 = NOSCRIPT | LOADING | STALE | ADMIN | SERVER_WIDE;
 
-pub(super) const LOCKOUTS: Command =
-    cmd("lockouts", 2, FLAGS, category::NONE, NO_KEYS, lockouts);
+pub(super) const LOCKOUTS: Command = cmd("lockouts", 2, FLAGS, category::NONE, NO_KEYS, lockouts);
 pub(super) const UNLOCK: Command = cmd("unlock", -3, FLAGS, category::NONE, NO_KEYS, unlock);
 
 const BAD_ADDRESS: CmdError =

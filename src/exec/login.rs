@@ -41,14 +41,20 @@ fn verdict(state: &State, name: &[u8], given: &[u8]) -> Verdict {
         (Some(id), _) if open => Verdict::Fits(id),
         (Some(id), Fit::Yes) => Verdict::Fits(id),
         (_, Fit::Ask(phc)) => Verdict::Ask(phc),
-        // Where passwords take time, the time tells nobody which names there are.
-        _ => match Cost::of(&state.config) {
-            Some(cost) => match state.logins.fits(&state.logins.nobody(cost), given) {
-                Fit::Ask(phc) => Verdict::Ask(phc),
-                _ => Verdict::Fails,
-            },
-            None => Verdict::Fails,
+        _ => took_no_time(state, known, given),
+    }
+}
+
+/// Where passwords take time, the time tells nobody which names there are: one that was refused without it has
+/// a password compared that nobody has.
+fn took_no_time(state: &State, known: &[PasswordHash], given: &[u8]) -> Verdict {
+    let slow = |hash: &PasswordHash| matches!(hash, PasswordHash::Argon2id(_));
+    match Cost::of(&state.config).filter(|_| !known.iter().any(slow)) {
+        Some(cost) => match state.logins.fits(&state.logins.nobody(cost), given) {
+            Fit::Ask(phc) => Verdict::Ask(phc),
+            _ => Verdict::Fails,
         },
+        None => Verdict::Fails,
     }
 }
 
@@ -180,32 +186,30 @@ pub fn find(state: &State, known: &[PasswordHash], given: &[u8]) -> Option<Passw
     Some(PasswordHash::Argon2id(phc.get(at)?.clone()))
 }
 
-/// Has the passwords of a request derived, and those that it takes away looked for, before it runs: `Some` if it
-/// waits for that now. `taken` are passwords with those that they may be.
-pub fn prepare(
-    ctx: &mut Ctx<'_>,
-    new: &[&[u8]],
-    taken: &[(&[u8], &[PasswordHash])],
-) -> Option<CmdResult> {
+/// Has the new passwords among a user's rules derived, and those looked for that are taken away, before the
+/// request runs: `Some` if it waits for that now.
+pub fn prepare(ctx: &mut Ctx<'_>, name: &[u8], rules: &[&[u8]]) -> Option<CmdResult> {
     if !ctx.may_block() || ctx.state.logins.failure().is_some() {
         return None;
     }
-    let cost = Cost::of(&ctx.state.config);
-    let own = |password: &[u8]| Password::new(password.to_vec());
+    let (state, own) = (&*ctx.state, |password: &[u8]| {
+        Password::new(password.to_vec())
+    });
+    let behind = |sign: u8| move |rule: &&[u8]| rule.first() == Some(&sign);
+    let user = state.users.find(name).map(|id| state.users.get(id));
+    let known = user.map_or(&[][..], |user| &user.passwords);
     let mut work = Work {
-        cost,
+        cost: Cost::of(&state.config),
         ..Work::default()
     };
-    let logins = &ctx.state.logins;
-    if cost.is_some() {
-        let missing = new.iter().filter(|new| logins.derived(new).is_none());
-        work.derive.extend(missing.map(|new| own(new)));
+    if work.cost.is_some() {
+        let new = rules.iter().copied().filter(behind(b'>'));
+        let missing = new.filter(|rule| state.logins.derived(&rule[1..]).is_none());
+        work.derive.extend(missing.map(|rule| own(&rule[1..])));
     }
-    for (given, known) in taken {
-        if logins.fitting(known, given).is_none()
-            && let Fit::Ask(phc) = logins.fits(known, given)
-        {
-            work.verify.push((phc, own(given)));
+    for rule in rules.iter().copied().filter(behind(b'<')) {
+        if let Fit::Ask(phc) = state.logins.fits(known, &rule[1..]) {
+            work.verify.push((phc, own(&rule[1..])));
         }
     }
     let nothing = work.derive.is_empty() && work.verify.is_empty();

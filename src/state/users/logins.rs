@@ -16,9 +16,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Pieces of work that may wait.
-const WAITING_MAX: usize = 256;
-/// Those that one origin may have waiting.
-const WAITING_MAX_EACH: usize = 16;
+const WAITING_MAX: usize = 512;
+/// Logins that one origin may have waiting.
+const WAITING_MAX_EACH: usize = 64;
 /// Passwords that are remembered to fit.
 const PROOFS_MAX: usize = 4096;
 
@@ -200,8 +200,9 @@ impl Logins {
             return Ok(());
         }
         let theirs = |waiting: &&Waiting| waiting.origin == origin;
+        let is_login = work.derive.is_empty();
         if self.waiting.len() >= WAITING_MAX
-            || self.waiting.values().filter(theirs).count() >= WAITING_MAX_EACH
+            || is_login && self.waiting.values().filter(theirs).count() >= WAITING_MAX_EACH
         {
             return Err(TooMany);
         }
@@ -420,7 +421,7 @@ mod tests {
         }
         assert_eq!(ask(&mut logins, one), Err(TooMany));
         for net in 2..200 {
-            for _ in 0..2 {
+            for _ in 0..5 {
                 let origin = Origin::parse(format!("10.0.0.{net}").as_bytes());
                 let _ = ask(&mut logins, origin);
             }
