@@ -254,8 +254,9 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
         (None, TimeoutReply::Integer(n)) => reply.int(n),
         (None, TimeoutReply::WrongPassword) => {
             reply.error_bytes(WRONG_PASS.text());
+            let group = state.group_of_client(who);
             let stats = &mut state.stats;
-            stats.count_error(WRONG_PASS.code());
+            stats.errors.of_mut(group).count(WRONG_PASS.code());
             stats.commands_processed += 1;
             let per = &mut stats.per_command[parked.row.0 as usize];
             per.calls += 1;
