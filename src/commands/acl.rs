@@ -1,6 +1,6 @@
 //! ACL: what can be said while the default user is the only one. Commands that make or change users
 //! are not here yet, and answer as unknown subcommands.
-use super::lockouts;
+use super::{acl_log, lockouts};
 use crate::base::num::parse_i64;
 use crate::base::rng::os_bytes;
 use crate::exec::command::{
@@ -17,11 +17,13 @@ const OPEN: u32 = NOSCRIPT | LOADING | STALE;
 
 const SUBS: &[Command] = &[
     cmd("cat", -2, OPEN, category::NONE, NO_KEYS, cat),
+    acl_log::DRYRUN,
     cmd("genpass", -2, OPEN, category::NONE, NO_KEYS, genpass),
     cmd("getuser", 3, OPEN | ADMIN, category::NONE, NO_KEYS, getuser),
     cmd("help", 2, LOADING | STALE, category::NONE, NO_KEYS, help),
     cmd("list", 2, OPEN | ADMIN, category::NONE, NO_KEYS, list),
     lockouts::LOCKOUTS,
+    acl_log::LOG,
     lockouts::UNLOCK,
     cmd("users", 2, OPEN | ADMIN, category::NONE, NO_KEYS, users),
     cmd("whoami", 2, OPEN, category::NONE, NO_KEYS, whoami),
@@ -163,6 +165,8 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.help(&[
         "CAT [<category>]",
         "    Names of the categories, or of the commands in one of them.",
+        "DRYRUN <username> <command> [<arg> ...]",
+        "    Tell whether a user would be allowed a request, without running it.",
         "GENPASS [<bits>]",
         "    Make up a password of 256 bits, or of <bits>, as hexadecimal digits.",
         "GETUSER <username>",
@@ -171,6 +175,8 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "    All users with their rules, as a configuration file has them.",
         "LOCKOUTS",
         "    Whose failed logins are counted, and who is locked out.",
+        "LOG [<count>|RESET]",
+        "    What was refused lately, the last first; or forget it.",
         "UNLOCK ALL | [USER <username>] [ADDR <address>]",
         "    Forget failed logins: of all, of a user, at an address.",
         "USERS",

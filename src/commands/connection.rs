@@ -1,6 +1,6 @@
 //! Connections: who a client is, which protocol it speaks, which database it uses.
 use crate::base::num::parse_i64;
-use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
+use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, UsedDbs, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, SYNTAX, wrong_arity};
 use crate::exec::login::log_in;
@@ -29,7 +29,8 @@ const COMMANDS: &[Command] = &[
         acl::NONE,
         NO_KEYS,
         select,
-    ),
+    )
+    .using(UsedDbs::Named(|_| vec![1])),
     cmd(
         "quit",
         -1,

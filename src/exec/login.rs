@@ -10,6 +10,7 @@ use super::error::{CmdError, WRONG_PASS};
 use super::registry::Registry;
 use super::unit;
 use crate::state::State;
+use crate::state::acl_log::Reason;
 use crate::state::gate;
 use crate::state::users::UserId;
 use crate::state::users::lockout::Origin;
@@ -66,7 +67,7 @@ pub fn log_in(ctx: &mut Ctx<'_>, name: &[u8], given: &[u8]) -> CmdResult {
     if let Some(origin) = origin
         && let Some(left_ms) = ctx.state.logins.lockouts.locked_ms(name, origin, now_ms)
     {
-        ctx.state.stats.acl_denied[0] += 1;
+        ctx.note_failed_login(name, Reason::Auth);
         return Err(CmdError::owned(format!(
             "WRONGPASS too many failed logins, no more are looked at for {} seconds",
             left_ms.div_ceil(1000)
@@ -120,7 +121,7 @@ fn enter(ctx: &mut Ctx<'_>, user: UserId, name: &[u8], origin: Option<Origin>) -
     }
     let now_s = ctx.state.clock.unix_ms / 1000;
     if ctx.state.users.get(user).has_expired(now_s) {
-        ctx.state.stats.acl_denied[0] += 1;
+        ctx.note_failed_login(name, Reason::Auth);
         return Err(EXPIRED);
     }
     ctx.state.log_in(ctx.me, user);
@@ -130,7 +131,7 @@ fn enter(ctx: &mut Ctx<'_>, user: UserId, name: &[u8], origin: Option<Origin>) -
 }
 
 fn fail(ctx: &mut Ctx<'_>, name: &[u8], origin: Option<Origin>) -> CmdResult {
-    ctx.state.stats.acl_denied[0] += 1;
+    ctx.note_failed_login(name, Reason::Auth);
     let Some(origin) = origin else {
         return Err(WRONG_PASS);
     };
