@@ -15,7 +15,7 @@ use crate::state::gate;
 use crate::state::users::UserId;
 use crate::state::users::lockout::Origin;
 use crate::state::users::logins::{Password, TooMany, Work};
-use crate::state::users::password::{self, Cost, Fit, PasswordHash};
+use crate::state::users::password::{self, Cost, Fit, NotDerived, PasswordHash};
 
 const EXPIRED: CmdError =
     CmdError::new("WRONGPASS the password is right, but this user has expired");
@@ -34,7 +34,8 @@ enum Verdict {
 
 fn verdict(state: &State, name: &[u8], given: &[u8]) -> Verdict {
     let id = state.users.find(name);
-    let user = id.map(|id| state.users.get(id)).filter(|user| user.enabled);
+    let user = id.map(|id| state.users.get(id));
+    let user = user.filter(|user| user.enabled && user.awaits_group.is_none());
     let known = user.map_or(&[][..], |user| &user.passwords);
     let fit = state.logins.fits(known, given);
     let open = user.is_some_and(|user| user.nopass);
@@ -161,14 +162,14 @@ pub fn resume_some(state: &mut State, table: &Registry, max: usize) -> bool {
 
 /// A new password as it is kept. Where nobody derived it before, that is done here and now: tens of
 /// milliseconds.
-pub fn keep(state: &State, given: &[u8]) -> Result<PasswordHash, CmdError> {
+pub fn keep(state: &State, given: &[u8]) -> Result<PasswordHash, NotDerived> {
     let Some(cost) = Cost::of(&state.config) else {
         return Ok(PasswordHash::sha256(given));
     };
     if let Some(known) = state.logins.derived(given) {
         return Ok(known.clone());
     }
-    password::derive(given, cost).map_err(|error| CmdError::owned(format!("ERR {error}")))
+    password::derive(given, cost)
 }
 
 /// Which of these passwords this one is. Slow, as [`keep`], where nobody looked before.

@@ -16,3 +16,4 @@ pub mod registry;
 pub mod testing;
 pub mod track;
 pub mod unit;
+pub mod users;

@@ -59,8 +59,15 @@ pub enum Fit {
 }
 
 /// Why nothing could be derived.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotDerived(&'static str);
+
+impl NotDerived {
+    /// The words for it.
+    pub fn text(self) -> &'static str {
+        self.0
+    }
+}
 
 impl fmt::Display for NotDerived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
