@@ -48,7 +48,7 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 
 /// Throws away all that a file can bring back: not only what FLUSHALL does.
 fn empty(state: &mut State) {
-    state.flush_all(false);
+    state.flush_everything();
     state.libraries.clear();
     functions::sweep(state);
 }
