@@ -166,8 +166,8 @@ pub struct Client {
     pub transport: Transport,
     /// What it holds, as of when it was last looked at; kept where that is limited.
     pub weight: super::client_memory::Weight,
-    /// The user it acts as; `default` until users arrive.
-    pub user: Option<Box<str>>,
+    /// The user it acts as.
+    pub user: super::users::UserId,
 }
 
 /// A key a client watches.
@@ -267,11 +267,6 @@ impl Client {
         String::from_utf8_lossy(self.name()).into_owned()
     }
 
-    /// The name of the user it acts as.
-    pub fn user_name(&self) -> &str {
-        self.user.as_deref().unwrap_or("default")
-    }
-
     /// Leaves MULTI.
     pub fn end_multi(&mut self) {
         self.multi = None;
@@ -351,7 +346,7 @@ impl Clients {
             peer,
             transport: Transport::default(),
             weight: Default::default(),
-            user: None,
+            user: Default::default(),
         });
         id
     }

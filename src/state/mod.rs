@@ -74,6 +74,8 @@ pub struct State {
     pub libraries: libraries::Libraries,
     pub scripts: scripts::Scripts,
     pub clients: Clients,
+    /// Who may log in, and what each may do.
+    pub users: users::Users,
     /// Whose data are kept apart.
     pub groups: groups::Groups,
     /// What they hold together, if that is limited.
@@ -152,6 +154,7 @@ impl State {
             libraries: libraries::Libraries::default(),
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
+            users: users::Users::new(rows),
             groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
@@ -210,6 +213,7 @@ impl State {
         let few_replicas = replicas > 0 && config.min_replicas_max_lag > 0;
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
+        self.settle_default_password();
         self.settle_events();
         self.tick_access_clock();
         self.settle_memory_limit();

@@ -20,24 +20,6 @@ impl State {
             .open_as(u64::MAX, Peer::None, self.clock.unix_ms)
     }
 
-    /// Does the default user have a password?
-    pub fn password_needed(&self) -> bool {
-        self.config.requirepass.is_some()
-    }
-
-    /// The session begins again as the default user, who may have to say the password.
-    pub fn forget_login(&mut self, who: ClientId) {
-        let needed = self.password_needed();
-        let client = self.clients.me(who);
-        client.user = None;
-        client.authenticated = !needed;
-        if needed {
-            client.gate |= gate::UNAUTHENTICATED;
-        } else {
-            client.gate &= !gate::UNAUTHENTICATED;
-        }
-    }
-
     /// The client listens to what others run from now on, and may do little else.
     pub fn start_monitor(&mut self, who: ClientId) {
         let client = self.clients.me(who);
