@@ -10,7 +10,6 @@ use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::{Client, ClientId};
-use crate::state::groups::GroupId;
 use crate::state::notify::Event;
 use crate::types::{Kind, Stored, Value};
 
@@ -157,14 +156,6 @@ impl<'a> Ctx<'a> {
         }
         let group = self.state.group_of(self.db);
         (n < self.state.dbs.count()).then(|| self.state.first_db(group) + n)
-    }
-
-    /// The client is in this group from now on (it logs in as another user), and so is what runs for it.
-    pub fn join_group(&mut self, group: GroupId) {
-        if self.client().group != group {
-            self.state.join_group(self.me, group);
-            self.db = self.client().db as usize;
-        }
     }
 
     /// A database's number in the log, which knows no groups; `None` where it is the one that was asked

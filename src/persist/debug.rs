@@ -13,6 +13,7 @@ use crate::exec::error::{self, CmdError};
 use crate::exec::registry::Family;
 use crate::script::functions;
 use crate::state::State;
+use crate::state::groups::GroupId;
 
 /// DEBUG.
 pub static FAMILY: Family = Family {
@@ -48,7 +49,11 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 
 /// Throws away all that a file can bring back: not only what FLUSHALL does.
 fn empty(state: &mut State) {
-    state.flush_everything();
+    let groups: Vec<GroupId> = state.groups.iter().map(|group| group.id).collect();
+    for group in groups.into_iter().filter(|group| !group.is_default()) {
+        state.delete_group(group);
+    }
+    state.flush_all(GroupId::DEFAULT, false);
     state.libraries.clear();
     functions::sweep(state);
 }
