@@ -1,5 +1,6 @@
 //! ACL: what can be said while the default user is the only one. Commands that make or change users
 //! are not here yet, and answer as unknown subcommands.
+use super::acl_log;
 use crate::base::num::parse_i64;
 use crate::base::rng::os_bytes;
 use crate::exec::command::{
@@ -16,10 +17,12 @@ const OPEN: u32 = NOSCRIPT | LOADING | STALE;
 
 const SUBS: &[Command] = &[
     cmd("cat", -2, OPEN, category::NONE, NO_KEYS, cat),
+    acl_log::DRYRUN,
     cmd("genpass", -2, OPEN, category::NONE, NO_KEYS, genpass),
     cmd("getuser", 3, OPEN | ADMIN, category::NONE, NO_KEYS, getuser),
     cmd("help", 2, LOADING | STALE, category::NONE, NO_KEYS, help),
     cmd("list", 2, OPEN | ADMIN, category::NONE, NO_KEYS, list),
+    acl_log::LOG,
     cmd("users", 2, OPEN | ADMIN, category::NONE, NO_KEYS, users),
     cmd("whoami", 2, OPEN, category::NONE, NO_KEYS, whoami),
 ];
@@ -160,12 +163,16 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.help(&[
         "CAT [<category>]",
         "    Names of the categories, or of the commands in one of them.",
+        "DRYRUN <username> <command> [<arg> ...]",
+        "    Tell whether a user would be allowed a request, without running it.",
         "GENPASS [<bits>]",
         "    Make up a password of 256 bits, or of <bits>, as hexadecimal digits.",
         "GETUSER <username>",
         "    What a user may do.",
         "LIST",
         "    All users with their rules, as a configuration file has them.",
+        "LOG [<count>|RESET]",
+        "    What was refused lately, the last first; or forget it.",
         "USERS",
         "    Names of all users.",
         "WHOAMI",

@@ -1,11 +1,12 @@
 //! Connections: who a client is, which protocol it speaks, which database it uses.
 use crate::base::num::parse_i64;
-use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
+use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, UsedDbs, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, SYNTAX, WRONG_PASS, wrong_arity};
 use crate::exec::registry::Family;
 use crate::resp::request::Argv;
 use crate::state::State;
+use crate::state::acl_log::Reason;
 use crate::state::client::{ReplyMode, client_flag};
 use crate::state::config::REDIS_VERSION;
 use crate::state::gate;
@@ -30,7 +31,8 @@ const COMMANDS: &[Command] = &[
         acl::NONE,
         NO_KEYS,
         select,
-    ),
+    )
+    .using(UsedDbs::Named(|_| vec![1])),
     cmd(
         "quit",
         -1,
@@ -86,7 +88,7 @@ fn password_fits(state: &State, name: &[u8], given: &[u8]) -> Option<UserId> {
 /// Lets the client in as this user, or counts the attempt.
 fn log_in(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
     let Some(user) = password_fits(ctx.state, user, password) else {
-        ctx.state.stats.acl_denied[0] += 1;
+        ctx.note_failed_login(user, Reason::Auth);
         return Err(WRONG_PASS);
     };
     ctx.state.log_in(ctx.me, user);

@@ -92,9 +92,11 @@ fn del(ctx: &mut Ctx<'_>) -> CmdResult {
     let keys = state.dbs.keys_in(state.dbs_of(group));
     let users = state.users_of(group);
     let name = state.groups.name(group).to_owned();
-    if !force && keys + users > 0 {
+    let libraries = state.libraries.of(group).len();
+    if !force && keys + users + libraries > 0 {
         return Err(refused(format!(
-            "group '{name}' has {keys} keys and {users} users: say FORCE to delete them with it"
+            "group '{name}' has {keys} keys, {users} users and {libraries} function libraries: say \
+             FORCE to delete them with it"
         )));
     }
     let filled = state.filled_dbs(group);
@@ -330,7 +332,7 @@ mod tests {
             .insert(20, b"k", crate::keyspace::NewValue::Int(1), None);
         let refused = bench.ask("group del blue");
         assert!(
-            refused.starts_with("-ERR group 'blue' has 1 keys and 0 users"),
+            refused.starts_with("-ERR group 'blue' has 1 keys, 0 users and 0 function"),
             "{refused}"
         );
         let logged = bench.logs("group del blue force");

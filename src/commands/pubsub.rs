@@ -1,7 +1,7 @@
 //! Publish and subscribe: channels, patterns, shard channels, and looking at them.
 use crate::base::glob;
 use crate::exec::command::{
-    CmdResult, Command, KeySpec, NO_KEYS, Outcome, acl, cmd, container, flag, key_flag,
+    Channels, CmdResult, Command, KeySpec, NO_KEYS, Outcome, acl, cmd, container, flag, key_flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::registry::Family;
@@ -29,14 +29,14 @@ const SUBS: &[Command] = &[
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("subscribe", -2, SUBSCRIBING, acl::NONE, NO_KEYS, subscribe),
+    cmd("subscribe", -2, SUBSCRIBING, acl::NONE, NO_KEYS, subscribe).on_channels(Channels::All),
     cmd("unsubscribe", -1, SUBSCRIBING, acl::NONE, NO_KEYS, unsubscribe),
-    cmd("psubscribe", -2, SUBSCRIBING, acl::NONE, NO_KEYS, psubscribe),
+    cmd("psubscribe", -2, SUBSCRIBING, acl::NONE, NO_KEYS, psubscribe).on_channels(Channels::Patterns),
     cmd("punsubscribe", -1, SUBSCRIBING, acl::NONE, NO_KEYS, punsubscribe),
-    cmd("ssubscribe", -2, SUBSCRIBING, acl::NONE, SHARDS, ssubscribe),
+    cmd("ssubscribe", -2, SUBSCRIBING, acl::NONE, SHARDS, ssubscribe).on_channels(Channels::All),
     cmd("sunsubscribe", -1, SUBSCRIBING, acl::NONE, SHARDS, sunsubscribe),
-    cmd("publish", 3, PUBLISHING, acl::NONE, NO_KEYS, publish),
-    cmd("spublish", 3, PUBLISHING, acl::NONE, SHARD, spublish),
+    cmd("publish", 3, PUBLISHING, acl::NONE, NO_KEYS, publish).on_channels(Channels::First),
+    cmd("spublish", 3, PUBLISHING, acl::NONE, SHARD, spublish).on_channels(Channels::First),
     container("pubsub", -2, 0, acl::NONE, SUBS),
 ];
 
@@ -129,13 +129,13 @@ fn confirm(ctx: &mut Ctx<'_>, word: &[u8], name: Option<&[u8]>, count: usize) {
 
 fn publish(ctx: &mut Ctx<'_>) -> CmdResult {
     let (channel, message) = (ctx.arg(1), ctx.arg(2));
-    let receivers = ctx.state.publish(channel, message);
+    let receivers = ctx.state.publish(ctx.group(), channel, message);
     ctx.int(receivers as i64)
 }
 
 fn spublish(ctx: &mut Ctx<'_>) -> CmdResult {
     let (channel, message) = (ctx.arg(1), ctx.arg(2));
-    let receivers = ctx.state.publish_to_shard(channel, message);
+    let receivers = ctx.state.publish_to_shard(ctx.group(), channel, message);
     ctx.int(receivers as i64)
 }
 
@@ -155,7 +155,7 @@ fn list(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
     let pattern = (ctx.argc() == 3).then(|| ctx.arg(2));
     let hole = ctx.out.open();
     let mut n = 0;
-    for name in ctx.state.pubsub.names(topic) {
+    for name in ctx.state.pubsub.of(ctx.group()).names(topic) {
         if pattern.is_none_or(|pattern| glob::matches(pattern, name, false)) {
             ctx.out.bulk(name);
             n += 1;
@@ -182,7 +182,7 @@ fn count(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
     let names = ctx.argv.from(2);
     ctx.out.array(names.len() * 2);
     for name in names.iter() {
-        let subscribers = ctx.state.pubsub.subscribers(topic, name);
+        let subscribers = ctx.state.pubsub.of(ctx.group()).subscribers(topic, name);
         ctx.out.bulk(name);
         ctx.out.int(subscribers as i64);
     }
@@ -190,7 +190,7 @@ fn count(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
 }
 
 fn numpat(ctx: &mut Ctx<'_>) -> CmdResult {
-    let patterns = ctx.state.pubsub.len(Topic::Pattern);
+    let patterns = ctx.state.pubsub.of(ctx.group()).len(Topic::Pattern);
     ctx.int(patterns as i64)
 }
 

@@ -3,6 +3,10 @@
 //! The list of families is `server::registry`'s; this is the structure it fills. Lookup is a perfect
 //! hash over two folded words of the name, found by search when the registry is built.
 use super::command::{Command, acl, flag};
+use crate::resp::argv::Argv;
+use crate::state::State;
+use crate::state::client::Client;
+use crate::state::groups::GroupId;
 
 /// Position of a row in the registry: what state keeps instead of a reference to a row.
 pub use crate::state::stats::RowNumber as CommandId;
@@ -32,8 +36,13 @@ pub struct Row {
     pub first_sub: u16,
 }
 
+/// Writes a client's line for who is in a group, without its end; the request is the one it runs just now.
+pub type Describe = fn(&State, &Registry, &Client, GroupId, Option<Argv<'_>>, &mut String);
+
 /// Every command the server knows.
 pub struct Registry {
+    /// Writes the line by which logs show a client; from a floor above.
+    pub describe: Describe,
     rows: Vec<Row>,
     names: Vec<Box<str>>,
     top: Vec<CommandId>,
@@ -115,6 +124,7 @@ impl Registry {
             }
         }
         let mut registry = Self {
+            describe: super::acl::no_line,
             rows,
             names,
             top,

@@ -54,8 +54,8 @@ fn empty(state: &mut State) {
         state.delete_group(group);
     }
     state.flush_all(GroupId::DEFAULT, false);
-    state.libraries.clear();
-    functions::sweep(state);
+    state.libraries.of_mut(GroupId::DEFAULT).clear();
+    functions::sweep(state, GroupId::DEFAULT);
 }
 
 /// Saves everything and loads it again.

@@ -2,21 +2,15 @@
 use super::save;
 use crate::commands::database;
 use crate::exec::command::{
-    CmdResult, Command, NO_KEYS,
+    CmdResult, Command, NO_KEYS, UsedDbs,
     acl::{self, DANGEROUS},
     cmd, flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::registry::Family;
 
-const COMMANDS: &[Command] = &[cmd(
-    "flushall",
-    -1,
-    flag::WRITE,
-    DANGEROUS,
-    NO_KEYS,
-    flushall,
-)];
+const COMMANDS: &[Command] =
+    &[cmd("flushall", -1, flag::WRITE, DANGEROUS, NO_KEYS, flushall).using(UsedDbs::All)];
 
 /// FLUSHALL.
 pub static FAMILY: Family = Family {
@@ -43,7 +37,12 @@ mod tests {
 
     #[test]
     fn a_group_flushes_what_is_its_own_and_the_log_says_which_databases() {
-        let families = [&FAMILY, &connection::FAMILY, &group::FAMILY, &string::FAMILY];
+        let families = [
+            &FAMILY,
+            &connection::FAMILY,
+            &group::FAMILY,
+            &string::FAMILY,
+        ];
         let mut bench = Bench::new(&families);
         bench.state.config.save.points.clear();
         assert_eq!(bench.logs("flushall"), ["SELECT 0", "flushall"]);
@@ -57,9 +56,15 @@ mod tests {
         let told = bench.logs("flushall async");
         let commands = ["FLUSHDB async", "SELECT 25", "FLUSHDB async", "SELECT 18"];
         assert_eq!(told[..2], ["SELECT 16", "MULTI"]);
-        assert_eq!(told[2..], [&commands[..], &["FLUSHDB async", "EXEC"]].concat());
+        assert_eq!(
+            told[2..],
+            [&commands[..], &["FLUSHDB async", "EXEC"]].concat()
+        );
         assert_eq!(bench.state.dbs.total_keys(), 1);
         bench.state.join_group(who, GroupId::DEFAULT);
-        assert_eq!(bench.logs("flushall"), ["SELECT 2", "FLUSHDB", "SELECT 0", "FLUSHDB"][..0]);
+        assert_eq!(
+            bench.logs("flushall"),
+            ["SELECT 2", "FLUSHDB", "SELECT 0", "FLUSHDB"][..0]
+        );
     }
 }

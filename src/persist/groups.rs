@@ -46,6 +46,9 @@ pub fn tell(state: &State, told: &mut dyn FnMut(Told<'_>)) {
     told(Told::Databases(state.dbs.count()));
     for group in state.groups.iter().filter(|group| !group.id.is_default()) {
         told(Told::Group(&Plan::words(group)));
+        for (_, code) in state.libraries.of(group.id).iter() {
+            told(Told::Library(group.id, code));
+        }
     }
 }
 

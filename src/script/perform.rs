@@ -3,6 +3,7 @@
 //! It takes the one way of all commands, `exec::call`, in a mode of its own. What a script may not do is
 //! looked at here, in the order in which Redis answers; statistics count a refusal once, here.
 use crate::base::sys::ticks;
+use crate::exec::acl;
 use crate::exec::admit::{disk_error, feed_monitors};
 use crate::exec::call::call;
 use crate::exec::command::flag;
@@ -98,7 +99,7 @@ pub fn perform(caller: &mut Caller<'_, '_>, argv: Argv<'_>, out: &mut Writer) {
         Ok(row) => row,
         Err(error) => return refuse(caller, None, &error, out),
     };
-    if let Some(error) = refusal(caller, row) {
+    if let Some(error) = refusal(caller, row, argv) {
         return refuse(caller, Some(row), &error, out);
     }
     run(caller, row, argv, out);
@@ -107,11 +108,11 @@ pub fn perform(caller: &mut Caller<'_, '_>, argv: Argv<'_>, out: &mut Writer) {
 /// The command does not run: its error is the reply, and is counted here.
 #[cold]
 fn refuse(caller: &mut Caller<'_, '_>, row: Option<&Row>, error: &CmdError, out: &mut Writer) {
-    let stats = &mut caller.ctx.state.stats;
+    let state = &mut *caller.ctx.state;
     if let Some(row) = row {
-        stats.per_command[row.id.0 as usize].rejected += 1;
+        state.stats.per_command[row.id.0 as usize].rejected += 1;
     }
-    stats.count_error(error.code());
+    state.count_error(error.code());
     out.error_bytes(error.text());
 }
 
@@ -142,10 +143,11 @@ fn run(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>, out: &mut Writer)
     call(&mut inner, row);
     terms.db = inner.db;
     ctx.state.prop.on = logged;
-    if ctx.client().gate & gate::TRACKS != 0 {
+    let gate = ctx.client().gate | ctx.state.gate;
+    if gate & gate::TRACKS != 0 {
         track::remember(ctx.state, row, argv, ctx.me);
     }
-    if ctx.state.gate & gate::MONITORED != 0 {
+    if gate & gate::MONITORED != 0 {
         feed_monitors(ctx.state, argv, row, terms.db, Mode::Script, ctx.me);
     }
 }
@@ -165,21 +167,23 @@ fn find<'t>(table: &'t Registry, argv: Argv<'_>) -> Result<&'t Row, CmdError> {
     }
 }
 
-/// Is this a command that a script may check its rights for (`redis.acl_check_cmd`)?
-pub fn is_command(table: &Registry, argv: Argv<'_>) -> bool {
-    table.find(argv.get(0)).is_some_and(|row| {
-        row.cmd.subs.is_empty() || argv.len() < 2 || table.find_sub(row, argv.get(1)).is_some()
-    })
+/// The command that a script checks its rights for (`redis.acl_check_cmd`).
+pub fn find_command<'t>(table: &'t Registry, argv: Argv<'_>) -> Option<&'t Row> {
+    let row = table.find(argv.get(0))?;
+    if row.cmd.subs.is_empty() || argv.len() < 2 {
+        return Some(row);
+    }
+    table.find_sub(row, argv.get(1))
 }
 
 /// Why the script may not run this row, or may not run it now.
 #[inline]
-fn refusal(caller: &Caller<'_, '_>, row: &Row) -> Option<CmdError> {
-    let (state, terms) = (&*caller.ctx.state, &*caller.terms);
+fn refusal(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>) -> Option<CmdError> {
+    let (state, db) = (&*caller.ctx.state, caller.terms.db);
     if row.cmd.is(flag::NOSCRIPT) && state.debug.deny_scripts {
         return Some(FORBIDDEN);
     }
-    let tenant = || !state.group_of(terms.db).is_default();
+    let tenant = || !state.group_of(db).is_default();
     if row.cmd.is(flag::SERVER_WIDE) && tenant() {
         return Some(error::SERVER_WIDE);
     }
@@ -187,6 +191,10 @@ fn refusal(caller: &Caller<'_, '_>, row: &Row) -> Option<CmdError> {
     if gate & gate::STALE_REPLICA != 0 {
         return Some(STALE);
     }
+    if let Some(error) = acl::refusal_in_script(caller.ctx, row, argv, db) {
+        return Some(error);
+    }
+    let (state, terms) = (&*caller.ctx.state, &*caller.terms);
     // What only may be told to replicas (PUBLISH, PFCOUNT) counts as a write here.
     if terms.read_only && row.cmd.flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
         return Some(READ_ONLY_SCRIPT);

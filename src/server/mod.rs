@@ -14,6 +14,8 @@ pub mod loading;
 pub mod logging;
 pub mod reconfigure;
 pub mod registry;
+#[cfg(test)]
+pub mod requests;
 pub mod shutdown;
 pub mod supervise;
 pub mod turn;

@@ -451,6 +451,7 @@ impl State {
         for db in self.dbs_of(group) {
             self.dbs.forget(db);
         }
+        self.forget_shares(group);
         self.groups.remove(group);
         self.settle_groups();
         keys
@@ -504,6 +505,8 @@ impl State {
         } else {
             client.gate |= gate::TENANT;
         }
+        self.settle_monitored_client(who);
+        self.count_login(who, group);
         self.count_client(left, -1);
         self.count_client(group, 1);
     }

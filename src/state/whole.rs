@@ -24,7 +24,7 @@ impl State {
     /// Empties a database; how many keys were in it.
     pub fn flush_db(&mut self, db: usize, lazy: bool) -> usize {
         let keys = self.empty_db(db, lazy);
-        self.invalidate_all();
+        self.invalidate_all(self.group_of(db));
         keys
     }
 
@@ -57,7 +57,7 @@ impl State {
     pub fn flush_all(&mut self, group: GroupId, lazy: bool) -> usize {
         let dbs = self.dbs_of(group);
         let keys = dbs.map(|db| self.empty_db(db, lazy)).sum();
-        self.invalidate_all();
+        self.invalidate_all(group);
         keys
     }
 
@@ -80,7 +80,7 @@ impl State {
         self.dbs.swap(a, b);
         if !empty {
             // What clients keep by name means other keys now.
-            self.invalidate_all();
+            self.invalidate_all(self.group_of(a));
         }
         self.blocked.signal_db(a as u32);
         self.blocked.signal_db(b as u32);

@@ -18,6 +18,8 @@ use crate::keyspace::arrivals::Arrivals;
 use crate::persist::groups;
 use crate::script::functions;
 use crate::state::State;
+use crate::state::groups::GroupId;
+use crate::state::libraries::{Library, Refusal};
 use crate::types::saved::{Loaded, Loading, complaint};
 
 /// So many keys without elements are named in the log.
@@ -345,7 +347,7 @@ impl Reader {
             Record::Fact { name, value } => self.aux(state, name, value)?,
             Record::Function(library) => {
                 let replace = self.options.taken == Taken::Replace;
-                let added = functions::add(state, library, replace, false);
+                let added = functions::add(state, GroupId::DEFAULT, library, replace, false);
                 added.map_err(library_failed)?;
                 self.summary.libraries += 1;
             }
@@ -422,7 +424,17 @@ impl Reader {
         done.map_err(|why| Stop::from(Problem::Other(format!("a group cannot be: {why}"))))
     }
 
-    fn library(&mut self, _state: &mut State, _value: &[u8]) -> Result<(), String> {
+    /// A group's number and, behind a colon, the code of a library.
+    fn library(&mut self, state: &mut State, value: &[u8]) -> Result<(), String> {
+        let colon = memchr::memchr(b':', value).ok_or("a library of no group")?;
+        let id = parse_i64(&value[..colon]).and_then(|id| u32::try_from(id).ok());
+        let group = id.map(GroupId).filter(|id| state.groups.get(*id).is_some());
+        let group = group.ok_or("a library of a group that is not there")?;
+        let replace = self.options.taken == Taken::Replace;
+        let added = Library::parse(value[colon + 1..].to_vec())
+            .and_then(|library| functions::add(state, group, library, replace, false));
+        added.map_err(|Refusal(why)| String::from_utf8_lossy(&why).into_owned())?;
+        self.summary.libraries += 1;
         Ok(())
     }
 

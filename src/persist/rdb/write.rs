@@ -9,6 +9,7 @@ use crate::keyspace::{Db, EntryRef};
 use crate::persist::groups;
 use crate::state::State;
 use crate::state::config::{MaxmemoryPolicy, REDIS_VERSION};
+use crate::state::groups::GroupId;
 
 /// The lowest version that Redis 7.0 calls its own, and the one that fields with deadlines take.
 const VERSION: u32 = 10;
@@ -59,7 +60,7 @@ pub fn write(
         write_aux(sink, "aof-base", b"0");
     }
     groups::write_facts(state, sink);
-    state.libraries.save(sink);
+    state.libraries.of(GroupId::DEFAULT).save(sink);
 
     let clocks = Clocks::of(state.config.maxmemory_policy);
     let mut keys = 0;
