@@ -73,7 +73,9 @@ fn tell(console: &mut Console<'_>, at: u64, event: &Event<'_>) {
             if [groups::USER.as_bytes(), groups::LIBRARY.as_bytes()].contains(name) =>
         {
             let (name, bytes) = (shown(name), value.len());
-            console.line(format_args!("[offset {at}] AUX FIELD {name}, {bytes} bytes"));
+            console.line(format_args!(
+                "[offset {at}] AUX FIELD {name}, {bytes} bytes"
+            ));
         }
         Event::Fact { name, value } => console.line(format_args!(
             "[offset {at}] AUX FIELD {} = '{}'",
