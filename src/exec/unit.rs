@@ -131,7 +131,6 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
     let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
     let row = table.row(parked.row);
     let before = state.running.replace(who);
-    let place = state.outbox.place();
     let mut reply = Writer::new(resp3);
     let mut ctx = Ctx {
         state: &mut *state,
@@ -145,7 +144,11 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
     };
     // What holds now may refuse what was admitted then; to wait is not asked again.
     let gate = (client_gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
-    let refused = gate != 0 && admit(&mut ctx, row, gate) == Verdict::Refused;
+    // There is room nearly always, as for a request that comes.
+    let concerned = gate != 0 && (gate != gate::MAXMEMORY || !ctx.state.is_at_ease());
+    let refused = concerned && admit(&mut ctx, row, gate) == Verdict::Refused;
+    // What making room had to tell is in the box, in front of the reply.
+    let place = ctx.state.outbox.place();
     let waits = !refused && call(&mut ctx, row) == Outcome::Block;
     if client_gate & gate::TRACKS != 0 {
         track::remember(state, row, parked.argv.argv(), who);
