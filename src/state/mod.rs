@@ -18,6 +18,7 @@ pub mod libraries;
 pub mod listener;
 pub mod loading;
 pub mod members;
+pub mod names;
 pub mod notify;
 pub mod outbox;
 pub mod persistence;
@@ -349,7 +350,7 @@ impl State {
             self.closing.push(who);
             // Nobody is served any more who is as good as gone: an element would be lost.
             if let Some(parked) = client.parked.take() {
-                self.blocked.unpark(&parked);
+                self.blocked.unpark(parked);
             }
             self.unweigh(who);
         }

@@ -8,22 +8,25 @@
 //! Messages are posted to the outbox: they come behind the reply of the command that caused them.
 //! Those of broadcasting clients are gathered until the end of the turn, a message for each prefix.
 mod prefixes;
-mod table;
 
 use super::client::{Client, ClientId, Clients, client_flag};
+use super::names::{Gone, Names, Sweep};
 use super::outbox::Outbox;
 use super::stats::RowNumber;
 use super::{State, gate, listener};
 use crate::base::hash::HashKey;
+use crate::base::sys::ticks;
 use crate::resp::reply::Writer;
 use prefixes::Prefixes;
+use std::collections::HashSet;
 use std::ops::Range;
-use table::Table;
 
 /// The channel in whose name a RESP2 client gets the messages that are sent to it for another one.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
 /// Keys looked at in one step of the search for clients that have gone.
 const SWEEP_STEP: usize = 512;
+/// Time for such steps in one cron, microseconds, as long as they find many.
+const SWEEP_US: u64 = 500;
 /// Keys given up in one step after `tracking-table-max-keys` was made smaller.
 const TRIM_STEP: usize = 100;
 
@@ -61,13 +64,13 @@ const PREFIX_BYTES: usize = size_of::<Box<[u8]>>() + 64;
 
 /// Who caches what.
 pub struct Tracking {
-    table: Table,
+    table: Names,
     prefixes: Prefixes,
     /// Clients that track, and how many of them in the default mode.
     clients: usize,
     readers: usize,
     /// Clients that are named in the table may have gone: where the search for them is.
-    sweep: Option<u64>,
+    sweep: Option<Sweep>,
     /// Others have gone since that search began.
     sweep_again: bool,
     /// Keys remembered since the start.
@@ -78,7 +81,7 @@ impl Tracking {
     /// Nobody tracks. Keys are hashed under the key space's own key.
     pub fn new(key: HashKey) -> Self {
         Self {
-            table: Table::new(key),
+            table: Names::new(key),
             prefixes: Prefixes::default(),
             clients: 0,
             readers: 0,
@@ -189,7 +192,7 @@ impl State {
         if !mode.broadcast {
             tracking.readers -= 1;
             if tracking.sweep.is_none() {
-                tracking.sweep = Some(0);
+                tracking.sweep = Some(Sweep::default());
             } else {
                 tracking.sweep_again = true;
             }
@@ -206,16 +209,16 @@ impl State {
         let tracking = &mut self.tracking;
         (tracking.sweep, tracking.sweep_again) = (None, false);
         if tracking.table.len() > 0 {
-            let old = std::mem::replace(&mut tracking.table, Table::new(self.dbs.hash_key()));
-            self.garbage.later(Box::new(old), 0);
+            let old = std::mem::replace(&mut tracking.table, Names::new(self.dbs.hash_key()));
+            let bytes = old.bytes();
+            self.garbage.later_sized(Box::new(old), 0, bytes);
         }
     }
 
     /// A client in the default mode has read a key. One too many, and another key is given up.
     pub fn remember_read(&mut self, who: ClientId, key: &[u8]) {
-        let hash = self.dbs.hash(key);
         self.tracking.reads += 1;
-        self.tracking.table.add(hash, key, who);
+        self.tracking.table.add(key, who);
         self.listen(listener::TRACKED, true);
         if self.tracking.table.len() > self.tracked_keys_max() {
             self.give_up_tracked_key();
@@ -250,7 +253,7 @@ impl State {
     /// Its readers are told as if it had changed, whoever they are: it is watched over no more.
     fn give_up_tracked_key(&mut self) {
         if let Some(gone) = self.tracking.table.take_random(&mut self.rng) {
-            self.tell_readers(&gone, None);
+            self.tell_readers(gone, None);
         }
         self.settle_tracking();
     }
@@ -262,15 +265,14 @@ impl State {
         if self.tracking.table.len() == 0 {
             return;
         }
-        let hash = self.dbs.hash(key);
-        if let Some(gone) = self.tracking.table.take(hash, key) {
-            self.tell_readers(&gone, by);
+        if let Some(gone) = self.tracking.table.take(key) {
+            self.tell_readers(gone, by);
         }
     }
 
-    fn tell_readers(&mut self, gone: &table::Gone, by: Option<ClientId>) {
+    fn tell_readers(&mut self, gone: Gone, by: Option<ClientId>) {
         let mut message = Message::default();
-        for (slot, serial) in gone.readers() {
+        for (slot, serial) in gone.clients() {
             let Some(client) = self.clients.at(slot) else {
                 continue;
             };
@@ -284,8 +286,11 @@ impl State {
             let who = client.id;
             message.post(&mut self.outbox, &mut self.clients, who, |out| {
                 out.array(1);
-                out.bulk(gone.key());
+                out.bulk(gone.name());
             });
+        }
+        if gone.is_large() {
+            self.garbage.later(Box::new(gone), 0);
         }
     }
 
@@ -313,11 +318,13 @@ impl State {
     pub fn broadcast_changes(&mut self) {
         let mut prefixes = std::mem::take(&mut self.tracking.prefixes);
         prefixes.take_pending(|clients, keys| {
+            // Few of those who listen have changed anything themselves.
+            let authors: HashSet<ClientId> = keys.values().copied().flatten().collect();
             let mut message = Message::default();
             for who in clients {
                 let mode = self.clients.get(*who).and_then(|c| c.tracking.as_ref());
                 let own = |by: &Option<ClientId>| *by == Some(*who);
-                if mode.is_some_and(|mode| mode.no_loop) && keys.values().any(own) {
+                if mode.is_some_and(|mode| mode.no_loop) && authors.contains(who) {
                     let others: Vec<_> = keys.iter().filter(|(_, by)| !own(by)).collect();
                     if !others.is_empty() {
                         let mut apart = Message::default();
@@ -337,15 +344,21 @@ impl State {
         self.tracking.prefixes = prefixes;
     }
 
-    /// Looks at some keys of the table for readers that have gone.
+    /// Looks at some keys of the table for readers that have gone: for longer where there are many.
     pub fn sweep_tracking(&mut self) {
-        let Some(cursor) = self.tracking.sweep else {
-            return;
+        let end = ticks() + self.stats.us_to_ticks(SWEEP_US);
+        while self.sweep_some() && ticks() < end {}
+        self.settle_tracking();
+    }
+
+    /// A step of that; true when it was worth while, and there is more to look at.
+    fn sweep_some(&mut self) -> bool {
+        let Some(mut at) = self.tracking.sweep.take() else {
+            return false;
         };
         if self.tracking.readers == 0 {
             self.drop_tracking_table();
-            self.settle_tracking();
-            return;
+            return false;
         }
         let clients = &mut self.clients;
         let lives = |(slot, serial): (usize, u32)| {
@@ -354,12 +367,13 @@ impl State {
                 client.id.serial as u32 == serial && mode.is_some_and(|mode| !mode.broadcast)
             })
         };
-        let next = self.tracking.table.sweep(cursor, SWEEP_STEP, lives);
-        self.tracking.sweep = (next != 0).then_some(next);
-        if next == 0 && std::mem::take(&mut self.tracking.sweep_again) {
-            self.tracking.sweep = Some(0);
+        let swept = self.tracking.table.sweep(&mut at, SWEEP_STEP, lives);
+        if !at.is_done() {
+            self.tracking.sweep = Some(at);
+        } else if std::mem::take(&mut self.tracking.sweep_again) {
+            self.tracking.sweep = Some(Sweep::default());
         }
-        self.settle_tracking();
+        self.tracking.sweep.is_some() && swept.struck * 8 >= swept.looks
     }
 }
 
