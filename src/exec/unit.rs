@@ -19,7 +19,7 @@ use crate::state::client::{ClientId, Parked, ReplyMode, TimeoutReply, client_fla
 use crate::state::gate;
 use crate::state::listener;
 use crate::state::stats::RowNumber;
-use crate::state::watch::KeyName;
+use crate::state::watch::{KeyName, Ticket};
 use crate::types::Kind;
 
 /// Queues a request inside MULTI.
@@ -107,7 +107,7 @@ fn serve(state: &mut State, table: &Registry, name: &KeyName) {
             return;
         };
         ticket = next;
-        retry(state, table, who);
+        retry(state, table, who, next);
     }
 }
 
@@ -120,12 +120,13 @@ const SETTLED: u32 = gate::MONITORED
     | gate::TRACKS
     | gate::CACHING;
 
-/// Runs a blocked client's request again.
-fn retry(state: &mut State, table: &Registry, who: ClientId) {
+/// Runs the request again with which a client waits under this ticket.
+fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     let Some(client) = state.clients.get_mut(who) else {
         return;
     };
-    let Some(parked) = client.parked.take() else {
+    // It may have gone, or wait for something else by now.
+    let Some(parked) = client.parked.take_if(|parked| parked.ticket == ticket) else {
         return;
     };
     let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
@@ -150,7 +151,7 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
     // What making room had to tell is in the box, in front of the reply.
     let place = ctx.state.outbox.place();
     let waits = !refused && call(&mut ctx, row) == Outcome::Block;
-    if client_gate & gate::TRACKS != 0 {
+    if parked.tracked {
         track::remember(state, row, parked.argv.argv(), who);
     }
     if waits {
@@ -158,9 +159,10 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
             client.parked = Some(parked);
         }
     } else {
-        release(state, who, &parked, &reply);
+        let silent = parked.silent;
+        release(state, who, parked, &reply);
         // The reply goes before what the request caused, for this client as for one that did not wait.
-        if !parked.silent {
+        if !silent {
             state.outbox.advance_last(place);
         }
     }
@@ -170,12 +172,13 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
 }
 
 /// Unblocks a client with this reply.
-fn release(state: &mut State, who: ClientId, parked: &Parked, reply: &Writer) {
+fn release(state: &mut State, who: ClientId, parked: Box<Parked>, reply: &Writer) {
+    let silent = parked.silent;
     state.blocked.unpark(parked);
     if let Some(client) = state.clients.get_mut(who) {
         client.flags = client.flags & !client_flag::BLOCKED | client_flag::RESUME;
     }
-    if !parked.silent {
+    if !silent {
         let message = state
             .outbox
             .encode(|out| out.extend_from_slice(&reply.to_vec()));
@@ -205,7 +208,7 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
         (None, TimeoutReply::NullArray) => reply.null_array(),
         (None, TimeoutReply::Integer(n)) => reply.int(n),
     }
-    release(state, who, &parked, &reply);
+    release(state, who, parked, &reply);
     true
 }
 
@@ -288,6 +291,7 @@ impl Ctx<'_> {
             kind: wait.kind,
             wants_absence: wait.wants_absence,
             silent: client.reply_mode != ReplyMode::On,
+            tracked: client.gate & gate::TRACKS != 0,
             ticket: 0,
         });
         self.state.blocked.park(me, &mut parked);
