@@ -81,7 +81,7 @@ fn info(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn list(ctx: &mut Ctx<'_>) -> CmdResult {
-    let filter = Filter::parse_list(ctx.argv.from(2))?;
+    let filter = Filter::parse_list(ctx.argv.from(2), &ctx.state.users)?;
     let skip_me = filter.skip_me.unwrap_or(false);
     let state = &*ctx.state;
     let now_ms = state.clock.unix_ms;
@@ -138,7 +138,7 @@ fn kill(ctx: &mut Ctx<'_>) -> CmdResult {
         close_all(ctx, &[found.ok_or(NO_SUCH_CLIENT)?]);
         return ctx.ok();
     }
-    let filter = Filter::parse_kill(ctx.argv.from(2))?;
+    let filter = Filter::parse_kill(ctx.argv.from(2), &ctx.state.users)?;
     let skip_me = filter.skip_me.unwrap_or(true);
     let doomed: Vec<ClientId> = ctx
         .state

@@ -89,6 +89,9 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
     if concerned & gate::UNAUTHENTICATED != 0 && ctx.state.password_needed() {
         return Some(error::NO_AUTH);
     }
+    if concerned & gate::TENANT != 0 {
+        return Some(error::SERVER_WIDE);
+    }
     if concerned & gate::MAXMEMORY != 0
         && make_room(ctx.state) == Room::None
         // What is queued takes memory, whatever it will do.

@@ -94,6 +94,8 @@ flags! {
         ALWAYS_TOUCHES = 27, "";
         /// Runs scripts: it may take long, and others are answered meanwhile.
         RUNS_SCRIPT = 28, "";
+        /// Concerns the whole server: only users of the default group may run it.
+        SERVER_WIDE = 29, "";
     }
 }
 
@@ -490,6 +492,9 @@ pub(super) const fn blocked_by(flags: u32) -> u32 {
     // Shard channels look like keys, and are none.
     if flags & (flag::READONLY | flag::RUNS_SCRIPT) != 0 && flags & flag::PUBSUB == 0 {
         mask |= gate::TRACKS;
+    }
+    if flags & flag::SERVER_WIDE != 0 {
+        mask |= gate::TENANT;
     }
     if flags & flag::ALWAYS_TOUCHES == 0 {
         mask |= gate::NO_TOUCH;

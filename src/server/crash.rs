@@ -438,7 +438,7 @@ fn current(server: &Server) -> String {
                 client.peer_text(),
                 client.local_text(),
                 client.name_text(),
-                client.user_name(),
+                String::from_utf8_lossy(server.state.user_name(client.user)),
                 client.db,
                 if client.resp3 { 3 } else { 2 },
             );

@@ -200,8 +200,8 @@ impl Server {
         let now_ms = self.state.clock.mono_us / 1000;
         let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
         // Before it has authenticated a client may not make the server hold anything for it.
-        let unknown = client.gate & crate::state::gate::UNAUTHENTICATED != 0
-            && self.state.config.requirepass.is_some();
+        let unknown =
+            client.gate & crate::state::gate::UNAUTHENTICATED != 0 && self.state.password_needed();
         over |= unknown && held > 64 * 1024;
         // Others fill what a listener leaves unread: holding it back would be of no use.
         over |= conn.posted_total.min(conn.out.len()) > UNREAD_MAX;

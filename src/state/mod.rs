@@ -12,6 +12,7 @@ pub mod commandlog;
 pub mod config;
 pub mod evict;
 pub mod gate;
+pub mod groups;
 pub mod hotkeys;
 pub mod latency;
 pub mod libraries;
@@ -74,6 +75,10 @@ pub struct State {
     pub libraries: libraries::Libraries,
     pub scripts: scripts::Scripts,
     pub clients: Clients,
+    /// Who may log in, and what each may do.
+    pub users: users::Users,
+    /// Whose data are kept apart.
+    pub groups: groups::Groups,
     /// What they hold together, if that is limited.
     pub client_memory: client_memory::ClientMemory,
     /// Whose requests run; none while the server works by itself.
@@ -150,6 +155,8 @@ impl State {
             libraries: libraries::Libraries::default(),
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
+            users: users::Users::new(rows),
+            groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
             gate: 0,
@@ -207,6 +214,7 @@ impl State {
         let few_replicas = replicas > 0 && config.min_replicas_max_lag > 0;
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
+        self.settle_default_password();
         self.settle_events();
         self.tick_access_clock();
         self.settle_memory_limit();

@@ -2,38 +2,23 @@
 use super::State;
 use super::client::{ClientId, Peer, client_flag};
 use super::gate;
+use super::groups::GroupId;
 use super::watch::FORGOTTEN_AT_ONCE_MAX;
 
 impl State {
     /// Opens a session for a new connection.
     pub fn open_session(&mut self, peer: Peer) -> ClientId {
         let id = self.clients.open(peer, self.clock.unix_ms);
+        self.count_client(GroupId::DEFAULT, 1);
         self.forget_login(id);
         id
     }
 
     /// Opens the session on whose behalf a file's requests run; it ends before anybody else runs.
     pub fn open_loader_session(&mut self) -> ClientId {
+        self.count_client(GroupId::DEFAULT, 1);
         self.clients
             .open_as(u64::MAX, Peer::None, self.clock.unix_ms)
-    }
-
-    /// Does the default user have a password?
-    pub fn password_needed(&self) -> bool {
-        self.config.requirepass.is_some()
-    }
-
-    /// The session begins again as the default user, who may have to say the password.
-    pub fn forget_login(&mut self, who: ClientId) {
-        let needed = self.password_needed();
-        let client = self.clients.me(who);
-        client.user = None;
-        client.authenticated = !needed;
-        if needed {
-            client.gate |= gate::UNAUTHENTICATED;
-        } else {
-            client.gate &= !gate::UNAUTHENTICATED;
-        }
     }
 
     /// The client listens to what others run from now on, and may do little else.
@@ -94,7 +79,9 @@ impl State {
             self.stop_monitor(who);
             self.unsubscribe_all(who, true);
             self.untrack(who);
-            self.clients.close(who);
+            if let Some(client) = self.clients.close(who) {
+                self.count_client(client.group, -1);
+            }
         }
     }
 

@@ -111,6 +111,14 @@ choices! {
         Absolute = "absolute",
     }
 
+    /// How new passwords of users are kept.
+    PasswordKdf {
+        /// Their digest.
+        Sha256 = "sha256",
+        /// What costs memory and time to derive.
+        Argon2id = "argon2id",
+    }
+
     /// The channels a new user may use.
     AclPubsubDefault {
         /// All.
