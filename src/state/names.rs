@@ -278,13 +278,13 @@ impl Names {
 
     /// Leaves these clients of those behind a name; true when there are none.
     fn keep(&mut self, slot: Slot, name: &[u8], left: &[u8]) -> bool {
-        let before = self.table.get(slot).value().len();
-        self.items -= (before - left.len()) / ENTRY;
         if left.is_empty() {
             self.take_slot(slot);
             return true;
         }
+        let before = self.table.get(slot).value().len();
         if left.len() < before {
+            self.items -= (before - left.len()) / ENTRY;
             self.replace(slot, name, left);
         }
         false
