@@ -6,6 +6,7 @@ use crate::exec::registry::Registry;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::{Client, Peer, client_flag as flag};
+use crate::state::groups::GroupId;
 use crate::state::pubsub::Topic;
 use crate::state::users::{UserId, Users};
 use std::fmt::Write as _;
@@ -51,11 +52,13 @@ fn request_bytes(argv: Argv<'_>) -> usize {
     header(argv.len()) + args.sum::<usize>()
 }
 
-/// Writes a client's line, without its end. `running` is the request the client runs just now.
+/// Writes a client's line, without its end. `running` is the request the client runs just now, `viewer` the
+/// group of who will read it.
 pub fn describe(
     state: &State,
     table: &Registry,
     client: &Client,
+    viewer: GroupId,
     running: Option<Argv<'_>>,
     line: &mut String,
 ) {
@@ -104,12 +107,17 @@ pub fn describe(
         client.id.serial,
         client.peer_text(),
         client.local_text(),
-        transport.fd,
+        // Numbers of descriptors tell how many others there are.
+        if viewer.is_default() {
+            transport.fd
+        } else {
+            -1
+        },
         client.name_text(),
         seconds_since(client.created_ms),
         seconds_since(client.seen_ms),
         flag_letters(client),
-        client.db,
+        state.local_db(client.db as usize),
         transport.query_free,
         transport.out_held,
         transport.out_bytes,
@@ -124,6 +132,9 @@ pub fn describe(
         client.net_out,
         client.commands,
     );
+    if state.groups.exist() {
+        let _ = write!(line, " group={}", state.groups.name(client.group));
+    }
 }
 
 /// What a client is to the server.
@@ -183,7 +194,7 @@ enum Test<'a> {
 }
 
 impl Test<'_> {
-    fn holds(&self, client: &Client, now_ms: i64) -> bool {
+    fn holds(&self, state: &State, client: &Client, now_ms: i64) -> bool {
         let seconds_since = |ms: i64| (now_ms - ms) / 1000;
         match self {
             Test::Ids(ids) => ids.contains(&client.id.serial),
@@ -195,7 +206,7 @@ impl Test<'_> {
             Test::Name(name) => *name == client.name(),
             Test::LibName(name) => *name == client.lib_name(),
             Test::LibVer(version) => *version == client.lib_ver(),
-            Test::Db(db) => *db == client.db,
+            Test::Db(db) => *db as usize == state.local_db(client.db as usize),
             Test::Flags(wanted) => {
                 let shown = flag_letters(client);
                 wanted
@@ -361,10 +372,10 @@ impl<'a> Filter<'a> {
     }
 
     /// Is this client meant? SKIPME is the caller's, who knows who asks.
-    pub fn matches(&self, client: &Client, now_ms: i64) -> bool {
+    pub fn matches(&self, state: &State, client: &Client, now_ms: i64) -> bool {
         self.tests
             .iter()
-            .all(|(test, holds)| test.holds(client, now_ms) == *holds)
+            .all(|(test, holds)| test.holds(state, client, now_ms) == *holds)
     }
 }
 

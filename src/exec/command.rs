@@ -8,6 +8,7 @@ use super::error::CmdError;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::gate;
+use crate::state::groups::GroupId;
 
 /// What a handler did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,9 @@ pub enum Outcome {
 pub type CmdResult = Result<Outcome, CmdError>;
 /// The body of a command.
 pub type Handler = fn(&mut Ctx<'_>) -> CmdResult;
-/// The flags that a request counts as having, where its arguments decide (scripts): of the row's flags.
-pub type FlagFinder = fn(&State, Argv<'_>, u32) -> u32;
+/// The flags that a request of a group counts as having, where its arguments decide (scripts): of the row's
+/// flags.
+pub type FlagFinder = fn(&State, GroupId, Argv<'_>, u32) -> u32;
 /// Finds the keys of a command whose row cannot say where they are: indexes into argv.
 pub type KeyFinder = fn(Argv<'_>) -> Result<Vec<KeyAt>, CmdError>;
 

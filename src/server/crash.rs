@@ -410,7 +410,12 @@ fn report(out: &Out) {
             "\n------ CURRENT CLIENT INFO ------\n{}",
             current(server)
         ));
-        let text = info::report(&server.state, &server.table, &[b"everything"]);
+        let text = info::report(
+            &server.state,
+            &server.table,
+            Default::default(),
+            &[b"everything"],
+        );
         out.put(&format!("\n------ INFO OUTPUT ------\n{text}\n"));
     }
     out.put(

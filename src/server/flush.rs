@@ -8,6 +8,7 @@ use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{Client, ClientId, Transport, client_flag};
 use crate::state::config::ClientClass;
+use crate::state::groups::GroupId;
 use std::io::{self, IoSlice};
 
 /// Pieces of one vectored write.
@@ -141,7 +142,11 @@ impl Server {
         };
         let sent = (before - conn.out.len()) as u64;
         client.net_out += sent;
+        let group = client.group;
         self.state.stats.net_out += sent;
+        if let Some(own) = self.state.figures.get_mut(group) {
+            own.net_out += sent;
+        }
         self.state.stats.writes += 1;
         if sent > 0 {
             // Who takes its replies is not idle.
@@ -257,7 +262,7 @@ pub(super) fn evict_clients(state: &mut State, table: &Registry) {
         };
         let mut line = String::new();
         if let Some(client) = state.clients.get(who) {
-            describe(state, table, client, None, &mut line);
+            describe(state, table, client, GroupId::DEFAULT, None, &mut line);
         }
         log::info!("Evicting client: {line}");
         state.stats.evicted_clients += 1;

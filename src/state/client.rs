@@ -245,6 +245,11 @@ impl Client {
         self.flags & flag != 0
     }
 
+    /// May somebody of this group know of it? Operators see all clients, others their own.
+    pub fn is_shown_to(&self, viewer: super::groups::GroupId) -> bool {
+        viewer.is_default() || self.group == viewer
+    }
+
     /// The other end as CLIENT LIST shows it: `ip:port`, `[v6]:port`, `path:0`.
     pub fn peer_text(&self) -> String {
         match &self.peer {

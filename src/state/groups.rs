@@ -301,6 +301,8 @@ impl State {
         } else {
             client.gate |= gate::TENANT;
         }
+        self.settle_monitored_client(who);
+        self.count_login(who, group);
         self.count_client(left, -1);
         self.count_client(group, 1);
     }

@@ -11,6 +11,7 @@ pub mod client_memory;
 pub mod commandlog;
 pub mod config;
 pub mod evict;
+pub mod figures;
 pub mod gate;
 pub mod groups;
 pub mod hotkeys;
@@ -22,6 +23,7 @@ pub mod members;
 pub mod names;
 pub mod notify;
 pub mod outbox;
+pub mod per_group;
 pub mod persistence;
 pub mod prop;
 pub mod pubsub;
@@ -45,6 +47,7 @@ use crate::keyspace::entry::EntryRef;
 use client::{ClientId, Clients, client_flag};
 use config::Config;
 use notify::Event;
+use per_group::PerGroup;
 use std::sync::Arc;
 
 /// Makes a CONFIG SET take hold outside, or refuses it: who asks, the values before and behind it, what
@@ -72,7 +75,8 @@ pub struct State {
     /// Where everything lies that is to survive a crash.
     pub disk: Arc<dyn Disk>,
     pub dbs: Databases,
-    pub libraries: libraries::Libraries,
+    /// Function libraries.
+    pub libraries: PerGroup<libraries::Libraries>,
     pub scripts: scripts::Scripts,
     pub clients: Clients,
     /// Who may log in, and what each may do.
@@ -90,6 +94,8 @@ pub struct State {
     /// Files that are being loaded, or were.
     pub load: loading::LoadProgress,
     pub stats: stats::Stats,
+    /// What of it is whose.
+    pub figures: figures::GroupFigures,
     pub commandlog: commandlog::CommandLog,
     pub hotkeys: hotkeys::HotKeys,
     pub census: census::Census,
@@ -152,7 +158,7 @@ impl State {
             clock,
             rng,
             disk: Arc::new(RealDisk),
-            libraries: libraries::Libraries::default(),
+            libraries: PerGroup::default(),
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             users: users::Users::new(rows),
@@ -163,6 +169,7 @@ impl State {
             dirty: 0,
             load: loading::LoadProgress::default(),
             stats: stats::Stats::new(rows, ticks_per_us),
+            figures: figures::GroupFigures::default(),
             commandlog: commandlog::CommandLog::default(),
             hotkeys: hotkeys::HotKeys::default(),
             census: census::Census::default(),
@@ -219,6 +226,7 @@ impl State {
         self.tick_access_clock();
         self.settle_memory_limit();
         self.settle_client_limit();
+        self.settle_tracking_limit();
     }
 
     fn restrict(&mut self, bit: u32, on: bool) {
@@ -323,6 +331,9 @@ impl State {
     /// What follows when a key expired: statistics, the log, event, WATCH.
     pub fn note_expired(&mut self, db: usize, key: &[u8]) {
         self.stats.expired += 1;
+        if let Some(own) = self.figures.get_mut(self.group_of(db)) {
+            own.expired += 1;
+        }
         let lazy = self.config.lazyfree_lazy_expire;
         self.prop
             .push_own(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);

@@ -29,8 +29,9 @@ impl State {
         }
         client.flags |= client_flag::MONITOR;
         client.gate |= gate::NO_KEYSPACE;
+        let group = client.group;
         self.monitors.push(who);
-        self.gate |= gate::MONITORED;
+        self.settle_monitored(group);
     }
 
     /// The client no longer runs MONITOR.
@@ -41,10 +42,35 @@ impl State {
         }
         client.flags &= !client_flag::MONITOR;
         client.gate &= !gate::NO_KEYSPACE;
+        let group = client.group;
         self.monitors.retain(|m| *m != who);
-        if self.monitors.is_empty() {
-            self.gate &= !gate::MONITORED;
+        self.settle_monitored(group);
+    }
+
+    /// Those who run MONITOR in a group.
+    pub fn monitors_of(&self, group: GroupId) -> impl Iterator<Item = ClientId> {
+        let all = self.monitors.iter().copied();
+        all.filter(move |who| self.group_of_client(*who) == group)
+    }
+
+    /// A group's MONITOR began or ended: what its clients run is shown, or no longer. That of others costs
+    /// them nothing.
+    fn settle_monitored(&mut self, group: GroupId) {
+        let on = self.monitors_of(group).next().is_some();
+        if group.is_default() {
+            return self.restrict(gate::MONITORED, on);
         }
+        for client in self.clients.iter_mut().filter(|c| c.group == group) {
+            client.gate = client.gate & !gate::MONITORED | if on { gate::MONITORED } else { 0 };
+        }
+    }
+
+    /// The same for one client that came into its group.
+    pub(super) fn settle_monitored_client(&mut self, who: ClientId) {
+        let group = self.group_of_client(who);
+        let on = !group.is_default() && self.monitors_of(group).next().is_some();
+        let client = self.clients.me(who);
+        client.gate = client.gate & !gate::MONITORED | if on { gate::MONITORED } else { 0 };
     }
 
     /// CLIENT PAUSE: the later of two ends holds, and the stricter of two modes.
