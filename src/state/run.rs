@@ -177,7 +177,7 @@ impl Garbage {
         }
     }
 
-    /// Frees anything later that holds next to nothing, and counts as that many values freed lazily.
+    /// Frees anything later, which counts as that many values freed lazily, and as no bytes.
     pub fn later(&mut self, what: Box<dyn Send>, objects: usize) {
         self.later_sized(what, objects, 0);
     }
