@@ -1,4 +1,5 @@
 //! The way of a client's request: lookup, arity, admission, queue or call, end of unit.
+use super::acl;
 use super::admit::{self, Verdict};
 use super::call::{call, reject};
 use super::command::{Outcome, flag};
@@ -57,8 +58,7 @@ pub fn process<'a>(
         },
     };
     let concerned = row.cmd.blocked_by & gate;
-    // A limit on memory concerns every command, and nearly always there is room.
-    if concerned != 0 && (concerned != gate::MAXMEMORY || !ctx.state.is_at_ease()) {
+    if concerned != 0 && !is_free(&mut ctx, row, concerned) {
         let verdict = admit::admit(&mut ctx, row, gate);
         if !ctx.state.outbox.is_empty() {
             tell_first(&mut ctx, verdict);
@@ -90,6 +90,23 @@ fn tell_first(ctx: &mut Ctx<'_>, verdict: Verdict) {
     };
     if replies && !matches!(verdict, Verdict::Refused | Verdict::Postpone) {
         ctx.state.outbox.hand_over(ctx.me, commands, ctx.out);
+    }
+}
+
+/// Does nothing of what concerns every command stand in the way of this one? There is nearly always room
+/// where memory is limited, and users mostly do what they may.
+#[inline]
+fn is_free(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> bool {
+    if concerned & gate::MAXMEMORY != 0 && !ctx.state.is_at_ease() {
+        return false;
+    }
+    match concerned & !gate::MAXMEMORY {
+        0 => true,
+        gate::ACL => {
+            let user = ctx.client().user;
+            acl::allows_at_once(ctx.state.users.get(user), row, ctx.argv)
+        }
+        _ => false,
     }
 }
 
