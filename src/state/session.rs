@@ -99,8 +99,8 @@ impl State {
                 let bytes = multi.bytes;
                 self.garbage.later_sized(multi, 0, bytes);
             }
-            if let Some(parked) = client.parked.take() {
-                self.blocked.unpark(parked);
+            if let Some(mut parked) = client.parked.take() {
+                self.blocked.unpark(&mut parked);
             }
             self.stop_monitor(who);
             self.unsubscribe_all(who, true);

@@ -223,14 +223,14 @@ impl BlockedClients {
 
     /// A client waits no longer. It may still stand in the queues for some of very many keys: nobody
     /// is there any more under its ticket, then.
-    pub fn unpark(&mut self, parked: Box<Parked>) {
+    pub fn unpark(&mut self, parked: &mut Parked) {
         self.deadlines.remove(&(parked.deadline_ms, parked.ticket));
         self.count -= 1;
         self.leaving.push(Leaving {
             db: parked.db,
             ticket: parked.ticket,
             wants_absence: parked.wants_absence,
-            keys: parked.keys.into_iter(),
+            keys: std::mem::take(&mut parked.keys).into_iter(),
         });
         self.forget_some(FORGOTTEN_AT_ONCE_MAX);
     }
@@ -428,7 +428,7 @@ mod tests {
         }
         let ready = blocked.take_ready();
         assert_eq!(ready, [(0, b"a"[..].into()), (0, b"b"[..].into())]);
-        all.into_iter().for_each(|parked| blocked.unpark(parked));
+        all.iter_mut().for_each(|parked| blocked.unpark(parked));
         assert!(!blocked.waits() && blocked.count == 0 && blocked.absences.is_empty());
         assert!(blocked.filter.iter().all(|keys| *keys == 0));
     }
@@ -448,10 +448,10 @@ mod tests {
         let mut last = 0;
         while blocked.waits() {
             for who in blocked.timed_out(60, 64) {
-                let parked = all[who.slot as usize].take().expect("it waits");
+                let mut parked = all[who.slot as usize].take().expect("it waits");
                 assert!(parked.deadline_ms >= last, "the longest overdue first");
                 last = parked.deadline_ms;
-                blocked.unpark(parked);
+                blocked.unpark(&mut parked);
             }
         }
         assert_eq!((blocked.count, blocked.next_deadline_ms()), (0, None));
@@ -470,7 +470,7 @@ mod tests {
         blocked.park(client(0), &mut many);
         blocked.park(client(1), &mut one);
         let gone = many.ticket;
-        blocked.unpark(many);
+        blocked.unpark(&mut many);
         assert_eq!((blocked.count, blocked.next_deadline_ms()), (1, None));
         assert_eq!(blocked.keys_waited_for(), 9000);
         let (mut ticket, mut line) = (0, Vec::new());
@@ -491,7 +491,7 @@ mod tests {
         }
         assert_eq!((steps, blocked.keys_waited_for()), (18, 1));
         assert_eq!(blocked.absences_waited_for(), 0);
-        blocked.unpark(one);
+        blocked.unpark(&mut one);
         assert!(!blocked.waits() && blocked.filter.iter().all(|keys| *keys == 0));
     }
 }
