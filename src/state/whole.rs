@@ -162,11 +162,11 @@ mod tests {
     #[test]
     fn what_a_flush_frees_counts_before_it_is_freed() {
         let mut state = state_with(20_000);
-        state.flush_all(false);
+        state.flush_all(GroupId::DEFAULT, false);
         let of_many = state.garbage.bytes();
         assert!(of_many > 0 || alloc::used() == 0, "no counting allocator");
         state.dbs.insert(0, b"new", NewValue::Int(1), None);
-        state.flush_all(true);
+        state.flush_all(GroupId::DEFAULT, true);
         // Few keys are summed up.
         assert!((1..1000).contains(&(state.garbage.bytes() - of_many)));
         for rubbish in state.garbage.waiting.drain(..) {
