@@ -58,6 +58,8 @@ pub struct User {
     /// The name of a group that there was not yet when the user was configured: until there is, no login
     /// succeeds.
     pub awaits_group: Option<Box<str>>,
+    /// Whether the rules allow everything; known once it is among the users.
+    unrestricted: bool,
     /// It stands in the configuration or the ACL file: what the data say of it does not count.
     pub configured: bool,
     /// Unix seconds from when on no login succeeds.
@@ -76,6 +78,7 @@ impl User {
             selectors: vec![Selector::new(rows)],
             group: GroupId::DEFAULT,
             awaits_group: None,
+            unrestricted: false,
             configured: false,
             expires: None,
         }
@@ -100,7 +103,7 @@ impl User {
 
     /// Is there nothing to check for this user?
     pub fn is_unrestricted(&self) -> bool {
-        self.root().is_unrestricted()
+        self.unrestricted
     }
 
     /// Does a new connection act as this user without a login?
@@ -179,6 +182,12 @@ impl Users {
         self.by_name.get(name).copied()
     }
 
+    /// The same as a group sees it: only the default one sees the users of others.
+    pub fn find_for(&self, viewer: GroupId, name: &[u8]) -> Option<UserId> {
+        let found = self.find(name)?;
+        (viewer.is_default() || self.get(found).group == viewer).then_some(found)
+    }
+
     /// A user who is there.
     #[inline]
     pub fn get(&self, id: UserId) -> &User {
@@ -206,6 +215,8 @@ impl Users {
     /// Puts a user in the place of the one of the same name, or adds it. What clients may do follows with
     /// `State::put_user`.
     pub fn put(&mut self, user: User) -> UserId {
+        let mut user = user;
+        user.unrestricted = user.root().is_unrestricted();
         if let Some(id) = self.find(&user.name) {
             self.slab[id.0 as usize] = user;
             return id;
