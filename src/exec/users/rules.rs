@@ -31,7 +31,6 @@ const TO_COME: &[&[u8]] = &[
     b"readwrite",
     b"replconf",
     b"replicaof",
-    b"sentinel",
     b"slaveof",
     b"sync",
     b"wait",
