@@ -221,14 +221,16 @@ fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
         client.reply_mode = ReplyMode::On;
     }
     client.resp3 = false;
-    client.db = 0;
     client.flags &= !(client_flag::PUBSUB
         | client_flag::READONLY
         | client_flag::NO_TOUCH
         | client_flag::NO_EVICT);
     client.gate &= !(gate::SUBSCRIBED | gate::NO_TOUCH);
     ctx.state.forget_login(me);
-    ctx.db = 0;
+    let client = ctx.state.clients.me(me);
+    let group = client.group;
+    ctx.db = ctx.state.first_db(group);
+    ctx.client().db = ctx.db as u32;
     ctx.out.resp3 = false;
     ctx.out.simple("RESET");
     Ok(Outcome::Done)

@@ -729,8 +729,9 @@ fn cluster(r: &mut Report<'_>) {
 fn keyspace(r: &mut Report<'_>) {
     r.head("Keyspace");
     let now_ms = r.state.clock.unix_ms;
-    for (i, db) in r.state.dbs.iter().enumerate() {
+    for (number, db) in r.state.dbs.iter_in(r.state.dbs_of(r.group)) {
         if !db.is_empty() {
+            let i = r.state.local_db(number);
             let _ = write!(
                 r.out,
                 "db{i}:keys={},expires={},avg_ttl={},subexpiry={}\r\n",
