@@ -367,7 +367,7 @@ impl State {
         self.users.take(id).is_some()
     }
 
-    /// Ends a client whose user is gone: until it is closed it may do nothing.
+    /// Ends a client whose user is gone: until it is closed it is one that has not logged in.
     fn dismiss(&mut self, who: ClientId) {
         self.forget_login(who);
         let client = self.clients.me(who);
