@@ -81,6 +81,26 @@ fn count(delta: usize) {
     }
 }
 
+/// A block that is not counted while this lives: one that is no part of the data and soon gone, so that
+/// it evicts nothing.
+#[derive(Debug)]
+pub struct LeftOut(usize);
+
+impl LeftOut {
+    /// Leaves out what a block of `n` bytes takes.
+    pub fn of(n: usize) -> Self {
+        let bytes = size_class(n);
+        count(bytes.wrapping_neg());
+        Self(bytes)
+    }
+}
+
+impl Drop for LeftOut {
+    fn drop(&mut self) {
+        count(self.0);
+    }
+}
+
 /// The bytes a block of `n` bytes takes: jemalloc's size class (8, 16, 24, 32, 40, 48, 56, 64, 80,
 /// 96, 112, 128, 160 .., four to a doubling), and whole pages above 32 KiB.
 #[inline]

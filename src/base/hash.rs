@@ -58,7 +58,7 @@ macro_rules! round {
 }
 
 /// SipHash with one round for each word and three at the end.
-#[inline]
+#[inline(always)]
 pub fn siphash13(key: &HashKey, bytes: &[u8]) -> u64 {
     let mut a = key.k0 ^ 0x736f_6d65_7073_6575;
     let mut b = key.k1 ^ 0x646f_7261_6e64_6f6d;

@@ -58,7 +58,7 @@ impl Batch {
 
 /// Notes a request's keys in the batch, which hashes them and fetches their buckets. Returns the
 /// number of the first one.
-#[inline]
+#[inline(always)]
 pub fn hint_keys(dbs: &mut Databases, db: usize, row: &Row, buf: &[u8], spans: &[Span]) -> u8 {
     let first = dbs.hinted() as u8;
     let cmd = row.cmd;

@@ -26,7 +26,7 @@ pub enum Flow {
 
 /// Runs one request of a client. The reply goes to `out`; messages for other clients are left in
 /// `state.outbox`, which the caller drains behind the reply.
-#[inline]
+#[inline(always)]
 pub fn process<'a>(
     state: &'a mut State,
     table: &'a Registry,
@@ -77,7 +77,7 @@ pub fn process<'a>(
 }
 
 /// Runs an admitted request and ends its unit.
-#[inline]
+#[inline(always)]
 fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     ctx.client().last_command = row.id;
     let outcome = call(&mut ctx, row);

@@ -139,13 +139,16 @@ impl Registry {
             .trailing_zeros();
         let mut multiplier = 0x9E37_79B9_7F4A_7C15u64;
         loop {
-            for _ in 0..20_000 {
-                let mut index = vec![EMPTY; 1 << bits];
-                let fits = named.iter().all(|&(word, id)| {
-                    let at = (word.wrapping_mul(multiplier) >> (64 - bits)) as usize;
-                    std::mem::replace(&mut index[at], id) == EMPTY
+            // Which try last took a place: nothing is to be cleared between two tries.
+            let mut taken = vec![0u32; 1 << bits];
+            for attempt in 1..=20_000 {
+                let place = |word: u64| (word.wrapping_mul(multiplier) >> (64 - bits)) as usize;
+                let fits = named.iter().all(|&(word, _)| {
+                    std::mem::replace(&mut taken[place(word)], attempt) != attempt
                 });
                 if fits {
+                    let mut index = vec![EMPTY; 1 << bits];
+                    named.iter().for_each(|&(word, id)| index[place(word)] = id);
                     self.index = index;
                     self.multiplier = multiplier;
                     self.shift = 64 - bits;

@@ -117,8 +117,14 @@ impl Databases {
     pub fn hash(&self, key: &[u8]) -> u64 {
         match self.hints.get(key) {
             Some(hash) => hash,
-            None => self.hasher.hash64(key),
+            None => self.hash_anew(key),
         }
+    }
+
+    /// Kept apart, so that what is looked up with a hint stays small.
+    #[inline(never)]
+    fn hash_anew(&self, key: &[u8]) -> u64 {
+        self.hasher.hash64(key)
     }
 
     /// Where the key is.
@@ -175,7 +181,7 @@ impl Databases {
     /// Hashes the next key of the batch and asks the memory for its bucket; false when the batch is
     /// full. The key's bytes must stay unchanged and in place until
     /// [`end_batch`](Databases::end_batch).
-    #[inline]
+    #[inline(always)]
     pub fn hint(&mut self, db: usize, key: &[u8]) -> bool {
         let hash = self.hasher.hash64(key);
         self.list[db].entries.prefetch_bucket(hash);

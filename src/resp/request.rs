@@ -168,7 +168,8 @@ impl Resume {
 /// byte of the unfinished request, and what was understood of it is in `resume`: call again with
 /// the same bytes and more behind them, in this buffer or (with the new position) in another.
 /// Inline requests are unescaped in place, which is why `buf` is mutable.
-#[inline]
+// The compiler keeps it out of the loop's since it has more than one caller.
+#[inline(always)]
 pub fn parse(
     buf: &mut [u8],
     pos: &mut usize,
@@ -186,7 +187,7 @@ pub fn parse(
 }
 
 /// The common case. False: the careful way has to go on, from `resume`.
-#[inline]
+#[inline(always)]
 fn quick(
     buf: &[u8],
     pos: &mut usize,

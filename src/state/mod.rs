@@ -29,6 +29,7 @@ pub mod session;
 pub mod stats;
 pub mod tracking;
 pub mod transaction;
+pub mod users;
 pub mod watch;
 pub mod whole;
 

@@ -1,0 +1,2 @@
+//! Users: who may log in, and as what.
+pub mod password;
