@@ -201,6 +201,14 @@ fn listeners(r: &mut Report<'_>) {
     if let Some(path) = config.unixsocket.as_deref().filter(|p| !p.is_empty()) {
         lines.push(format!("name=unix,bind={}", String::from_utf8_lossy(path)));
     }
+    if config.tls_port != 0 {
+        let bind: Vec<String> = config.bind.0.iter().map(|a| format!(",bind={a}")).collect();
+        lines.push(format!(
+            "name=tls{},port={}",
+            bind.concat(),
+            config.tls_port
+        ));
+    }
     for (i, line) in lines.iter().enumerate() {
         r.field(&format!("listener{i}"), line);
     }

@@ -17,11 +17,6 @@ pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
             "this release has no cluster mode yet",
         ),
         (
-            config.tls_port != 0,
-            Key::tls_port,
-            "this release has no TLS yet",
-        ),
-        (
             !config.aclfile.is_empty(),
             Key::aclfile,
             "this release has no users but the default one yet",

@@ -16,5 +16,6 @@ pub mod reconfigure;
 pub mod registry;
 pub mod shutdown;
 pub mod supervise;
+pub mod tls;
 pub mod turn;
 pub mod watchdog;

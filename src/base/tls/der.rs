@@ -68,7 +68,9 @@ impl<'a> Reader<'a> {
             0x81..=0x84 => {
                 let n = usize::from(first & 0x7f);
                 let digits = rest.get(..n)?;
-                let len = digits.iter().fold(0usize, |len, b| len << 8 | usize::from(*b));
+                let len = digits
+                    .iter()
+                    .fold(0usize, |len, b| len << 8 | usize::from(*b));
                 (len, 2 + n)
             }
             _ => return None,
@@ -112,12 +114,19 @@ mod tests {
         let mut inside = reader.take(tag::SEQUENCE).expect("a sequence").inside();
         assert!(reader.is_empty());
         assert!(inside.take(tag::SEQUENCE).is_none());
-        assert_eq!(inside.take(tag::INTEGER).and_then(|e| number(e.body)), Some(5));
+        assert_eq!(
+            inside.take(tag::INTEGER).and_then(|e| number(e.body)),
+            Some(5)
+        );
         assert_eq!(inside.next().map(|e| e.body), Some(&[0xff][..]));
         for end in 0..bytes.len() {
             assert!(Reader::new(&bytes[..end]).next().is_none(), "{end}");
         }
-        assert!(Reader::new(&[0x04, 0x84, 0xff, 0xff, 0xff, 0xff, 0]).next().is_none());
+        assert!(
+            Reader::new(&[0x04, 0x84, 0xff, 0xff, 0xff, 0xff, 0])
+                .next()
+                .is_none()
+        );
         assert_eq!(number(&[0x80]), None);
         assert_eq!(number(&[0, 0xff, 0xff, 0xff, 0xff]), Some(u32::MAX));
         assert_eq!(number(&[1, 0, 0, 0, 0]), None);

@@ -99,7 +99,12 @@ fn read(der: &[u8]) -> Option<Sealed<'_>> {
     how.take(tag::INTEGER); // the key's length, which the cipher says
     let hmac = match how.take(tag::SEQUENCE) {
         None => 7,
-        Some(element) => *element.inside().take(tag::OID)?.body.strip_prefix(HMAC)?.first()?,
+        Some(element) => *element
+            .inside()
+            .take(tag::OID)?
+            .body
+            .strip_prefix(HMAC)?
+            .first()?,
     };
     let hmac = match hmac {
         7 => pbkdf2::PBKDF2_HMAC_SHA1,

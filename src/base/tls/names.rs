@@ -17,9 +17,11 @@ pub fn protocols(list: Option<&[u8]>) -> Result<Vec<&'static SupportedProtocolVe
             "tlsv1.2" => v12 = true,
             "tlsv1.3" => v13 = true,
             _ => {
-                return Err("Invalid tls-protocols specified. Use a combination of 'TLSv1', \
+                return Err(
+                    "Invalid tls-protocols specified. Use a combination of 'TLSv1', \
                             'TLSv1.1', 'TLSv1.2' and 'TLSv1.3'."
-                    .into());
+                        .into(),
+                );
             }
         }
     }
@@ -34,9 +36,11 @@ pub fn protocols(list: Option<&[u8]>) -> Result<Vec<&'static SupportedProtocolVe
         versions.push(&version::TLS12);
     }
     if versions.is_empty() {
-        return Err("Invalid tls-protocols specified: TLSv1 and TLSv1.1 are broken and not \
+        return Err(
+            "Invalid tls-protocols specified: TLSv1 and TLSv1.1 are broken and not \
                     offered. Add 'TLSv1.2' or 'TLSv1.3'."
-            .into());
+                .into(),
+        );
     }
     Ok(versions)
 }
@@ -104,7 +108,10 @@ impl Named {
 fn tls12(list: &str) -> Vec<&'static Named> {
     let mut chosen: Vec<&Named> = Vec::new();
     let mut killed: Vec<&str> = Vec::new();
-    for item in list.split([':', ',', ' ', ';']).filter(|item| !item.is_empty()) {
+    for item in list
+        .split([':', ',', ' ', ';'])
+        .filter(|item| !item.is_empty())
+    {
         if item == "@STRENGTH" {
             chosen.sort_by_key(|named| std::cmp::Reverse(named.bits));
         }
@@ -128,7 +135,12 @@ fn tls12(list: &str) -> Vec<&'static Named> {
             b'+' => chosen.sort_by_key(|named| meant(named)),
             _ => {
                 if sign == b'!' {
-                    killed.extend(TLS12.iter().filter(|named| meant(named)).map(|named| named.name));
+                    killed.extend(
+                        TLS12
+                            .iter()
+                            .filter(|named| meant(named))
+                            .map(|named| named.name),
+                    );
                 }
                 chosen.retain(|named| !meant(named));
             }
@@ -138,9 +150,18 @@ fn tls12(list: &str) -> Vec<&'static Named> {
 }
 
 const TLS13: &[(&str, CipherSuite)] = &[
-    ("TLS_AES_256_GCM_SHA384", CipherSuite::TLS13_AES_256_GCM_SHA384),
-    ("TLS_CHACHA20_POLY1305_SHA256", CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
-    ("TLS_AES_128_GCM_SHA256", CipherSuite::TLS13_AES_128_GCM_SHA256),
+    (
+        "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+    ),
+    (
+        "TLS_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    ),
+    (
+        "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+    ),
 ];
 
 /// The suites of a provider that the two lists select, in their order.
@@ -157,7 +178,11 @@ pub fn suites(
                 match TLS13.iter().find(|(known, _)| *known == name) {
                     Some((_, suite)) => wanted.push(*suite),
                     None if name.starts_with("TLS_AES_128_CCM") => {}
-                    None => return Err(format!("Failed to configure ciphersuites: no such suite: '{name}'")),
+                    None => {
+                        return Err(format!(
+                            "Failed to configure ciphersuites: no such suite: '{name}'"
+                        ));
+                    }
                 }
             }
             if wanted.is_empty() {
@@ -172,13 +197,23 @@ pub fn suites(
             if chosen.is_empty() {
                 return Err(format!(
                     "Failed to configure ciphers: no cipher match for '{list}': supported are {}",
-                    TLS12.iter().map(|named| named.name).collect::<Vec<_>>().join(":")
+                    TLS12
+                        .iter()
+                        .map(|named| named.name)
+                        .collect::<Vec<_>>()
+                        .join(":")
                 ));
             }
             wanted.extend(chosen.iter().map(|named| named.suite));
         }
     }
-    let find = |suite| provider.cipher_suites.iter().find(|s| s.suite() == suite).copied();
+    let find = |suite| {
+        provider
+            .cipher_suites
+            .iter()
+            .find(|s| s.suite() == suite)
+            .copied()
+    };
     Ok(wanted.into_iter().filter_map(find).collect())
 }
 
@@ -195,7 +230,10 @@ mod tests {
         assert_eq!(names("DEFAULT").len(), 6);
         assert_eq!(names("DEFAULT:-AES128-SHA256").len(), 6);
         assert_eq!(names("AES128-SHA256:AES256-SHA256"), [""; 0]);
-        assert_eq!(names("ECDHE+AESGCM:!aRSA:!AES128"), ["ECDHE-ECDSA-AES256-GCM-SHA384"]);
+        assert_eq!(
+            names("ECDHE+AESGCM:!aRSA:!AES128"),
+            ["ECDHE-ECDSA-AES256-GCM-SHA384"]
+        );
         assert_eq!(
             names("aRSA:-AESGCM:ALL:!ECDSA"),
             [
@@ -204,17 +242,32 @@ mod tests {
                 "ECDHE-RSA-AES128-GCM-SHA256"
             ]
         );
-        assert_eq!(names("!aRSA:aRSA:ECDSA+CHACHA20"), ["ECDHE-ECDSA-CHACHA20-POLY1305"]);
-        assert_eq!(names("CHACHA20:AES128:+CHACHA20:@SECLEVEL=2")[0], "ECDHE-ECDSA-AES128-GCM-SHA256");
-        assert_eq!(names("AES128:AES256:@STRENGTH")[0], "ECDHE-ECDSA-AES256-GCM-SHA384");
+        assert_eq!(
+            names("!aRSA:aRSA:ECDSA+CHACHA20"),
+            ["ECDHE-ECDSA-CHACHA20-POLY1305"]
+        );
+        assert_eq!(
+            names("CHACHA20:AES128:+CHACHA20:@SECLEVEL=2")[0],
+            "ECDHE-ECDSA-AES128-GCM-SHA256"
+        );
+        assert_eq!(
+            names("AES128:AES256:@STRENGTH")[0],
+            "ECDHE-ECDSA-AES256-GCM-SHA384"
+        );
         assert_eq!(names("!"), [""; 0]);
     }
 
     #[test]
     fn protocols_are_named() {
         let named = |list: &str| protocols(Some(list.as_bytes())).map(|found| found.len());
-        assert_eq!((protocols(None).map(|v| v.len()), named("")), (Ok(2), Ok(2)));
-        assert_eq!((named("TLSv1.2"), named("tlsv1 TLSv1.3 TLSV1.2")), (Ok(1), Ok(2)));
+        assert_eq!(
+            (protocols(None).map(|v| v.len()), named("")),
+            (Ok(2), Ok(2))
+        );
+        assert_eq!(
+            (named("TLSv1.2"), named("tlsv1 TLSv1.3 TLSV1.2")),
+            (Ok(1), Ok(2))
+        );
         assert!(named("TLSv1 TLSv1.1").is_err() && named("SSLv3").is_err());
     }
 }

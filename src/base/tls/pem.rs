@@ -43,7 +43,8 @@ pub fn sections(text: &[u8]) -> Result<Vec<Section>, &'static str> {
             });
         } else if let Some((_, digits, old_encryption)) = &mut open {
             if line.contains(&b':') {
-                *old_encryption |= line.starts_with(b"Proc-Type:") || line.starts_with(b"DEK-Info:");
+                *old_encryption |=
+                    line.starts_with(b"Proc-Type:") || line.starts_with(b"DEK-Info:");
             } else {
                 digits.extend_from_slice(line);
             }
@@ -70,7 +71,10 @@ mod tests {
                     -----END C-----\n-----BEGIN C-----\nProc-Type: 4,ENCRYPTED\n\nAQ==\n-----END C-----";
         let found = sections(text.as_bytes()).expect("well-formed");
         assert_eq!(found.len(), 2);
-        assert_eq!((found[0].label.as_str(), &found[0].der[..]), ("A B", &[1, 2, 3, 4][..]));
+        assert_eq!(
+            (found[0].label.as_str(), &found[0].der[..]),
+            ("A B", &[1, 2, 3, 4][..])
+        );
         assert!(!found[0].old_encryption && found[1].old_encryption);
         assert_eq!(found[1].der, [1]);
     }

@@ -12,15 +12,15 @@ use std::sync::Arc;
 pub const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
 /// An unfinished message of a handshake: certificates, mostly. rustls takes 64 KiB.
 const HANDSHAKE_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
-/// What rustls wants to say (tickets, alerts, new keys) and the peer does not take.
-const UNSENT_MAX: usize = 64 * 1024;
+/// What the peer does not take, while it goes on sending: enciphered text, and what rustls has to say (tickets,
+/// alerts, new keys).
+const UNSENT_MAX: usize = 256 * 1024;
 /// What a record needs beside its text, at the most.
 const RECORD_EXTRA: usize = 64;
 /// The longest text of a record.
 const TEXT_MAX: usize = 16 * 1024;
 
 /// A session with a client.
-#[derive(Debug)]
 pub struct Session {
     rustls: UnbufferedServerConnection,
     /// The beginning of a record that has not come in whole.
@@ -35,6 +35,12 @@ pub struct Session {
     ended: bool,
     /// It has sent something that is no TLS, or broken: nothing more is to be done.
     failed: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
 }
 
 /// Why a session cannot go on.
@@ -114,6 +120,11 @@ impl Session {
         if self.unsent_at >= self.unsent.len() {
             (self.unsent, self.unsent_at) = (Vec::new(), 0);
         }
+    }
+
+    /// Enciphered already, and to be sent before anything else is: the network takes no more just now.
+    pub fn keep(&mut self, wire: &[u8]) {
+        self.unsent.extend_from_slice(wire);
     }
 
     /// Bytes of an unfinished record, to stand in front of what comes in next.

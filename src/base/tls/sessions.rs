@@ -54,7 +54,10 @@ impl Sessions {
                 _ => break,
             }
             if let Some((deadline, old)) = kept.order.pop_front()
-                && kept.by_key.get(&old).is_some_and(|(held, _)| *held == deadline)
+                && kept
+                    .by_key
+                    .get(&old)
+                    .is_some_and(|(held, _)| *held == deadline)
             {
                 kept.by_key.remove(&old);
             }

@@ -90,13 +90,20 @@ fn provider(ciphers: &Ciphers) -> Result<CryptoProvider, String> {
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    fs::read(path).map(Zeroizing::new).map_err(|error| crate::base::sys::strerror(&error))
+    fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(|error| crate::base::sys::strerror(&error))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Vec<_> = pem::sections(&read_file(path)?)?
         .into_iter()
-        .filter(|section| matches!(&*section.label, "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE"))
+        .filter(|section| {
+            matches!(
+                &*section.label,
+                "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE"
+            )
+        })
         .map(|section| CertificateDer::from(section.der))
         .collect();
     if found.is_empty() {
@@ -159,8 +166,8 @@ fn trust(authorities: &Authorities) -> Result<Trust, String> {
         }
     }
     if let Some(dir) = &authorities.dir {
-        let entries = fs::read_dir(dir)
-            .map_err(|error| failed(dir, &crate::base::sys::strerror(&error)))?;
+        let entries =
+            fs::read_dir(dir).map_err(|error| failed(dir, &crate::base::sys::strerror(&error)))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths.iter().filter(|path| path.is_file()) {
@@ -181,8 +188,14 @@ fn trust(authorities: &Authorities) -> Result<Trust, String> {
 /// Everything a server needs to accept connections.
 pub fn server(setup: &ServerSetup) -> Result<Server, String> {
     let identity = &setup.identity;
-    let cert = identity.cert.as_deref().ok_or("No tls-cert-file configured!")?;
-    let key = identity.key.as_deref().ok_or("No tls-key-file configured!")?;
+    let cert = identity
+        .cert
+        .as_deref()
+        .ok_or("No tls-cert-file configured!")?;
+    let key = identity
+        .key
+        .as_deref()
+        .ok_or("No tls-key-file configured!")?;
     let asks = setup.client_auth != ClientAuth::No;
     let unknown = setup.authorities == Authorities::default();
     if (asks || setup.connects) && unknown {
@@ -204,7 +217,10 @@ pub fn server(setup: &ServerSetup) -> Result<Server, String> {
                 .into(),
         );
     }
-    let authority = trust.ders().filter_map(facts).min_by_key(|facts| facts.not_after);
+    let authority = trust
+        .ders()
+        .filter_map(facts)
+        .min_by_key(|facts| facts.not_after);
     let verifier = Verifier {
         trust: asks.then_some(trust),
         algorithms: provider.signature_verification_algorithms,
@@ -237,10 +253,7 @@ pub fn server(setup: &ServerSetup) -> Result<Server, String> {
 }
 
 /// The certificate to show as a client must be good as well, before it is needed.
-fn client_facts(
-    identity: &Identity,
-    provider: &CryptoProvider,
-) -> Result<Option<Facts>, String> {
+fn client_facts(identity: &Identity, provider: &CryptoProvider) -> Result<Option<Facts>, String> {
     match (&identity.cert, &identity.key) {
         (Some(cert), Some(key)) => {
             let certified_key = certified(identity, cert, key, provider)?;
@@ -275,7 +288,12 @@ pub fn client(setup: &ClientSetup) -> Result<Arc<ClientConfig>, String> {
     let mut authorities = setup.authorities.clone();
     if authorities == Authorities::default() && !setup.insecure {
         let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-        let known = || SYSTEM_FILES.iter().map(PathBuf::from).find(|path| path.exists());
+        let known = || {
+            SYSTEM_FILES
+                .iter()
+                .map(PathBuf::from)
+                .find(|path| path.exists())
+        };
         authorities.file = named.or_else(known);
         authorities.dir = std::env::var_os("SSL_CERT_DIR").map(PathBuf::from);
     }

@@ -63,7 +63,9 @@ impl Trust {
     }
 
     fn at(&self, now_s: i64) -> impl Iterator<Item = &Authority> {
-        self.0.iter().filter(move |a| (a.not_before..=a.not_after).contains(&now_s))
+        self.0
+            .iter()
+            .filter(move |a| (a.not_before..=a.not_after).contains(&now_s))
     }
 }
 
@@ -107,8 +109,10 @@ impl Verifier {
         if facts.version == 0 {
             return self.signed_directly(&facts, trust, now_s);
         }
-        let anchors: Vec<TrustAnchor<'_>> =
-            trust.at(now_s).map(|authority| authority.anchor.clone()).collect();
+        let anchors: Vec<TrustAnchor<'_>> = trust
+            .at(now_s)
+            .map(|authority| authority.anchor.clone())
+            .collect();
         let end = EndEntityCert::try_from(leaf).map_err(explain)?;
         end.verify_for_usage(
             self.algorithms.all,
@@ -144,7 +148,9 @@ impl Verifier {
             let signed = self.algorithms.all.iter().any(|algorithm| {
                 algorithm.signature_alg_id().as_ref() == leaf.algorithm
                     && algorithm.public_key_alg_id().as_ref() == key_algorithm
-                    && algorithm.verify_signature(key, leaf.signed, leaf.signature).is_ok()
+                    && algorithm
+                        .verify_signature(key, leaf.signed, leaf.signature)
+                        .is_ok()
             });
             if signed {
                 return Ok(());
@@ -175,13 +181,19 @@ impl Verifier {
         }
         let (key_algorithm, key) =
             x509::key_parts(facts.key).ok_or(refused(CertificateError::BadEncoding))?;
-        let known = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == given.scheme);
+        let known = self
+            .algorithms
+            .mapping
+            .iter()
+            .find(|(scheme, _)| *scheme == given.scheme);
         let Some((_, algorithms)) = known else {
             return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
         };
         let valid = algorithms.iter().any(|algorithm| {
             algorithm.public_key_alg_id().as_ref() == key_algorithm
-                && algorithm.verify_signature(key, message, given.signature()).is_ok()
+                && algorithm
+                    .verify_signature(key, message, given.signature())
+                    .is_ok()
         });
         match valid {
             true => Ok(HandshakeSignatureValid::assertion()),

@@ -81,7 +81,10 @@ impl<'a> Certificate<'a> {
             let mut set = set.inside();
             while let Some(pair) = set.take(tag::SEQUENCE) {
                 let mut pair = pair.inside();
-                if pair.take(tag::OID).is_some_and(|oid| oid.body == COMMON_NAME) {
+                if pair
+                    .take(tag::OID)
+                    .is_some_and(|oid| oid.body == COMMON_NAME)
+                {
                     found = pair.next().and_then(text);
                 }
             }
@@ -95,7 +98,9 @@ impl<'a> Certificate<'a> {
         let mut names = Reader::new(&[]);
         while let Some(extension) = extensions.take(tag::SEQUENCE) {
             let mut parts = extension.inside();
-            let is_it = parts.take(tag::OID).is_some_and(|oid| oid.body == ALTERNATIVE_NAMES);
+            let is_it = parts
+                .take(tag::OID)
+                .is_some_and(|oid| oid.body == ALTERNATIVE_NAMES);
             parts.take(tag::BOOLEAN);
             if is_it
                 && let Some(value) = parts.take(tag::OCTET_STRING)
@@ -116,9 +121,17 @@ impl<'a> Certificate<'a> {
 
     /// Its serial number as everybody prints it: hexadecimal digits, no sign, no zeros in front.
     pub fn serial_text(&self) -> String {
-        let digits: String = self.serial.iter().map(|byte| format!("{byte:02X}")).collect();
+        let digits: String = self
+            .serial
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
         let short = digits.trim_start_matches("00");
-        if short.is_empty() { "00".into() } else { short.into() }
+        if short.is_empty() {
+            "00".into()
+        } else {
+            short.into()
+        }
     }
 }
 
@@ -126,7 +139,10 @@ impl<'a> Certificate<'a> {
 pub fn key_parts(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = Reader::new(key).take(tag::SEQUENCE)?.inside();
     let algorithm = parts.take(tag::SEQUENCE)?.body;
-    Some((algorithm, parts.take(tag::BIT_STRING)?.body.strip_prefix(&[0])?))
+    Some((
+        algorithm,
+        parts.take(tag::BIT_STRING)?.body.strip_prefix(&[0])?,
+    ))
 }
 
 /// Text in one of the forms that names are written in.
@@ -138,7 +154,10 @@ fn text(element: Element<'_>) -> Option<Vec<u8>> {
             Some(chars.collect::<String>().into_bytes())
         }
         tag::BMP if element.body.len() % 2 == 0 => {
-            let units = element.body.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            let units = element
+                .body
+                .chunks_exact(2)
+                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             let chars: Result<String, _> = char::decode_utf16(units).collect();
             chars.ok().map(String::into_bytes)
         }
@@ -158,14 +177,21 @@ fn seconds(element: Element<'_>) -> Option<i64> {
         pairs.push(i64::from(tens - b'0') * 10 + i64::from(ones - b'0'));
     }
     let (year, rest) = match (element.tag, &pairs[..]) {
-        (tag::UTC_TIME, [year, rest @ ..]) => (if *year < 50 { 2000 + year } else { 1900 + year }, rest),
+        (tag::UTC_TIME, [year, rest @ ..]) => {
+            (if *year < 50 { 2000 + year } else { 1900 + year }, rest)
+        }
         (tag::GENERALIZED_TIME, [century, year, rest @ ..]) => (century * 100 + year, rest),
         _ => return None,
     };
     let &[month, day, hour, minute, second] = rest else {
         return None;
     };
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+    {
         return None;
     }
     Some(days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
@@ -174,7 +200,11 @@ fn seconds(element: Element<'_>) -> Option<i64> {
 /// Days from 1970-01-01 to a date of the Gregorian calendar: years are counted from March on, so that the
 /// day that leap years add comes last.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let leap_days = year / 4 - year / 100 + year / 400;
     year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
@@ -184,7 +214,11 @@ mod tests {
     use super::*;
 
     fn time(tag: u8, body: &[u8]) -> Option<i64> {
-        seconds(Element { tag, body, whole: body })
+        seconds(Element {
+            tag,
+            body,
+            whole: body,
+        })
     }
 
     #[test]
@@ -192,9 +226,22 @@ mod tests {
         assert_eq!(time(tag::UTC_TIME, b"700101000000Z"), Some(0));
         assert_eq!(time(tag::UTC_TIME, b"000301000000Z"), Some(951_868_800));
         assert_eq!(time(tag::UTC_TIME, b"261121180000Z"), Some(1_795_284_000));
-        assert_eq!(time(tag::GENERALIZED_TIME, b"20500101000000Z"), Some(2_524_608_000));
-        assert_eq!(time(tag::GENERALIZED_TIME, b"99991231235959Z"), Some(253_402_300_799));
-        for bad in [&b"700101000000"[..], b"7001010000Z", b"701301000000Z", b"70010100000aZ", b"Z", b"7Z"] {
+        assert_eq!(
+            time(tag::GENERALIZED_TIME, b"20500101000000Z"),
+            Some(2_524_608_000)
+        );
+        assert_eq!(
+            time(tag::GENERALIZED_TIME, b"99991231235959Z"),
+            Some(253_402_300_799)
+        );
+        for bad in [
+            &b"700101000000"[..],
+            b"7001010000Z",
+            b"701301000000Z",
+            b"70010100000aZ",
+            b"Z",
+            b"7Z",
+        ] {
             assert_eq!(time(tag::UTC_TIME, bad), None);
         }
     }
@@ -204,7 +251,10 @@ mod tests {
         let der = super::super::testing::leaf();
         let whole = read(&der).expect("a certificate");
         assert_eq!(whole.common_name().as_deref(), Some(&b"alice"[..]));
-        assert_eq!(whole.uris().collect::<Vec<_>>(), [b"urn:redvault:user:alice"]);
+        assert_eq!(
+            whole.uris().collect::<Vec<_>>(),
+            [b"urn:redvault:user:alice"]
+        );
         assert!(whole.not_after > whole.not_before);
         for end in 0..der.len() {
             assert!(read(&der[..end]).is_none(), "{end}");

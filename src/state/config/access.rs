@@ -10,7 +10,7 @@ use super::file::set_words;
 use super::setting::Origin;
 use super::table::{
     Config, DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, Key, MULTI, PROTECTED,
-    SENSITIVE,
+    SENSITIVE, VOLATILE,
 };
 use crate::base::glob;
 
@@ -152,7 +152,7 @@ pub fn set(
             let name = String::from_utf8_lossy(name).to_ascii_lowercase();
             failed(&name, &reason)
         })?;
-        if directive.show(config) != directive.show(&new) {
+        if directive.is(VOLATILE) || directive.show(config) != directive.show(&new) {
             changed.insert(directive.key);
         }
     }

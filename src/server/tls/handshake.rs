@@ -1,0 +1,106 @@
+//! The steps of a handshake, as the socket lets them happen: no thread waits for one, and whoever stops halfway
+//! is closed when its time is up.
+//!
+//! What a client may do is decided where its certificate is known: protected mode, and the user it stands for.
+use super::stream::TlsStream;
+use crate::base::tls::session::Session;
+use crate::server::conn::{Conn, Stream};
+use crate::server::turn::{PROTECTED, protected_from};
+use crate::state::State;
+use crate::state::client::{Client, Peer, client_flag};
+use std::io;
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The peer's turn, or the socket's.
+    Waiting,
+    /// A client like any other from here on.
+    Done,
+    /// To be closed.
+    Failed,
+}
+
+/// Puts a session on an accepted socket; nothing where there is no TLS any more.
+pub fn begin(state: &State, stream: Stream) -> Option<Stream> {
+    let (Stream::Tcp(socket), Some(active)) = (stream, &state.tls.active) else {
+        return None;
+    };
+    let session = match Session::new(active.config.clone()) {
+        Ok(session) => session,
+        Err(error) => {
+            log::warn!("Beginning a TLS session: {error}");
+            return None;
+        }
+    };
+    let limit_ms = u64::from(state.config.tls_handshake_timeout) * 1000;
+    let deadline_ms = match limit_ms {
+        0 => u64::MAX,
+        ms => state.clock.mono_us / 1000 + ms,
+    };
+    let tls = TlsStream::new(socket, session, deadline_ms);
+    Some(Stream::Tls(Box::new(tls)))
+}
+
+/// Goes as far as what has come in allows.
+pub fn step(state: &mut State, conn: &mut Conn) -> Progress {
+    let Stream::Tls(tls) = &mut conn.stream else {
+        return Progress::Done;
+    };
+    let outcome = tls.shake();
+    conn.readable = tls.may_have_more();
+    // What the socket does not take goes out when it is writable again.
+    conn.blocked_write |= !tls.settled();
+    match outcome {
+        Ok(true) => welcome(state, conn),
+        Ok(false) => Progress::Waiting,
+        Err(error) => {
+            failed(state, conn, &error);
+            Progress::Failed
+        }
+    }
+}
+
+/// The handshake is over.
+fn welcome(state: &mut State, conn: &mut Conn) -> Progress {
+    state.tls.handshakes += 1;
+    let client = state.clients.me(conn.id);
+    client.flags &= !client_flag::HANDSHAKE;
+    let address = match &client.peer {
+        Peer::Tcp(ends) => Some(ends.0),
+        _ => None,
+    };
+    if protected_from(state, address) {
+        let _ = conn.stream.write(PROTECTED.as_bytes());
+        state.stats.connections_refused += 1;
+        return Progress::Failed;
+    }
+    state.stats.connections += 1;
+    // Requests may have come along with its end.
+    conn.readable = true;
+    Progress::Done
+}
+
+/// Tells of a failed handshake: once a second in the log, whatever comes in from outside.
+fn failed(state: &mut State, conn: &Conn, error: &io::Error) {
+    state.tls.handshakes_failed += 1;
+    let now_s = state.clock.unix_ms / 1000;
+    let client: &Client = state.clients.me(conn.id);
+    let text = format!(
+        "Error accepting a client connection: {error} (addr={} laddr={})",
+        client.peer_text(),
+        client.local_text()
+    );
+    if now_s == state.tls.logged_s {
+        log::debug!("{text}");
+    } else {
+        state.tls.logged_s = now_s;
+        log::warn!("{text}");
+    }
+}
+
+/// Has it not come to the end of its handshake in time?
+pub fn overdue(conn: &Conn, now_ms: u64) -> bool {
+    matches!(&conn.stream, Stream::Tls(tls)
+        if tls.session.is_handshaking() && tls.deadline_ms <= now_ms)
+}
