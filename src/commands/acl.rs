@@ -151,8 +151,8 @@ fn users(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn whoami(ctx: &mut Ctx<'_>) -> CmdResult {
-    let name = ctx.client().user_name().to_string();
-    ctx.out.bulk(name.as_bytes());
+    let user = ctx.state.user_of(ctx.me);
+    ctx.out.bulk(ctx.state.users.get(user).name.as_ref());
     Ok(Outcome::Done)
 }
 

@@ -73,7 +73,15 @@ fn id(ctx: &mut Ctx<'_>) -> CmdResult {
 fn info(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut line = String::new();
     if let Some(client) = ctx.state.clients.get(ctx.me) {
-        describe(ctx.state, ctx.table, client, Some(ctx.argv), &mut line);
+        let viewer = client.group;
+        describe(
+            ctx.state,
+            ctx.table,
+            client,
+            viewer,
+            Some(ctx.argv),
+            &mut line,
+        );
     }
     line.push('\n');
     ctx.out.verbatim("txt", line.as_bytes());
@@ -81,8 +89,9 @@ fn info(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn list(ctx: &mut Ctx<'_>) -> CmdResult {
-    let filter = Filter::parse_list(ctx.argv.from(2))?;
+    let filter = Filter::parse_list(ctx.argv.from(2), &ctx.state.users)?;
     let skip_me = filter.skip_me.unwrap_or(false);
+    let viewer = ctx.group();
     let state = &*ctx.state;
     let now_ms = state.clock.unix_ms;
     let mut found: Vec<_> = state
@@ -91,7 +100,8 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
         .filter(|client| {
             // Who is as good as gone is not shown: how soon it is closed is no fact to rely on.
             !client.has(client_flag::CLOSE_NOW)
-                && filter.matches(client, now_ms)
+                && client.is_shown_to(viewer)
+                && filter.matches(state, client, now_ms)
                 && !(skip_me && client.id == ctx.me)
         })
         .collect();
@@ -107,7 +117,7 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut lines = String::new();
     for client in found {
         let running = (client.id == ctx.me).then_some(ctx.argv);
-        describe(state, ctx.table, client, running, &mut lines);
+        describe(state, ctx.table, client, viewer, running, &mut lines);
         lines.push('\n');
     }
     ctx.out.verbatim("txt", lines.as_bytes());
@@ -127,24 +137,27 @@ fn close_all(ctx: &mut Ctx<'_>, doomed: &[ClientId]) {
 
 fn kill(ctx: &mut Ctx<'_>) -> CmdResult {
     let now_ms = ctx.state.clock.unix_ms;
+    let viewer = ctx.group();
     if ctx.argc() == 3 {
         let wanted = ctx.arg(2);
         let found = ctx
             .state
             .clients
             .iter()
+            .filter(|client| client.is_shown_to(viewer))
             .find(|client| client.peer_text().as_bytes() == wanted)
             .map(|client| client.id);
         close_all(ctx, &[found.ok_or(NO_SUCH_CLIENT)?]);
         return ctx.ok();
     }
-    let filter = Filter::parse_kill(ctx.argv.from(2))?;
+    let filter = Filter::parse_kill(ctx.argv.from(2), &ctx.state.users)?;
     let skip_me = filter.skip_me.unwrap_or(true);
-    let doomed: Vec<ClientId> = ctx
-        .state
+    let state = &*ctx.state;
+    let doomed: Vec<ClientId> = state
         .clients
         .iter()
-        .filter(|client| !client.has(client_flag::CLOSE_NOW) && filter.matches(client, now_ms))
+        .filter(|client| !client.has(client_flag::CLOSE_NOW) && client.is_shown_to(viewer))
+        .filter(|client| filter.matches(state, client, now_ms))
         .map(|client| client.id)
         .filter(|who| !(skip_me && *who == ctx.me))
         .collect();
@@ -265,10 +278,11 @@ fn unblock(ctx: &mut Ctx<'_>) -> CmdResult {
         _ => return Err(subcommand_syntax(ctx.arg(1), "CLIENT")),
     };
     let serial = parse_i64(ctx.arg(2)).ok_or(NOT_INTEGER)?;
+    let viewer = ctx.group();
     let who = u64::try_from(serial)
         .ok()
         .and_then(|serial| ctx.state.clients.by_serial(serial))
-        .filter(|client| client.has(client_flag::BLOCKED))
+        .filter(|client| client.is_shown_to(viewer) && client.has(client_flag::BLOCKED))
         .map(|client| client.id);
     let done = who.is_some_and(|who| unit::unblock(ctx.state, who, error));
     ctx.int(i64::from(done))

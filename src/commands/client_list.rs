@@ -6,7 +6,9 @@ use crate::exec::registry::Registry;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::{Client, Peer, client_flag as flag};
+use crate::state::groups::GroupId;
 use crate::state::pubsub::Topic;
+use crate::state::users::{UserId, Users};
 use std::fmt::Write as _;
 
 /// Output up to this size is shown as lying in the client's reply buffer, more as a list.
@@ -50,11 +52,13 @@ fn request_bytes(argv: Argv<'_>) -> usize {
     header(argv.len()) + args.sum::<usize>()
 }
 
-/// Writes a client's line, without its end. `running` is the request the client runs just now.
+/// Writes a client's line, without its end. `running` is the request the client runs just now, `viewer` the
+/// group of who will read it.
 pub fn describe(
     state: &State,
     table: &Registry,
     client: &Client,
+    viewer: GroupId,
     running: Option<Argv<'_>>,
     line: &mut String,
 ) {
@@ -103,17 +107,22 @@ pub fn describe(
         client.id.serial,
         client.peer_text(),
         client.local_text(),
-        transport.fd,
+        // Numbers of descriptors tell how many others there are.
+        if viewer.is_default() {
+            transport.fd
+        } else {
+            -1
+        },
         client.name_text(),
         seconds_since(client.created_ms),
         seconds_since(client.seen_ms),
         flag_letters(client),
-        client.db,
+        state.local_db(client.db as usize),
         transport.query_free,
         transport.out_held,
         transport.out_bytes,
         if transport.writing { "rw" } else { "r" },
-        client.user_name(),
+        String::from_utf8_lossy(state.user_name(client.user)),
         client_tracking::redirection(client),
         if client.resp3 { 3 } else { 2 },
         String::from_utf8_lossy(client.lib_name()),
@@ -123,6 +132,9 @@ pub fn describe(
         client.net_out,
         client.commands,
     );
+    if state.groups.exist() {
+        let _ = write!(line, " group={}", state.groups.name(client.group));
+    }
 }
 
 /// What a client is to the server.
@@ -165,7 +177,7 @@ impl Class {
 enum Test<'a> {
     Ids(Vec<u64>),
     Class(Class),
-    User(&'a [u8]),
+    User(UserId),
     Addr(&'a [u8]),
     Laddr(&'a [u8]),
     Ip(&'a [u8]),
@@ -182,19 +194,19 @@ enum Test<'a> {
 }
 
 impl Test<'_> {
-    fn holds(&self, client: &Client, now_ms: i64) -> bool {
+    fn holds(&self, state: &State, client: &Client, now_ms: i64) -> bool {
         let seconds_since = |ms: i64| (now_ms - ms) / 1000;
         match self {
             Test::Ids(ids) => ids.contains(&client.id.serial),
             Test::Class(class) => *class == Class::of(client),
-            Test::User(user) => *user == client.user_name().as_bytes(),
+            Test::User(user) => *user == client.user,
             Test::Addr(addr) => *addr == client.peer_text().as_bytes(),
             Test::Laddr(addr) => *addr == client.local_text().as_bytes(),
             Test::Ip(ip) => *ip == ip_of(client).as_bytes(),
             Test::Name(name) => *name == client.name(),
             Test::LibName(name) => *name == client.lib_name(),
             Test::LibVer(version) => *version == client.lib_ver(),
-            Test::Db(db) => *db == client.db,
+            Test::Db(db) => *db as usize == state.local_db(client.db as usize),
             Test::Flags(wanted) => {
                 let shown = flag_letters(client);
                 wanted
@@ -236,8 +248,8 @@ const FLAG_LETTERS: &[u8] = b"SOMPxbtRBdcuAUreTN";
 
 impl<'a> Filter<'a> {
     /// Reads the filters of CLIENT KILL. An ID stands alone, as in Redis, or several stand together.
-    pub fn parse_kill(argv: Argv<'a>) -> Result<Filter<'a>, CmdError> {
-        Self::parse(argv, |word, first| match parse_i64(word) {
+    pub fn parse_kill(argv: Argv<'a>, users: &Users) -> Result<Filter<'a>, CmdError> {
+        Self::parse(argv, users, |word, first| match parse_i64(word) {
             Some(id) if id > 0 => Ok(id as u64),
             None if !first => Err(SYNTAX),
             _ => Err(ID_NOT_POSITIVE),
@@ -245,8 +257,8 @@ impl<'a> Filter<'a> {
     }
 
     /// Reads the filters of CLIENT LIST.
-    pub fn parse_list(argv: Argv<'a>) -> Result<Filter<'a>, CmdError> {
-        Self::parse(argv, |word, _| match parse_i64(word) {
+    pub fn parse_list(argv: Argv<'a>, users: &Users) -> Result<Filter<'a>, CmdError> {
+        Self::parse(argv, users, |word, _| match parse_i64(word) {
             Some(id) => Ok(u64::try_from(id).unwrap_or(0)),
             None => Err(INVALID_ID),
         })
@@ -254,6 +266,7 @@ impl<'a> Filter<'a> {
 
     fn parse(
         argv: Argv<'a>,
+        users: &Users,
         id: impl Fn(&[u8], bool) -> Result<u64, CmdError>,
     ) -> Result<Filter<'a>, CmdError> {
         let mut filter = Filter::default();
@@ -269,7 +282,7 @@ impl<'a> Filter<'a> {
                 None => (&name[..], true),
             };
             if name != b"id" {
-                filter.option(name, argv.get(i + 1), holds)?;
+                filter.option(name, argv.get(i + 1), holds, users)?;
                 i += 2;
                 continue;
             }
@@ -297,7 +310,13 @@ impl<'a> Filter<'a> {
     }
 
     /// Takes one option with its value; the last one of its kind counts.
-    fn option(&mut self, name: &[u8], value: &'a [u8], holds: bool) -> Result<(), CmdError> {
+    fn option(
+        &mut self,
+        name: &[u8],
+        value: &'a [u8],
+        holds: bool,
+        users: &Users,
+    ) -> Result<(), CmdError> {
         let positive = |no_integer, not_positive| {
             let n = parse_i64(value).ok_or(no_integer)?;
             if n > 0 { Ok(n) } else { Err(not_positive) }
@@ -310,10 +329,10 @@ impl<'a> Filter<'a> {
             b"name" => Test::Name(value),
             b"lib-name" => Test::LibName(value),
             b"lib-ver" => Test::LibVer(value),
-            b"user" if value == b"default" => Test::User(value),
-            b"user" => {
-                return Err(CmdError::showing("ERR No such user '", value, "'"));
-            }
+            b"user" => match users.find(value) {
+                Some(user) => Test::User(user),
+                None => return Err(CmdError::showing("ERR No such user '", value, "'")),
+            },
             b"db" => {
                 let db = parse_i64(value).and_then(|db| u32::try_from(db).ok());
                 Test::Db(db.ok_or(DB_NOT_VALID)?)
@@ -353,10 +372,10 @@ impl<'a> Filter<'a> {
     }
 
     /// Is this client meant? SKIPME is the caller's, who knows who asks.
-    pub fn matches(&self, client: &Client, now_ms: i64) -> bool {
+    pub fn matches(&self, state: &State, client: &Client, now_ms: i64) -> bool {
         self.tests
             .iter()
-            .all(|(test, holds)| test.holds(client, now_ms) == *holds)
+            .all(|(test, holds)| test.holds(state, client, now_ms) == *holds)
     }
 }
 
@@ -394,7 +413,7 @@ mod tests {
     #[test]
     fn list_takes_several_ids_and_other_filters() {
         let argv = words("ID 1 2 3 TYPE normal not-ID 9 id 4");
-        let filter = Filter::parse_list(argv.argv()).expect("well-formed");
+        let filter = Filter::parse_list(argv.argv(), &Users::new(0)).expect("well-formed");
         assert_eq!(filter.wanted_ids(), Some(&[1, 2, 3, 4][..]));
         let expected = [
             (Test::Ids(vec![1, 2, 3, 4]), true),
@@ -403,7 +422,7 @@ mod tests {
         ];
         assert_eq!(filter.tests, expected);
         let argv = words("NAME a NOT-NAME b name c FLAGS xN db 3");
-        let filter = Filter::parse_kill(argv.argv()).expect("well-formed");
+        let filter = Filter::parse_kill(argv.argv(), &Users::new(0)).expect("well-formed");
         let expected = [
             (Test::Name(b"b"), false),
             (Test::Name(b"c"), true),
@@ -423,7 +442,7 @@ mod tests {
             ("IDLE 0", IDLE_NOT_POSITIVE),
         ] {
             let argv = words(text);
-            let found = Filter::parse_list(argv.argv()).err();
+            let found = Filter::parse_list(argv.argv(), &Users::new(0)).err();
             assert_eq!(found, Some(error), "{text}");
         }
     }
@@ -441,7 +460,7 @@ mod tests {
             ("MAXAGE 0", AGE_NOT_POSITIVE),
         ] {
             let argv = words(text);
-            let found = Filter::parse_kill(argv.argv()).err();
+            let found = Filter::parse_kill(argv.argv(), &Users::new(0)).err();
             assert_eq!(found, Some(error), "{text}");
         }
     }

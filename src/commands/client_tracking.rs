@@ -64,7 +64,10 @@ fn parse<'a>(ctx: &mut Ctx<'a>) -> Result<(Mode, Vec<&'a [u8]>), CmdError> {
                 i += 1;
                 let serial = parse_i64(argv.get(i)).ok_or(NOT_INTEGER)?;
                 let serial = u64::try_from(serial).map_err(|_| NO_SUCH_TARGET)?;
+                // What a client is told are names of its group's keys.
+                let group = ctx.client().group;
                 let target = ctx.state.clients.by_serial(serial);
+                let target = target.filter(|target| target.group == group);
                 mode.redirect = Some(target.ok_or(NO_SUCH_TARGET)?.id);
             }
             b"bcast" => mode.broadcast = true,

@@ -61,7 +61,7 @@ fn kind(word: &[u8]) -> Result<LogKind, CmdError> {
 }
 
 fn show(ctx: &mut Ctx<'_>, kind: LogKind, count: usize) -> CmdResult {
-    let log = ctx.state.commandlog.of(kind);
+    let log = ctx.state.commandlog.of(ctx.group(), kind);
     ctx.out.array(log.len().min(count));
     for entry in log.iter().take(count) {
         ctx.out.array(6);
@@ -84,13 +84,18 @@ fn get(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn len(ctx: &mut Ctx<'_>) -> CmdResult {
-    let n = ctx.state.commandlog.of(kind(ctx.arg(2))?).len();
+    let n = ctx
+        .state
+        .commandlog
+        .of(ctx.group(), kind(ctx.arg(2))?)
+        .len();
     ctx.int(n as i64)
 }
 
 fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
     let kind = kind(ctx.arg(2))?;
-    ctx.state.commandlog.of_mut(kind).clear();
+    let group = ctx.group();
+    ctx.state.commandlog.of_mut(group, kind).clear();
     ctx.ok()
 }
 
@@ -104,12 +109,13 @@ fn slowlog_get(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn slowlog_len(ctx: &mut Ctx<'_>) -> CmdResult {
-    let n = ctx.state.commandlog.slow.len();
+    let n = ctx.state.commandlog.of(ctx.group(), LogKind::Slow).len();
     ctx.int(n as i64)
 }
 
 fn slowlog_reset(ctx: &mut Ctx<'_>) -> CmdResult {
-    ctx.state.commandlog.slow.clear();
+    let group = ctx.group();
+    ctx.state.commandlog.of_mut(group, LogKind::Slow).clear();
     ctx.ok()
 }
 

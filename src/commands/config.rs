@@ -88,7 +88,7 @@ fn is_secret(argv: Argv<'_>, i: usize) -> bool {
 }
 
 fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {
-    ctx.state.stats.reset();
+    ctx.state.reset_stats();
     ctx.state.reset_file_stats();
     let disposal = &ctx.state.garbage.disposal;
     disposal.freed.store(0, Ordering::Relaxed);

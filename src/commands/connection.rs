@@ -9,8 +9,9 @@ use crate::state::State;
 use crate::state::client::{ReplyMode, client_flag};
 use crate::state::config::REDIS_VERSION;
 use crate::state::gate;
+use crate::state::users::password::{self, Fit};
+use crate::state::users::{DEFAULT_NAME, UserId};
 use flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, SECRET, STALE, SUBSCRIBED_OK, UNQUEUED};
-use sha2::{Digest, Sha256};
 
 /// What a client may always say, whatever state it or the server is in.
 const ALWAYS: u32 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY;
@@ -70,41 +71,34 @@ const NO_PROTOCOL: CmdError = CmdError::new("NOPROTO unsupported protocol versio
 pub(super) const BAD_NAME: CmdError =
     CmdError::new("ERR Client names cannot contain spaces, newlines or special characters.");
 
-/// Are two secrets equal? Digests are compared, and all of both: neither the length nor the first
-/// difference shows in the time it takes.
-fn same_secret(a: &[u8], b: &[u8]) -> bool {
-    let (a, b) = (Sha256::digest(a), Sha256::digest(b));
-    let different = a.iter().zip(b.iter()).fold(0, |all, (x, y)| all | (x ^ y));
-    std::hint::black_box(different) == 0
-}
-
-/// Is this the password of this user? Only the default user exists; without a password any will do.
-fn password_fits(state: &State, user: &[u8], password: &[u8]) -> bool {
-    user == b"default"
-        && state
-            .config
-            .requirepass
-            .as_ref()
-            .is_none_or(|wanted| same_secret(wanted, password))
+/// Who may log in under this name with this password? What a name is worth does not show in the time it takes.
+fn password_fits(state: &State, name: &[u8], given: &[u8]) -> Option<UserId> {
+    let id = state.users.find(name);
+    let user = id.map(|id| state.users.get(id));
+    let known = user.map_or(&[][..], |user| &user.passwords);
+    let fits = password::check(known, given) == Fit::Yes;
+    let user = user.filter(|user| {
+        user.enabled && (user.nopass || fits) && !user.has_expired(state.clock.unix_ms / 1000)
+    });
+    user.and(id)
 }
 
 /// Lets the client in as this user, or counts the attempt.
 fn log_in(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
-    if !password_fits(ctx.state, user, password) {
+    let Some(user) = password_fits(ctx.state, user, password) else {
         ctx.state.stats.acl_denied[0] += 1;
         return Err(WRONG_PASS);
-    }
-    let client = ctx.client();
-    client.user = None;
-    client.authenticated = true;
-    client.gate &= !gate::UNAUTHENTICATED;
+    };
+    ctx.state.log_in(ctx.me, user);
+    // Another group has other databases.
+    ctx.db = ctx.client().db as usize;
     Ok(())
 }
 
 fn auth(ctx: &mut Ctx<'_>) -> CmdResult {
     let (user, password): (&[u8], &[u8]) = match ctx.argc() {
-        2 if !ctx.state.password_needed() => return Err(NO_PASSWORD_SET),
-        2 => (b"default", ctx.arg(1)),
+        2 if ctx.state.users.default_user().nopass => return Err(NO_PASSWORD_SET),
+        2 => (DEFAULT_NAME, ctx.arg(1)),
         3 => (ctx.arg(1), ctx.arg(2)),
         _ => return Err(SYNTAX),
     };
@@ -264,13 +258,6 @@ fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
 mod tests {
     use super::*;
     use crate::resp::request::OwnedArgv;
-
-    #[test]
-    fn secrets_are_compared_whole() {
-        assert!(same_secret(b"abc\0def", b"abc\0def"));
-        assert!(!same_secret(b"abc\0def", b"abc"));
-        assert!(!same_secret(b"", b"a"));
-    }
 
     #[test]
     fn hello_hides_user_and_password() {

@@ -53,11 +53,13 @@ fn get(ctx: &mut Ctx<'_>) -> CmdResult {
             _ => return Err(SYNTAX),
         }
     }
-    if !ctx.state.hotkeys.is_on() {
+    let group = ctx.group();
+    ctx.state.hotkeys.ask(group, ctx.state.clock.unix_ms);
+    if !ctx.state.hotkeys.of(group).is_on() {
         return Err(OFF);
     }
     let wants = |one| metric.is_none_or(|wanted| wanted == one);
-    let (hot, stats) = (&ctx.state.hotkeys, &ctx.state.stats);
+    let (state, hot) = (&*ctx.state, ctx.state.hotkeys.of(group));
     let lists = [
         (Metric::Cpu, "total-cpu-usec", "by-cpu", "cpu-usec"),
         (Metric::Net, "total-net-bytes", "by-net", "net-bytes"),
@@ -76,7 +78,7 @@ fn get(ctx: &mut Ctx<'_>) -> CmdResult {
     for (metric, total_name, list_name, unit) in lists {
         let total = hot.total(*metric);
         let figure = |sum: u64| match metric {
-            Metric::Cpu => stats.ticks_to_us(sum),
+            Metric::Cpu => state.stats.ticks_to_us(sum),
             Metric::Net => sum,
         };
         out.bulk(total_name.as_bytes());
@@ -85,19 +87,20 @@ fn get(ctx: &mut Ctx<'_>) -> CmdResult {
         out.bulk(list_name.as_bytes());
         out.array(keys.len());
         for key in &keys {
-            show(out, key, unit, figure(key.sum), total);
+            let db = state.local_db(key.db as usize);
+            show(out, (key, db), unit, figure(key.sum), total);
         }
     }
     Ok(Outcome::Done)
 }
 
-fn show(out: &mut Writer, hot: &Hot, unit: &str, figure: u64, total: u64) {
+fn show(out: &mut Writer, (hot, db): (&Hot, usize), unit: &str, figure: u64, total: u64) {
     let percent = hot.sum as f64 * 100.0 / total.max(1) as f64;
     out.map(4);
     out.bulk(b"key");
     out.bulk(&hot.key);
     out.bulk(b"db");
-    out.int(i64::from(hot.db));
+    out.int(db as i64);
     out.bulk(unit.as_bytes());
     out.int(figure as i64);
     out.bulk(b"percent");
@@ -106,7 +109,11 @@ fn show(out: &mut Writer, hot: &Hot, unit: &str, figure: u64, total: u64) {
 
 fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
     let now_ms = ctx.state.clock.unix_ms;
-    ctx.state.hotkeys.reset(now_ms);
+    let group = ctx.group();
+    ctx.state.hotkeys.ask(group, now_ms);
+    if let Some(lists) = ctx.state.hotkeys.get_mut(group) {
+        lists.reset(now_ms);
+    }
     ctx.ok()
 }
 

@@ -3,6 +3,12 @@
 //! Field names and their order are an interface: exporters and test suites find fields by name, and
 //! people compare reports line by line. Parts that do not exist (modules, threads for sockets)
 //! show what an idle Redis shows.
+//!
+//! A group's users see the group's own figures, and of the server what does not depend on other groups:
+//! `tenant` has those sections. Operators see all groups' figures together, but no group's data: error codes,
+//! which scripts choose, are their own group's.
+mod tenant;
+
 use crate::base::alloc;
 use crate::base::sys::{self, Who};
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
@@ -11,6 +17,7 @@ use crate::exec::registry::{Family, Registry};
 use crate::state::State;
 use crate::state::client::client_flag;
 use crate::state::config::REDIS_VERSION;
+use crate::state::groups::GroupId;
 use crate::state::persistence::ChildKind;
 use crate::state::pubsub::Topic;
 use crate::state::stats::{PerCommand, RowNumber};
@@ -71,6 +78,8 @@ struct Report<'a> {
     out: String,
     state: &'a State,
     table: &'a Registry,
+    /// Of whoever asks.
+    group: GroupId,
 }
 
 impl Report<'_> {
@@ -113,16 +122,16 @@ fn info(ctx: &mut Ctx<'_>) -> CmdResult {
         names.iter().any(|name| word.eq_ignore_ascii_case(name))
     };
     if wanted.iter().any(counts) {
-        ctx.state.want_census();
+        ctx.state.want_census(ctx.group());
     }
-    let text = report(ctx.state, ctx.table, &wanted);
+    let text = report(ctx.state, ctx.table, ctx.group(), &wanted);
     ctx.out.verbatim("txt", text.as_bytes());
     Ok(Outcome::Done)
 }
 
-/// The sections asked for, each once and in the order in which they are always shown. No name at
-/// all stands for `default`.
-pub fn report(state: &State, table: &Registry, wanted: &[&[u8]]) -> String {
+/// The sections asked for, as a user of this group sees them, each once and in the order in which they are
+/// always shown. No name at all stands for `default`.
+pub fn report(state: &State, table: &Registry, group: GroupId, wanted: &[&[u8]]) -> String {
     let asked = |name: &str| {
         wanted
             .iter()
@@ -134,8 +143,13 @@ pub fn report(state: &State, table: &Registry, wanted: &[&[u8]]) -> String {
         out: String::new(),
         state,
         table,
+        group,
     };
-    for section in SECTIONS {
+    let sections = match group.is_default() {
+        true => SECTIONS,
+        false => tenant::SECTIONS,
+    };
+    for section in sections {
         if all || (default && section.default) || asked(section.name) {
             (section.write)(&mut report);
         }
@@ -180,9 +194,18 @@ fn server(r: &mut Report<'_>) {
     r.field("server_time_usec", state.clock.unix_us);
     r.field("uptime_in_seconds", uptime_s);
     r.field("uptime_in_days", uptime_s / 86_400);
-    r.field("hz", run.hz);
+    // The loop's own pace follows the number of all clients.
+    let hz = if r.group.is_default() {
+        run.hz
+    } else {
+        state.config.hz
+    };
+    r.field("hz", hz);
     r.field("configured_hz", state.config.hz);
     r.field("lru_clock", state.lru_seconds());
+    if !r.group.is_default() {
+        return;
+    }
     r.field("executable", run.executable.display());
     let file = run.config_file.as_deref().unwrap_or("".as_ref());
     r.field("config_file", file.display());
@@ -230,10 +253,10 @@ pub struct ClientSums {
     pub replica_bytes: usize,
 }
 
-/// Adds the clients up.
-pub fn sum_clients(state: &State) -> ClientSums {
+/// Adds up the clients that a group sees.
+pub fn sum_clients(state: &State, viewer: GroupId) -> ClientSums {
     let mut sums = ClientSums::default();
-    for client in state.clients.iter() {
+    for client in state.clients.iter().filter(|c| c.is_shown_to(viewer)) {
         let t = &client.transport;
         let bytes = client.weight();
         if client.has(client_flag::REPLICA) {
@@ -258,7 +281,7 @@ pub fn sum_clients(state: &State) -> ClientSums {
 }
 
 fn clients(r: &mut Report<'_>) {
-    let sums = sum_clients(r.state);
+    let sums = sum_clients(r.state, r.group);
     r.head("Clients");
     r.field("connected_clients", sums.connected);
     r.field("cluster_connections", 0);
@@ -300,7 +323,7 @@ pub struct MemoryFigures {
 pub fn memory_figures(state: &State) -> MemoryFigures {
     let used = alloc::used();
     let cron = &state.stats.cron_memory;
-    let clients = sum_clients(state);
+    let clients = sum_clients(state, GroupId::DEFAULT);
     let tables = state.dbs.overhead_bytes();
     let startup = state.run.startup_memory;
     let overhead = startup + tables.0 + tables.1 + clients.normal_bytes + clients.replica_bytes;
@@ -330,24 +353,34 @@ pub fn ratio(a: usize, b: usize) -> f64 {
 /// What scripts and functions take.
 fn scripts(r: &mut Report<'_>) {
     let state = r.state;
-    let (eval, functions) = (
-        state.scripts.eval.figures(),
-        state.scripts.functions.figures(),
-    );
+    let (eval, functions) = match r.group.is_default() {
+        true => state.scripts.figures(),
+        false => state.scripts.figures_of(r.group),
+    };
+    let (count, bytes) = libraries(state, r.group);
     r.field("used_memory_lua", eval.vm_bytes);
     r.field("used_memory_vm_eval", eval.vm_bytes);
     r.human("used_memory_lua", eval.vm_bytes as u64);
     r.field("used_memory_scripts_eval", eval.known_bytes);
     r.field("number_of_cached_scripts", eval.known);
     r.field("number_of_functions", functions.known);
-    r.field("number_of_libraries", state.libraries.len());
+    r.field("number_of_libraries", count);
     r.field("used_memory_vm_functions", functions.vm_bytes);
     let vms = eval.vm_bytes + functions.vm_bytes;
     r.field("used_memory_vm_total", vms);
     r.human("used_memory_vm_total", vms as u64);
-    let libraries = state.libraries.heap_bytes() + functions.known_bytes;
+    let libraries = bytes + functions.known_bytes;
     r.field("used_memory_functions", libraries);
     r.size("used_memory_scripts", (libraries + eval.known_bytes) as u64);
+}
+
+/// How many function libraries a group sees, and their memory: operators see those of all groups.
+fn libraries(state: &State, viewer: GroupId) -> (usize, usize) {
+    let shown = |(group, _): &(GroupId, _)| viewer.is_default() || *group == viewer;
+    let all = state.libraries.iter().filter(shown);
+    all.fold((0, 0), |(count, bytes), (_, libraries)| {
+        (count + libraries.len(), bytes + libraries.heap_bytes())
+    })
 }
 
 fn memory(r: &mut Report<'_>) {
@@ -516,10 +549,7 @@ fn stats(r: &mut Report<'_>) {
     r.field("current_eviction_exceeded_time", exceeded_us / 1000);
     r.field("keyspace_hits", s.hits);
     r.field("keyspace_misses", s.misses);
-    let pubsub = &r.state.pubsub;
-    r.field("pubsub_channels", pubsub.len(Topic::Channel));
-    r.field("pubsub_patterns", pubsub.len(Topic::Pattern));
-    r.field("pubsubshard_channels", pubsub.len(Topic::ShardChannel));
+    pubsub(r);
     r.field("latest_fork_usec", r.state.forks.latest_us);
     r.field("total_forks", s.forks);
     r.zeros(&[
@@ -532,12 +562,10 @@ fn stats(r: &mut Report<'_>) {
         "total_active_defrag_time",
         "current_active_defrag_time",
     ]);
-    let (keys, items, prefixes) = r.state.tracking.counts();
-    r.field("tracking_total_keys", keys);
-    r.field("tracking_total_items", items);
-    r.field("tracking_total_prefixes", prefixes);
+    tracking(r);
     r.field("unexpected_error_replies", s.unexpected_errors);
-    r.field("total_error_replies", s.errors_total);
+    let errors: u64 = s.errors.iter().map(|(_, errors)| errors.total).sum();
+    r.field("total_error_replies", errors);
     r.field("dump_payload_sanitizations", 0);
     r.field("total_reads_processed", s.reads);
     r.field("total_writes_processed", s.writes);
@@ -562,6 +590,31 @@ fn stats(r: &mut Report<'_>) {
     r.field("acl_access_denied_channel", channel);
     r.field("loop_longest_turn_us", s.longest_turn_us);
     r.field("loop_longest_turn_cause", s.longest_turn_cause);
+}
+
+/// Names with subscribers. Operators see the numbers of all groups.
+fn pubsub(r: &mut Report<'_>) {
+    let counts = [Topic::Channel, Topic::Pattern, Topic::ShardChannel].map(|topic| {
+        let viewer = r.group;
+        let all = r.state.pubsub.iter();
+        let shown = all.filter(|(group, _)| viewer.is_default() || *group == viewer);
+        shown.map(|(_, topics)| topics.len(topic)).sum::<usize>()
+    });
+    r.field("pubsub_channels", counts[0]);
+    r.field("pubsub_patterns", counts[1]);
+    r.field("pubsubshard_channels", counts[2]);
+}
+
+/// What clients cache. Operators see the numbers of all groups.
+fn tracking(r: &mut Report<'_>) {
+    let tracking = &r.state.tracking;
+    let (keys, items, prefixes) = match r.group.is_default() {
+        true => tracking.all_counts(),
+        false => tracking.counts(r.group),
+    };
+    r.field("tracking_total_keys", keys);
+    r.field("tracking_total_items", items);
+    r.field("tracking_total_prefixes", prefixes);
 }
 
 fn replication(r: &mut Report<'_>) {
@@ -638,7 +691,8 @@ fn commandstats(r: &mut Report<'_>) {
 
 fn errorstats(r: &mut Report<'_>) {
     r.head("Errorstats");
-    let mut errors: Vec<_> = r.state.stats.errors.iter().collect();
+    let errors = r.state.stats.errors.of(r.group);
+    let mut errors: Vec<_> = errors.by_code.iter().collect();
     errors.sort_unstable();
     for (code, count) in errors {
         // A code may come from a script: nothing of it may break the line.
@@ -693,7 +747,7 @@ fn keyspace(r: &mut Report<'_>) {
 
 fn keysizes(r: &mut Report<'_>) {
     r.head("Keysizes");
-    for line in r.state.census.lines() {
+    for line in r.state.census.lines(r.group) {
         r.out.push_str(&line);
         r.out.push_str("\r\n");
     }
@@ -713,10 +767,10 @@ mod tests {
         state.stats.per_command[0].calls = 4;
         state.stats.per_command[0].ticks = 10_000;
         state.stats.per_command[0].latency.record(3000);
-        state.stats.count_error("WRONGTYPE");
-        state.stats.count_error("ERR");
+        state.count_error("WRONGTYPE");
+        state.count_error("ERR");
         let wanted: Vec<&[u8]> = wanted.iter().map(|word| word.as_bytes()).collect();
-        report(&state, &table, &wanted)
+        report(&state, &table, GroupId::DEFAULT, &wanted)
     }
 
     fn heads(wanted: &[&str]) -> String {

@@ -90,8 +90,10 @@ fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
     int(out, "clients.normal", m.clients.normal_bytes as i64);
     int(out, "cluster.links", 0);
     int(out, "aof.buffer", state.aof.waiting.capacity() as i64);
-    let eval = state.scripts.eval.figures().known_bytes;
-    let functions = state.libraries.heap_bytes() + state.scripts.functions.figures().known_bytes;
+    let (eval, functions) = state.scripts.figures();
+    let eval = eval.known_bytes;
+    let libraries = state.libraries.iter().map(|(_, all)| all.heap_bytes());
+    let functions = libraries.sum::<usize>() + functions.known_bytes;
     int(out, "lua.caches", eval as i64);
     int(out, "functions.caches", functions as i64);
     let mut databases = 0;

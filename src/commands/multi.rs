@@ -52,7 +52,7 @@ fn exec(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.state.discard_transaction(me);
     let result = run(ctx, &transaction, broken);
     // Who runs MONITOR sees EXEC behind what it ran.
-    if ctx.state.gate & gate::MONITORED != 0 {
+    if ctx.is_monitored() {
         let row = ctx.table.row(ctx.id);
         show_monitors(ctx.state, ctx.argv, row, ctx.db, ctx.mode, me);
     }

@@ -129,13 +129,13 @@ fn confirm(ctx: &mut Ctx<'_>, word: &[u8], name: Option<&[u8]>, count: usize) {
 
 fn publish(ctx: &mut Ctx<'_>) -> CmdResult {
     let (channel, message) = (ctx.arg(1), ctx.arg(2));
-    let receivers = ctx.state.publish(channel, message);
+    let receivers = ctx.state.publish(ctx.group(), channel, message);
     ctx.int(receivers as i64)
 }
 
 fn spublish(ctx: &mut Ctx<'_>) -> CmdResult {
     let (channel, message) = (ctx.arg(1), ctx.arg(2));
-    let receivers = ctx.state.publish_to_shard(channel, message);
+    let receivers = ctx.state.publish_to_shard(ctx.group(), channel, message);
     ctx.int(receivers as i64)
 }
 
@@ -155,7 +155,7 @@ fn list(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
     let pattern = (ctx.argc() == 3).then(|| ctx.arg(2));
     let hole = ctx.out.open();
     let mut n = 0;
-    for name in ctx.state.pubsub.names(topic) {
+    for name in ctx.state.pubsub.of(ctx.group()).names(topic) {
         if pattern.is_none_or(|pattern| glob::matches(pattern, name, false)) {
             ctx.out.bulk(name);
             n += 1;
@@ -182,7 +182,7 @@ fn count(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
     let names = ctx.argv.from(2);
     ctx.out.array(names.len() * 2);
     for name in names.iter() {
-        let subscribers = ctx.state.pubsub.subscribers(topic, name);
+        let subscribers = ctx.state.pubsub.of(ctx.group()).subscribers(topic, name);
         ctx.out.bulk(name);
         ctx.out.int(subscribers as i64);
     }
@@ -190,7 +190,7 @@ fn count(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
 }
 
 fn numpat(ctx: &mut Ctx<'_>) -> CmdResult {
-    let patterns = ctx.state.pubsub.len(Topic::Pattern);
+    let patterns = ctx.state.pubsub.of(ctx.group()).len(Topic::Pattern);
     ctx.int(patterns as i64)
 }
 

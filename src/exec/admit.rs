@@ -83,7 +83,7 @@ fn effective_flags(ctx: &mut Ctx<'_>, row: &Row) -> u32 {
 pub fn flags_of(ctx: &Ctx<'_>, row: &Row) -> u32 {
     let own = row.cmd.flags;
     match row.cmd.flag_finder {
-        Some(finder) => finder(ctx.state, ctx.argv, own),
+        Some(finder) => finder(ctx.state, ctx.group(), ctx.argv, own),
         None => own,
     }
 }
@@ -92,6 +92,9 @@ pub fn flags_of(ctx: &Ctx<'_>, row: &Row) -> u32 {
 fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<CmdError> {
     if concerned & gate::UNAUTHENTICATED != 0 && ctx.state.password_needed() {
         return Some(error::NO_AUTH);
+    }
+    if concerned & gate::TENANT != 0 {
+        return Some(error::SERVER_WIDE);
     }
     if concerned & gate::MAXMEMORY != 0
         && make_room(ctx.state) == Room::None
@@ -167,7 +170,8 @@ fn postponed(ctx: &mut Ctx<'_>, concerned: u32) -> bool {
         && !ctx.client().has(client_flag::REPLICA)
 }
 
-/// Shows a request to everybody who runs MONITOR, unless its row forbids it or sees to it itself.
+/// Shows a request to everybody in its group who runs MONITOR, unless its row forbids it or sees to it
+/// itself.
 #[cold]
 pub fn feed_monitors(
     state: &mut State,
@@ -183,7 +187,7 @@ pub fn feed_monitors(
     }
 }
 
-/// Shows a request to everybody who runs MONITOR: for commands whose place in the feed is not where
+/// Shows a request to everybody in its group who runs MONITOR: for commands whose place in the feed is not where
 /// they begin (EXEC stands behind what it ran).
 #[cold]
 pub fn show_monitors(
@@ -194,7 +198,11 @@ pub fn show_monitors(
     mode: Mode,
     me: ClientId,
 ) {
-    let at = state.clock.unix_us;
+    let group = state.group_of_client(me);
+    if state.monitors_of(group).next().is_none() {
+        return;
+    }
+    let (at, db) = (state.clock.unix_us, state.local_db(db));
     let from = if mode == Mode::Script {
         "lua".to_string()
     } else {
@@ -215,8 +223,9 @@ pub fn show_monitors(
         }
         out.extend_from_slice(b"\r\n");
     });
-    for to in &state.monitors {
-        state.outbox.post(*to, message.clone());
+    let monitors: Vec<ClientId> = state.monitors_of(group).collect();
+    for to in monitors {
+        state.outbox.post(to, message.clone());
     }
 }
 

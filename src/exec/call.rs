@@ -31,7 +31,7 @@ pub fn call(ctx: &mut Ctx<'_>, row: &Row) -> Outcome {
         Err(error) => {
             ctx.out.truncate(mark);
             ctx.out.error_bytes(error.text());
-            ctx.state.stats.count_error(error.code());
+            ctx.state.count_error(error.code());
             (Outcome::Done, true)
         }
     };
@@ -115,18 +115,20 @@ pub fn log_command(
     // EXEC's commands are slow each by itself, but their replies are one: EXEC's.
     let whole = kind == LogKind::LargeReply && row.cmd.is(flag::RUNS_QUEUE);
     let skipped = row.cmd.is(flag::SKIP_SLOWLOG) && !whole;
-    if skipped || !state.commandlog.of(kind).wants(value) {
+    if skipped || !state.commandlog.wants(kind, value) {
         return;
     }
     let client = state.clients.me(me);
+    let group = client.group;
     let from = Sender {
         peer: client.peer_text(),
         name: client.name_text(),
     };
     let at_s = state.clock.unix_ms / 1000;
     let hidden = |i: usize| row.cmd.hides(argv, i);
-    let log = state.commandlog.of_mut(kind);
-    log.add(argv, &hidden, value, at_s, from);
+    let place = (group, kind);
+    let log = &mut state.commandlog;
+    log.add(place, argv, &hidden, value, at_s, from);
 }
 
 /// Decides what the log carries of a command that changed something.
@@ -156,7 +158,7 @@ fn reject_transaction(ctx: &mut Ctx<'_>, error: &CmdError) {
     let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
     ctx.out
         .error_bytes(&[b"EXECABORT Transaction discarded because of: ", reason].concat());
-    ctx.state.stats.count_error("EXECABORT");
+    ctx.state.count_error("EXECABORT");
     ctx.state.discard_transaction(ctx.me);
 }
 
@@ -170,7 +172,7 @@ pub fn reject(ctx: &mut Ctx<'_>, row: Option<&Row>, error: &CmdError) {
         }
     }
     ctx.out.error_bytes(error.text());
-    ctx.state.stats.count_error(error.code());
+    ctx.state.count_error(error.code());
     // A request that cannot be queued spoils the transaction.
     if let Some(multi) = &mut ctx.client().multi {
         multi.aborted = true;

@@ -8,6 +8,7 @@ use super::error::CmdError;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::gate;
+use crate::state::groups::GroupId;
 
 /// What a handler did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,9 @@ pub enum Outcome {
 pub type CmdResult = Result<Outcome, CmdError>;
 /// The body of a command.
 pub type Handler = fn(&mut Ctx<'_>) -> CmdResult;
-/// The flags that a request counts as having, where its arguments decide (scripts): of the row's flags.
-pub type FlagFinder = fn(&State, Argv<'_>, u32) -> u32;
+/// The flags that a request of a group counts as having, where its arguments decide (scripts): of the row's
+/// flags.
+pub type FlagFinder = fn(&State, GroupId, Argv<'_>, u32) -> u32;
 /// Finds the keys of a command whose row cannot say where they are: indexes into argv.
 pub type KeyFinder = fn(Argv<'_>) -> Result<Vec<KeyAt>, CmdError>;
 
@@ -94,6 +96,8 @@ flags! {
         ALWAYS_TOUCHES = 27, "";
         /// Runs scripts: it may take long, and others are answered meanwhile.
         RUNS_SCRIPT = 28, "";
+        /// Concerns the whole server: only users of the default group may run it.
+        SERVER_WIDE = 29, "";
     }
 }
 
@@ -490,6 +494,9 @@ pub(super) const fn blocked_by(flags: u32) -> u32 {
     // Shard channels look like keys, and are none.
     if flags & (flag::READONLY | flag::RUNS_SCRIPT) != 0 && flags & flag::PUBSUB == 0 {
         mask |= gate::TRACKS;
+    }
+    if flags & flag::SERVER_WIDE != 0 {
+        mask |= gate::TENANT;
     }
     if flags & flag::ALWAYS_TOUCHES == 0 {
         mask |= gate::NO_TOUCH;

@@ -10,6 +10,8 @@ use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::{Client, ClientId};
+use crate::state::gate;
+use crate::state::groups::GroupId;
 use crate::state::notify::Event;
 use crate::types::{Kind, Stored, Value};
 
@@ -49,6 +51,18 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub fn client(&mut self) -> &mut Client {
         self.state.clients.me(self.me)
+    }
+
+    /// The group on whose behalf this runs: that of its database.
+    #[inline]
+    pub fn group(&self) -> GroupId {
+        self.state.group_of(self.db)
+    }
+
+    /// Does anybody watch what this client runs (MONITOR)?
+    #[inline]
+    pub fn is_monitored(&mut self) -> bool {
+        (self.state.gate | self.client().gate) & gate::MONITORED != 0
     }
 
     /// Argument `i` (0 is the name).

@@ -63,6 +63,9 @@ pub const NO_SUCH_KEY: CmdError = CmdError::new("ERR no such key");
 pub const OUT_OF_RANGE: CmdError = CmdError::new("ERR index out of range");
 pub const SAME_OBJECT: CmdError = CmdError::new("ERR source and destination objects are the same");
 pub const NOT_POSITIVE: CmdError = CmdError::new("ERR value is out of range, must be positive");
+pub const SERVER_WIDE: CmdError = CmdError::new(
+    "NOPERM this command concerns the whole server; only users of group 0 may run it",
+);
 pub const DB_OUT_OF_RANGE: CmdError = CmdError::new("ERR DB index is out of range");
 pub const STRING_TOO_LONG: CmdError =
     CmdError::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");

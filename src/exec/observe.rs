@@ -47,7 +47,7 @@ impl Look {
             ticks,
             bytes: (request + out.len_since(self.mark)) as u64,
         };
-        let weight = state.hotkeys.period();
+        let weight = state.hotkeys.of(state.group_of(db)).period();
         note_keys(state, row, argv, db, cost, weight);
     }
 }
@@ -55,7 +55,8 @@ impl Look {
 /// Counts a command for HOTKEYS; it stands for `weight` of its kind.
 #[cold]
 pub fn note_keys(state: &mut State, row: &Row, argv: Argv<'_>, db: usize, cost: Cost, weight: u64) {
-    if !state.hotkeys.is_on() || row.cmd.is(flag::RUNS_QUEUE) {
+    let group = state.group_of(db);
+    if !state.hotkeys.of(group).is_on() || row.cmd.is(flag::RUNS_QUEUE) {
         return;
     }
     let (ticks, bytes) = (
@@ -68,8 +69,12 @@ pub fn note_keys(state: &mut State, row: &Row, argv: Argv<'_>, db: usize, cost: 
     };
     found.retain(|key| key.flags & key_flag::NOT_KEY == 0);
     let shares = found.len().min(KEYS_MAX);
+    let hash = |name: &[u8]| state.dbs.hash(name);
+    let Some(lists) = state.hotkeys.get_mut(group) else {
+        return;
+    };
     if shares == 0 {
-        state.hotkeys.count(ticks, bytes);
+        lists.count(ticks, bytes);
         return;
     }
     let stride = found.len() / shares;
@@ -78,9 +83,9 @@ pub fn note_keys(state: &mut State, row: &Row, argv: Argv<'_>, db: usize, cost: 
         let name = argv.get(found[share * stride].at);
         let key = KeyId {
             db: db as u32,
-            hash: state.dbs.hash(name),
+            hash: hash(name),
             name,
         };
-        state.hotkeys.add(key, of_one(ticks), of_one(bytes));
+        lists.add(key, of_one(ticks), of_one(bytes));
     }
 }

@@ -73,7 +73,7 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
         if ctx.client().gate & gate::TRACKS != 0 {
             track::remember_all(ctx.state, row, argv, ctx.me, reads);
         }
-        if ctx.state.gate & gate::MONITORED != 0 {
+        if ctx.is_monitored() {
             feed_monitors(ctx.state, argv, row, ctx.db, Mode::Transaction, ctx.me);
         }
     }
@@ -194,9 +194,9 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
     match (error, parked.on_timeout) {
         (Some(text), _) => {
             reply.error(text);
-            state
-                .stats
-                .count_error(text.split(' ').next().unwrap_or("ERR"));
+            let group = state.group_of_client(who);
+            let code = text.split(' ').next().unwrap_or("ERR");
+            state.stats.errors.of_mut(group).count(code);
         }
         (None, TimeoutReply::Null) => reply.null(),
         (None, TimeoutReply::NullArray) => reply.null_array(),

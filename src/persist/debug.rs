@@ -13,6 +13,7 @@ use crate::exec::error::{self, CmdError};
 use crate::exec::registry::Family;
 use crate::script::functions;
 use crate::state::State;
+use crate::state::groups::GroupId;
 
 /// DEBUG.
 pub static FAMILY: Family = Family {
@@ -49,8 +50,11 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 /// Throws away all that a file can bring back: not only what FLUSHALL does.
 fn empty(state: &mut State) {
     state.flush_all(false);
-    state.libraries.clear();
-    functions::sweep(state);
+    let groups: Vec<GroupId> = state.libraries.iter().map(|(group, _)| group).collect();
+    for group in groups {
+        state.libraries.of_mut(group).clear();
+        functions::sweep(state, group);
+    }
 }
 
 /// Saves everything and loads it again.

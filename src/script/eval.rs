@@ -15,6 +15,7 @@ use crate::exec::registry::Family;
 use crate::resp::argv::Argv;
 use crate::state::State;
 use crate::state::gate;
+use crate::state::groups::GroupId;
 use crate::state::scripts::{End, Engine, Kind, Running};
 use acl::NONE;
 use flag::{
@@ -207,9 +208,9 @@ fn parse_digest(text: &[u8]) -> Option<Digest> {
     Some(digest)
 }
 
-/// The engine, taken out of its place; made if there is none yet.
-fn take_engine(state: &mut State) -> Result<Box<EvalEngine>, CmdError> {
-    match state.scripts.eval.take() {
+/// A group's engine, taken out of its place; made if there is none yet.
+fn take_engine(state: &mut State, group: GroupId) -> Result<Box<EvalEngine>, CmdError> {
+    match state.scripts.eval.of_mut(group).take() {
         Some(engine) => {
             let engine: Box<dyn Any> = engine;
             engine.downcast().map_err(|_| NESTED)
@@ -219,15 +220,15 @@ fn take_engine(state: &mut State) -> Result<Box<EvalEngine>, CmdError> {
     }
 }
 
-/// The engine where it is, if there is one.
-fn engine(state: &State) -> Option<&EvalEngine> {
-    let engine: &dyn Any = state.scripts.eval.engine_ref()?;
+/// A group's engine where it is, if there is one.
+fn engine(state: &State, group: GroupId) -> Option<&EvalEngine> {
+    let engine: &dyn Any = state.scripts.eval.of(group).engine_ref()?;
     engine.downcast_ref()
 }
 
-fn flags_by_text(state: &State, argv: Argv<'_>, own: u32) -> u32 {
+fn flags_by_text(state: &State, group: GroupId, argv: Argv<'_>, own: u32) -> u32 {
     let body = argv.get(1);
-    let found = engine(state).and_then(|e| e.find(body).map(|at| e.scripts[at].flags));
+    let found = engine(state, group).and_then(|e| e.find(body).map(|at| e.scripts[at].flags));
     let flags = match found {
         Some(flags) => flags,
         // What is wrong with it is said when it runs.
@@ -236,8 +237,8 @@ fn flags_by_text(state: &State, argv: Argv<'_>, own: u32) -> u32 {
     command_flags(own, flags)
 }
 
-fn flags_by_digest(state: &State, argv: Argv<'_>, own: u32) -> u32 {
-    let found = engine(state).and_then(|e| {
+fn flags_by_digest(state: &State, group: GroupId, argv: Argv<'_>, own: u32) -> u32 {
+    let found = engine(state, group).and_then(|e| {
         let at = e.find_digest(argv.get(1))?;
         Some(e.scripts[at].flags)
     });
@@ -280,7 +281,7 @@ pub fn keys_and_args<'a>(argv: Argv<'a>) -> Result<(Argv<'a>, Argv<'a>), CmdErro
 
 #[inline]
 fn run(ctx: &mut Ctx<'_>, read_only: bool, by: By) -> CmdResult {
-    if ctx.state.gate & gate::MONITORED != 0 {
+    if ctx.is_monitored() {
         // In front of the commands that it runs.
         let row = ctx.table.row(ctx.id);
         show_monitors(ctx.state, ctx.argv, row, ctx.db, ctx.mode, ctx.me);
@@ -289,9 +290,10 @@ fn run(ctx: &mut Ctx<'_>, read_only: bool, by: By) -> CmdResult {
         return Err(NO_SCRIPT);
     }
     let (keys, args) = keys_and_args(ctx.argv)?;
-    let mut engine = take_engine(ctx.state)?;
+    let group = ctx.group();
+    let mut engine = take_engine(ctx.state, group)?;
     let result = run_with(&mut engine, ctx, (keys, args), read_only, by);
-    ctx.state.scripts.eval.put(engine);
+    ctx.state.scripts.eval.of_mut(group).put(engine);
     result
 }
 
@@ -327,6 +329,7 @@ pub fn run_job(vm: &mut Vm, ctx: &mut Ctx<'_>, terms: &mut Terms, job: &Job<'_>)
     let started = ctx.state.stats.tick;
     ctx.state.scripts.running = Some(Running {
         kind: job.kind,
+        group: ctx.group(),
         started,
         ..Running::default()
     });
@@ -346,26 +349,28 @@ pub fn run_job(vm: &mut Vm, ctx: &mut Ctx<'_>, terms: &mut Terms, job: &Job<'_>)
 }
 
 fn load(ctx: &mut Ctx<'_>) -> CmdResult {
-    let mut engine = take_engine(ctx.state)?;
+    let group = ctx.group();
+    let mut engine = take_engine(ctx.state, group)?;
     let result = engine.find_or_add(ctx.arg(2));
     if let Ok(at) = result {
         ctx.out.bulk(&hex(&engine.scripts[at].digest));
     }
-    ctx.state.scripts.eval.put(engine);
+    ctx.state.scripts.eval.of_mut(group).put(engine);
     result.map(|_| Outcome::Done)
 }
 
 fn exists(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.out.array(ctx.argc() - 2);
+    let group = ctx.group();
     for text in ctx.argv.from(2).iter() {
-        let there = engine(ctx.state).is_some_and(|e| e.find_digest(text).is_some());
+        let there = engine(ctx.state, group).is_some_and(|e| e.find_digest(text).is_some());
         ctx.out.int(i64::from(there));
     }
     Ok(Outcome::Done)
 }
 
 fn show(ctx: &mut Ctx<'_>) -> CmdResult {
-    let engine = engine(ctx.state).ok_or(NO_SCRIPT)?;
+    let engine = engine(ctx.state, ctx.group()).ok_or(NO_SCRIPT)?;
     let at = engine.find_digest(ctx.arg(2)).ok_or(NO_SCRIPT)?;
     ctx.out.bulk(&engine.scripts[at].body);
     Ok(Outcome::Done)
@@ -382,7 +387,7 @@ fn flush(ctx: &mut Ctx<'_>) -> CmdResult {
         return Err(NESTED);
     }
     // An interpreter is small, and its scripts are few: it goes at once in either way.
-    ctx.state.scripts.eval.clear();
+    ctx.state.scripts.eval.of_mut(ctx.group()).clear();
     ctx.ok()
 }
 
@@ -404,7 +409,11 @@ fn kill(ctx: &mut Ctx<'_>) -> CmdResult {
 /// SCRIPT KILL and FUNCTION KILL.
 pub fn kill_running(ctx: &mut Ctx<'_>, kind: Kind) -> CmdResult {
     let busy_error = ctx.state.scripts.busy_error();
-    let Some(running) = &mut ctx.state.scripts.running else {
+    let group = ctx.group();
+    let running = ctx.state.scripts.running.as_mut();
+    // The operators may end whatever holds the server up; others their own.
+    let reaches = |running: &&mut Running| group.is_default() || running.group == group;
+    let Some(running) = running.filter(reaches) else {
         return Err(CmdError::new("NOTBUSY No scripts in execution right now."));
     };
     if running.kind != kind {

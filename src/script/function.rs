@@ -16,7 +16,7 @@ use crate::exec::error::{CmdError, subcommand_syntax};
 use crate::exec::registry::Family;
 use crate::resp::argv::Argv;
 use crate::state::State;
-use crate::state::gate;
+use crate::state::groups::GroupId;
 use crate::state::libraries::{ENGINE, Library, Refusal};
 use crate::state::scripts::Kind;
 use crate::types::{dump, saved};
@@ -74,9 +74,9 @@ impl From<Refusal> for CmdError {
     }
 }
 
-fn flags_by_name(state: &State, argv: Argv<'_>, own: u32) -> u32 {
+fn flags_by_name(state: &State, group: GroupId, argv: Argv<'_>, own: u32) -> u32 {
     // One that is not there is told about when it is called.
-    let flags = match state.libraries.function(argv.get(1)) {
+    let flags = match state.libraries.of(group).function(argv.get(1)) {
         Some(function) => function.flags,
         None => script_flag::UNDECLARED,
     };
@@ -92,17 +92,18 @@ fn fcall_ro(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn run(ctx: &mut Ctx<'_>, read_only: bool) -> CmdResult {
-    if ctx.state.gate & gate::MONITORED != 0 {
+    if ctx.is_monitored() {
         // In front of the commands that it runs.
         let row = ctx.table.row(ctx.id);
         show_monitors(ctx.state, ctx.argv, row, ctx.db, ctx.mode, ctx.me);
     }
-    let found = ctx.state.libraries.function(ctx.arg(1));
+    let group = ctx.group();
+    let found = ctx.state.libraries.of(group).function(ctx.arg(1));
     let function = found.ok_or(NO_FUNCTION)?.clone();
     parse_i64(ctx.arg(2)).ok_or(BAD_KEYS)?;
     let (keys, args) = keys_and_args(ctx.argv)?;
     check_read_only(function.flags, read_only)?;
-    let mut engine = functions::take_engine(ctx.state)?;
+    let mut engine = functions::take_engine(ctx.state, group)?;
     let result = match engine.function(function.handle) {
         None => Err(NO_FUNCTION),
         Some((vm, callback)) => {
@@ -117,7 +118,7 @@ fn run(ctx: &mut Ctx<'_>, read_only: bool) -> CmdResult {
             run_job(vm, ctx, &mut terms, &job)
         }
     };
-    ctx.state.scripts.functions.put(engine);
+    ctx.state.scripts.functions.of_mut(group).put(engine);
     result
 }
 
@@ -141,17 +142,24 @@ fn load(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     let library = Library::parse(ctx.arg(code).to_vec())?;
     let name = library.name().to_owned();
-    functions::add(ctx.state, library, replace, ctx.mode != Mode::Replay)?;
+    functions::add(
+        ctx.state,
+        ctx.group(),
+        library,
+        replace,
+        ctx.mode != Mode::Replay,
+    )?;
     changed(ctx);
     ctx.out.bulk(name.as_bytes());
     Ok(Outcome::Done)
 }
 
 fn delete(ctx: &mut Ctx<'_>) -> CmdResult {
-    if !ctx.state.libraries.remove(ctx.arg(2)) {
+    let (group, name) = (ctx.group(), ctx.arg(2));
+    if !ctx.state.libraries.of_mut(group).remove(name) {
         return Err(NO_LIBRARY);
     }
-    functions::sweep(ctx.state);
+    functions::sweep(ctx.state, group);
     changed(ctx);
     ctx.ok()
 }
@@ -164,19 +172,20 @@ fn flush(ctx: &mut Ctx<'_>) -> CmdResult {
         3 => return Err(BAD_FLUSH),
         _ => return Err(subcommand_syntax(ctx.arg(1), "FUNCTION")),
     };
-    let old = ctx.state.libraries.clear();
+    let group = ctx.group();
+    let old = ctx.state.libraries.of_mut(group).clear();
     if lazy && !old.is_empty() {
         let count = old.len();
         ctx.state.garbage.later(Box::new(old), count);
     }
-    functions::sweep(ctx.state);
+    functions::sweep(ctx.state, group);
     changed(ctx);
     ctx.ok()
 }
 
 fn dump_all(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut sink = Sink::to_memory(ctx.state.config.rdbcompression);
-    ctx.state.libraries.save(&mut sink);
+    ctx.state.libraries.of(ctx.group()).save(&mut sink);
     let payload = dump::seal(sink.into_vec(), saved::version_of(rdb::FUNCTION));
     ctx.out.bulk(&payload);
     Ok(Outcome::Done)
@@ -196,7 +205,7 @@ fn restore(ctx: &mut Ctx<'_>) -> CmdResult {
         _ => return Err(subcommand_syntax(ctx.arg(1), "FUNCTION")),
     }
     let (body, _) = dump::open(ctx.arg(2), ctx.state.debug.skip_checksum).map_err(|_| BAD_FRAME)?;
-    functions::restore(ctx.state, body, flush, replace)?;
+    functions::restore(ctx.state, ctx.group(), body, flush, replace)?;
     changed(ctx);
     ctx.ok()
 }
@@ -219,7 +228,8 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
         }
         at += 1;
     }
-    let (out, libraries) = (&mut *ctx.out, &ctx.state.libraries);
+    let libraries = ctx.state.libraries.of(ctx.group());
+    let out = &mut *ctx.out;
     let hole = out.open();
     let mut count = 0;
     for library in libraries.matching(pattern.unwrap_or(b"*")) {
@@ -257,15 +267,16 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
+    let group = ctx.group();
     let (out, state) = (&mut *ctx.out, &*ctx.state);
-    if let Some(running) = &state.scripts.running
-        && running.kind == Kind::Script
-    {
+    // What another group runs, and with which arguments, is its own affair.
+    let running = state.scripts.running.as_ref().filter(|r| r.group == group);
+    if running.is_some_and(|running| running.kind == Kind::Script) {
         return Err(CmdError::new(state.scripts.busy_error()));
     }
     out.map(2);
     out.bulk(b"running_script");
-    match &state.scripts.running {
+    match running {
         None => out.null(),
         Some(running) => {
             let ran = ticks().saturating_sub(running.started);
@@ -287,9 +298,9 @@ fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
     out.bulk(ENGINE.as_bytes());
     out.map(2);
     out.bulk(b"libraries_count");
-    out.int(state.libraries.len() as i64);
+    out.int(state.libraries.of(group).len() as i64);
     out.bulk(b"functions_count");
-    out.int(state.libraries.functions() as i64);
+    out.int(state.libraries.of(group).functions() as i64);
     Ok(Outcome::Done)
 }
 

@@ -1,6 +1,6 @@
 //! The engine of functions: compiles libraries, and runs what they have registered.
 //!
-//! All libraries share one interpreter, apart from EVAL's. `state::libraries` says what there is, and knows each
+//! All libraries of a group share one interpreter, apart from EVAL's. `state::libraries` says what there is, and knows each
 //! function by a handle, its place here.
 use std::any::Any;
 
@@ -10,7 +10,8 @@ use super::vm::{self, Vm};
 use crate::base::sys::ticks;
 use crate::exec::error::CmdError;
 use crate::state::State;
-use crate::state::libraries::{Function, Library, Refusal, read_payload};
+use crate::state::groups::GroupId;
+use crate::state::libraries::{Function, Libraries, Library, Refusal, read_payload};
 use crate::state::scripts::{Engine, Kind};
 
 /// How long a client's library may take to load.
@@ -105,10 +106,10 @@ impl FunctionEngine {
     }
 }
 
-/// The engine, taken out of its place; made if there is none yet.
-pub fn take_engine(state: &mut State) -> Result<Box<FunctionEngine>, CmdError> {
+/// A group's engine, taken out of its place; made if there is none yet.
+pub fn take_engine(state: &mut State, group: GroupId) -> Result<Box<FunctionEngine>, CmdError> {
     let nested = || CmdError::owned(format!("ERR {NESTED}"));
-    match state.scripts.functions.take() {
+    match state.scripts.functions.of_mut(group).take() {
         Some(engine) => {
             let engine: Box<dyn Any> = engine;
             engine.downcast().map_err(|_| nested())
@@ -118,76 +119,102 @@ pub fn take_engine(state: &mut State) -> Result<Box<FunctionEngine>, CmdError> {
     }
 }
 
-/// Lets the engine forget the functions that are gone.
-pub fn sweep(state: &mut State) {
-    if state.libraries.released.is_empty() || state.scripts.functions.engine_ref().is_none() {
+/// Lets a group's engine forget the functions that are gone.
+pub fn sweep(state: &mut State, group: GroupId) {
+    let idle = state.libraries.of(group).released.is_empty();
+    if idle || state.scripts.functions.of(group).engine_ref().is_none() {
         return;
     }
-    if let Ok(mut engine) = take_engine(state) {
-        engine.forget(std::mem::take(&mut state.libraries.released));
-        state.scripts.functions.put(engine);
+    if let Ok(mut engine) = take_engine(state, group) {
+        let released = &mut state.libraries.of_mut(group).released;
+        engine.forget(std::mem::take(released));
+        state.scripts.functions.of_mut(group).put(engine);
     }
 }
 
 /// Compiles a library. What it has registered is the caller's to add to the libraries, or to release.
-fn compile(state: &mut State, library: &Library, timed: bool) -> Result<Vec<Function>, Refusal> {
+fn compile(
+    state: &mut State,
+    group: GroupId,
+    library: &Library,
+    timed: bool,
+) -> Result<Vec<Function>, Refusal> {
     let told = |error: CmdError| {
         let text = error.text();
         Refusal(text.strip_prefix(b"ERR ").unwrap_or(text).to_vec())
     };
-    let mut engine = take_engine(state).map_err(told)?;
+    let mut engine = take_engine(state, group).map_err(told)?;
     let deadline = match timed {
         true => ticks().saturating_add(state.stats.us_to_ticks(LOAD_MS_MAX * 1000)),
         false => u64::MAX,
     };
     let functions = engine.load(library, deadline);
-    state.scripts.functions.put(engine);
+    state.scripts.functions.of_mut(group).put(engine);
     functions
 }
 
-/// Compiles a library and adds it. A client's may only take so long (`timed`); a file's was loaded before.
-pub fn add(state: &mut State, library: Library, replace: bool, timed: bool) -> Result<(), Refusal> {
-    state.libraries.check(library.name(), replace)?;
-    let added = compile(state, &library, timed)
-        .and_then(|functions| state.libraries.add(library, functions, replace));
-    sweep(state);
+/// Compiles a library and adds it to a group's. A client's may only take so long (`timed`); a file's was
+/// loaded before.
+pub fn add(
+    state: &mut State,
+    group: GroupId,
+    library: Library,
+    replace: bool,
+    timed: bool,
+) -> Result<(), Refusal> {
+    state.libraries.of(group).check(library.name(), replace)?;
+    let added = compile(state, group, &library, timed).and_then(|functions| {
+        let libraries = state.libraries.of_mut(group);
+        libraries.add(library, functions, replace)
+    });
+    sweep(state, group);
     added
 }
 
-/// Adds the libraries of a payload: all, or none. The old ones go before (`flush`), or their likes do
-/// (`replace`).
-pub fn restore(state: &mut State, body: &[u8], flush: bool, replace: bool) -> Result<(), Refusal> {
+/// Adds the libraries of a payload to a group's: all, or none. The old ones go before (`flush`), or their
+/// likes do (`replace`).
+pub fn restore(
+    state: &mut State,
+    group: GroupId,
+    body: &[u8],
+    flush: bool,
+    replace: bool,
+) -> Result<(), Refusal> {
     let mut compiled = Vec::new();
     for library in read_payload(body)? {
-        match compile(state, &library, false) {
+        match compile(state, group, &library, false) {
             Ok(functions) => compiled.push((library, functions)),
             Err(refusal) => {
-                release(state, compiled);
+                release(state, group, compiled);
                 return Err(refusal);
             }
         }
     }
-    if flush {
+    let libraries = state.libraries.of_mut(group);
+    let joined = if flush {
         // They may still be in each other's way.
-        let mut all = crate::state::libraries::Libraries::default();
-        if let Err(refusal) = all.join(compiled, false) {
-            state.libraries.released.append(&mut all.released);
-            sweep(state);
-            return Err(refusal);
+        let mut all = Libraries::default();
+        let joined = all.join(compiled, false);
+        if joined.is_ok() {
+            libraries.clear();
         }
-        state.libraries.clear();
-        all.released.append(&mut state.libraries.released);
-        state.libraries = all;
-    } else if let Err(refusal) = state.libraries.join(compiled, replace) {
-        sweep(state);
-        return Err(refusal);
-    }
-    sweep(state);
-    Ok(())
+        all.released.append(&mut libraries.released);
+        if joined.is_ok() {
+            *libraries = all;
+        } else {
+            libraries.released = all.released;
+        }
+        joined
+    } else {
+        libraries.join(compiled, replace)
+    };
+    sweep(state, group);
+    joined
 }
 
-fn release(state: &mut State, compiled: Vec<(Library, Vec<Function>)>) {
+fn release(state: &mut State, group: GroupId, compiled: Vec<(Library, Vec<Function>)>) {
     let functions = compiled.iter().flat_map(|(_, functions)| functions);
-    state.libraries.released.extend(functions.map(|f| f.handle));
-    sweep(state);
+    let released = &mut state.libraries.of_mut(group).released;
+    released.extend(functions.map(|f| f.handle));
+    sweep(state, group);
 }

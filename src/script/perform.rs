@@ -107,11 +107,11 @@ pub fn perform(caller: &mut Caller<'_, '_>, argv: Argv<'_>, out: &mut Writer) {
 /// The command does not run: its error is the reply, and is counted here.
 #[cold]
 fn refuse(caller: &mut Caller<'_, '_>, row: Option<&Row>, error: &CmdError, out: &mut Writer) {
-    let stats = &mut caller.ctx.state.stats;
+    let state = &mut *caller.ctx.state;
     if let Some(row) = row {
-        stats.per_command[row.id.0 as usize].rejected += 1;
+        state.stats.per_command[row.id.0 as usize].rejected += 1;
     }
-    stats.count_error(error.code());
+    state.count_error(error.code());
     out.error_bytes(error.text());
 }
 
@@ -142,10 +142,11 @@ fn run(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>, out: &mut Writer)
     call(&mut inner, row);
     terms.db = inner.db;
     ctx.state.prop.on = logged;
-    if ctx.client().gate & gate::TRACKS != 0 {
+    let gate = ctx.client().gate | ctx.state.gate;
+    if gate & gate::TRACKS != 0 {
         track::remember(ctx.state, row, argv, ctx.me);
     }
-    if ctx.state.gate & gate::MONITORED != 0 {
+    if gate & gate::MONITORED != 0 {
         feed_monitors(ctx.state, argv, row, terms.db, Mode::Script, ctx.me);
     }
 }

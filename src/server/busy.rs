@@ -326,7 +326,7 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
             }
             Step::Bad(error) => {
                 conn.out.protocol_error(error);
-                state.stats.count_error("ERR");
+                state.count_error("ERR");
                 state.clients.me(me).flags |= client_flag::CLOSE_AFTER_REPLY;
                 used = input.bytes.len();
                 break;

@@ -391,7 +391,12 @@ fn report(out: &Out) {
             "\n------ CURRENT CLIENT INFO ------\n{}",
             current(server)
         ));
-        let text = info::report(&server.state, &server.table, &[b"everything"]);
+        let text = info::report(
+            &server.state,
+            &server.table,
+            Default::default(),
+            &[b"everything"],
+        );
         out.put(&format!("\n------ INFO OUTPUT ------\n{text}\n"));
     }
     out.put(
@@ -419,7 +424,7 @@ fn current(server: &Server) -> String {
                 client.peer_text(),
                 client.local_text(),
                 client.name_text(),
-                client.user_name(),
+                String::from_utf8_lossy(server.state.user_name(client.user)),
                 client.db,
                 if client.resp3 { 3 } else { 2 },
             );

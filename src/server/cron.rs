@@ -50,8 +50,7 @@ impl Server {
         self.clients_cron(hz as usize);
         self.state.dbs.step_resize(IDLE_RESIZE_STEPS);
         self.state.sweep_tracking();
-        self.state.scripts.eval.note();
-        self.state.scripts.functions.note();
+        self.state.scripts.note();
         let end = ticks() + self.state.stats.us_to_ticks(SCRIPT_GARBAGE_US);
         while self.state.scripts.tend() && ticks() < end {}
     }

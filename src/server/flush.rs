@@ -8,6 +8,7 @@ use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{Client, ClientId, Transport, client_flag};
 use crate::state::config::ClientClass;
+use crate::state::groups::GroupId;
 use std::io::{self, IoSlice};
 
 /// Pieces of one vectored write.
@@ -141,7 +142,11 @@ impl Server {
         };
         let sent = (before - conn.out.len()) as u64;
         client.net_out += sent;
+        let group = client.group;
         self.state.stats.net_out += sent;
+        if let Some(own) = self.state.figures.get_mut(group) {
+            own.net_out += sent;
+        }
         self.state.stats.writes += 1;
         if sent > 0 {
             // Who takes its replies is not idle.
@@ -200,8 +205,8 @@ impl Server {
         let now_ms = self.state.clock.mono_us / 1000;
         let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
         // Before it has authenticated a client may not make the server hold anything for it.
-        let unknown = client.gate & crate::state::gate::UNAUTHENTICATED != 0
-            && self.state.config.requirepass.is_some();
+        let unknown =
+            client.gate & crate::state::gate::UNAUTHENTICATED != 0 && self.state.password_needed();
         over |= unknown && held > 64 * 1024;
         // Others fill what a listener leaves unread: holding it back would be of no use.
         over |= conn.posted_total.min(conn.out.len()) > UNREAD_MAX;
@@ -257,7 +262,7 @@ pub(super) fn evict_clients(state: &mut State, table: &Registry) {
         };
         let mut line = String::new();
         if let Some(client) = state.clients.get(who) {
-            describe(state, table, client, None, &mut line);
+            describe(state, table, client, GroupId::DEFAULT, None, &mut line);
         }
         log::info!("Evicting client: {line}");
         state.stats.evicted_clients += 1;

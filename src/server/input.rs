@@ -104,6 +104,7 @@ impl Server {
             return false;
         }
         self.state.running = Some(conn.id);
+        let group = client.group;
         let mut input = conn.input.take();
         // An unfinished request that is (or will be) large is read where it is.
         let own = input
@@ -137,9 +138,10 @@ impl Server {
         if got > 0 {
             client.seen_ms = self.state.clock.unix_ms;
             client.net_in += got as u64;
-            self.state.stats.net_in += got as u64;
-            self.state.stats.reads += 1;
         }
+        self.state.count_for(group);
+        self.state.stats.net_in += got as u64;
+        self.state.stats.reads += u64::from(got > 0);
         filled += got;
         let (end, used) = self.run_bytes(slot, &mut buf, filled, &mut resume, own);
         self.keep_rest(slot, buf, filled, used, resume, own, end)
@@ -207,7 +209,7 @@ impl Server {
                 if self.state.clients.me(me).reply_mode == ReplyMode::On {
                     out.protocol_error(error);
                 }
-                self.state.stats.count_error("ERR");
+                self.state.count_error("ERR");
                 let text = error.text();
                 log::debug!(
                     "{} from client id={}",
@@ -340,7 +342,8 @@ impl Server {
         used: &mut usize,
     ) -> End {
         let requests = batch.requests.len();
-        let mut look_at = self.state.hotkeys.next_look(requests);
+        let group = self.state.clients.me(me).group;
+        let mut look_at = self.state.hotkeys.next_look(group, requests);
         let large = buf.len() >= self.state.stats.large_request;
         for (at, parsed) in batch.requests.iter().enumerate() {
             let argv = batch.argv(buf, parsed);
@@ -349,7 +352,7 @@ impl Server {
             let mark = out.mark();
             let looked = at == look_at;
             if looked {
-                look_at = self.state.hotkeys.look_again(at, requests);
+                look_at = self.state.hotkeys.look_again(group, at, requests);
                 self.scratch.look = Some(begin_look(&mut self.state, out, me));
             }
             let lends = row.is_some_and(|row| row.cmd.flags & LENDS != 0);

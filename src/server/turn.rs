@@ -653,7 +653,7 @@ pub(super) fn welcome(
 /// Protected mode: without a password only this machine may connect.
 pub(super) fn protected_from(state: &State, address: Option<SocketAddr>) -> bool {
     state.config.protected_mode
-        && state.config.requirepass.is_none()
+        && state.users.default_user().nopass
         && address.is_some_and(|a| !a.ip().to_canonical().is_loopback())
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Keeping such figures at each write would cost every write. So the keys are counted when somebody asks:
 //! few at once, many in small steps of the cron, from one look at INFO to the next. What is shown is
-//! the last count that came to its end.
+//! the last count that came to its end. Each group counts its own keys.
 use super::State;
+use super::groups::GroupId;
+use super::per_group::{Divided, PerGroup};
 use crate::types::Kind;
 
 /// Bins by powers of two: 0, 1, 2 to 3, 4 to 7 and so on.
@@ -27,9 +29,30 @@ pub const COUNTED: [(Kind, &str); 5] = [
 /// One database's figures, a row of bins for each of [`COUNTED`].
 type Counts = [[u64; BINS]; COUNTED.len()];
 
-/// A count of all keys.
-#[derive(Debug, Default)]
+/// The counts of all groups.
+#[derive(Default)]
 pub struct Census {
+    counts: PerGroup<Count>,
+    /// Groups whose keys are counted in steps.
+    going_on: Vec<GroupId>,
+}
+
+impl Census {
+    /// A group's lines of INFO, without their ends.
+    pub fn lines(&self, group: GroupId) -> Vec<String> {
+        self.counts.of(group).lines()
+    }
+
+    /// A group goes.
+    pub(super) fn forget(&mut self, group: GroupId) {
+        self.counts.take(group);
+        self.going_on.retain(|other| *other != group);
+    }
+}
+
+/// A count of all keys of a group. Databases have the numbers that the group knows.
+#[derive(Debug, Default)]
+struct Count {
     /// The count that is under way: where it stands, and what it has found.
     at: Option<(usize, u64)>,
     found: Vec<(usize, Box<Counts>)>,
@@ -38,7 +61,13 @@ pub struct Census {
     wanted_until_ms: i64,
 }
 
-impl Census {
+impl Divided for Count {
+    fn fresh(&self) -> Count {
+        Count::default()
+    }
+}
+
+impl Count {
     fn add(&mut self, db: usize, kind: Kind, size: u64) {
         let Some(row) = COUNTED.iter().position(|(known, _)| *known == kind) else {
             return;
@@ -53,8 +82,7 @@ impl Census {
         }
     }
 
-    /// INFO's lines, without their ends.
-    pub fn lines(&self) -> Vec<String> {
+    fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (db, counts) in &self.done {
             for ((_, name), bins) in COUNTED.iter().zip(counts.iter()) {
@@ -81,39 +109,56 @@ fn label(bin: usize) -> String {
 }
 
 impl State {
+    fn keys_of(&self, group: GroupId) -> usize {
+        let dbs = self.dbs_of(group);
+        dbs.map(|db| self.dbs[db].len()).sum()
+    }
+
     /// Somebody looks at INFO's `keysizes`.
-    pub fn want_census(&mut self) {
-        self.census.wanted_until_ms = self.clock.unix_ms + WANTED_MS;
-        let few = self.dbs.total_keys() <= AT_ONCE;
+    pub fn want_census(&mut self, group: GroupId) {
+        let few = self.keys_of(group) <= AT_ONCE;
+        let wanted_until_ms = self.clock.unix_ms + WANTED_MS;
+        let count = self.census.counts.of_mut(group);
+        count.wanted_until_ms = wanted_until_ms;
         if few {
-            self.census.at = None;
+            count.at = None;
         }
-        if few || self.census.done.is_empty() {
-            self.count_some(AT_ONCE);
+        if few || count.done.is_empty() {
+            self.count_some(group, AT_ONCE);
+        }
+        if !few && !self.census.going_on.contains(&group) {
+            self.census.going_on.push(group);
         }
     }
 
-    /// The cron's part of it.
+    /// The cron's part of it: one group's turn.
     pub fn step_census(&mut self) {
-        let wanted = self.census.wanted_until_ms > self.clock.unix_ms;
-        if wanted && self.dbs.total_keys() > AT_ONCE {
-            self.count_some(STEP);
+        let Some(group) = self.census.going_on.pop() else {
+            return;
+        };
+        let until_ms = self.census.counts.of(group).wanted_until_ms;
+        if until_ms > self.clock.unix_ms {
+            if self.keys_of(group) > AT_ONCE {
+                self.count_some(group, STEP);
+            }
+            self.census.going_on.insert(0, group);
         }
     }
 
     /// Looks at about so many keys more, up to the end of this count.
-    fn count_some(&mut self, max: usize) {
-        let mut census = std::mem::take(&mut self.census);
-        let (mut db, mut cursor) = census.at.take().unwrap_or_default();
+    fn count_some(&mut self, group: GroupId, max: usize) {
+        let mut count = std::mem::take(self.census.counts.of_mut(group));
+        let dbs = self.dbs_of(group);
+        let (mut db, mut cursor) = count.at.take().unwrap_or_default();
         if (db, cursor) == (0, 0) {
-            census.found.clear();
+            count.found.clear();
         }
         let mut seen = 0;
-        while db < self.dbs.count() {
-            let table = &self.dbs[db];
+        while db < dbs.len() {
+            let table = &self.dbs[dbs.start + db];
             cursor = table.scan(cursor, max - seen, |entry| {
                 seen += 1;
-                census.add(db, entry.kind(), entry.value().size());
+                count.add(db, entry.kind(), entry.value().size());
             });
             if cursor == 0 {
                 db += 1;
@@ -122,12 +167,12 @@ impl State {
                 break;
             }
         }
-        if db < self.dbs.count() {
-            census.at = Some((db, cursor));
+        if db < dbs.len() {
+            count.at = Some((db, cursor));
         } else {
-            census.done = std::mem::take(&mut census.found);
+            count.done = std::mem::take(&mut count.found);
         }
-        self.census = census;
+        *self.census.counts.of_mut(group) = count;
     }
 }
 
@@ -158,22 +203,26 @@ mod tests {
             let value = NewValue::string(value.as_bytes());
             state.dbs.insert(db, key.as_bytes(), value, None);
         }
-        state.want_census();
+        state.want_census(GroupId::DEFAULT);
         let few = [
             "db0_distrib_strings_sizes:0=1,2=1",
             "db3_distrib_strings_sizes:1=1,4=1",
         ];
-        assert_eq!(state.census.lines(), few);
+        assert_eq!(state.census.lines(GroupId::DEFAULT), few);
         for n in 0..20_000u32 {
             state
                 .dbs
                 .insert(1, &n.to_le_bytes(), NewValue::Int(7), None);
         }
-        state.want_census();
-        assert_eq!(state.census.lines(), few, "the last count that has ended");
+        state.want_census(GroupId::DEFAULT);
+        assert_eq!(
+            state.census.lines(GroupId::DEFAULT),
+            few,
+            "the last count that has ended"
+        );
         (0..200).for_each(|_| state.step_census());
         assert_eq!(
-            state.census.lines(),
+            state.census.lines(GroupId::DEFAULT),
             [few[0], "db1_distrib_strings_sizes:1=20000", few[1]]
         );
     }

@@ -139,7 +139,9 @@ impl Transport {
 #[derive(Debug)]
 pub struct Client {
     pub id: ClientId,
+    /// Its database, by its global number: it belongs to `group`.
     pub db: u32,
+    pub group: super::groups::GroupId,
     pub flags: u32,
     /// Bits of `state::gate` that hold for this client.
     pub gate: u32,
@@ -166,8 +168,8 @@ pub struct Client {
     pub transport: Transport,
     /// What it holds, as of when it was last looked at; kept where that is limited.
     pub weight: super::client_memory::Weight,
-    /// The user it acts as; `default` until users arrive.
-    pub user: Option<Box<str>>,
+    /// The user it acts as.
+    pub user: super::users::UserId,
 }
 
 /// A key a client watches.
@@ -245,6 +247,11 @@ impl Client {
         self.flags & flag != 0
     }
 
+    /// May somebody of this group know of it? Operators see all clients, others their own.
+    pub fn is_shown_to(&self, viewer: super::groups::GroupId) -> bool {
+        viewer.is_default() || self.group == viewer
+    }
+
     /// The other end as CLIENT LIST shows it: `ip:port`, `[v6]:port`, `path:0`.
     pub fn peer_text(&self) -> String {
         match &self.peer {
@@ -265,11 +272,6 @@ impl Client {
 
     pub fn name_text(&self) -> String {
         String::from_utf8_lossy(self.name()).into_owned()
-    }
-
-    /// The name of the user it acts as.
-    pub fn user_name(&self) -> &str {
-        self.user.as_deref().unwrap_or("default")
     }
 
     /// Leaves MULTI.
@@ -329,6 +331,7 @@ impl Clients {
         entry.insert(Client {
             id,
             db: 0,
+            group: Default::default(),
             flags: 0,
             gate: 0,
             resp3: false,
@@ -350,7 +353,7 @@ impl Clients {
             peer,
             transport: Transport::default(),
             weight: Default::default(),
-            user: None,
+            user: Default::default(),
         });
         id
     }

@@ -1,6 +1,9 @@
 //! COMMANDLOG: the last commands that took longer, came larger or answered more than asked, newest
-//! first. SLOWLOG is the view of the first of the three.
+//! first. SLOWLOG is the view of the first of the three. Each group has its own: the arguments of commands
+//! are data.
 use super::config::Config;
+use super::groups::GroupId;
+use super::per_group::{Divided, PerGroup};
 use crate::resp::request::Argv;
 use std::collections::VecDeque;
 
@@ -30,14 +33,19 @@ pub struct LogEntry {
     pub name: String,
 }
 
-/// One log with its limits.
+/// What one log takes, in every group.
+#[derive(Debug, Default, Clone, Copy)]
+struct Limits {
+    /// From here on a command is logged; negative: none is.
+    threshold: i64,
+    len_max: usize,
+}
+
+/// One log.
 #[derive(Debug, Default)]
 pub struct Log {
     entries: VecDeque<LogEntry>,
     next_id: u64,
-    /// From here on a command is logged; negative: none is.
-    threshold: i64,
-    len_max: usize,
 }
 
 /// Who sent a command, as the log shows it.
@@ -48,26 +56,7 @@ pub struct Sender {
 }
 
 impl Log {
-    /// Is a command with this figure logged?
-    #[inline]
-    pub fn wants(&self, value: u64) -> bool {
-        self.threshold >= 0 && value >= self.threshold as u64
-    }
-
-    /// Logs a command that [`Self::wants`] said yes to; `hidden` tells which arguments are secrets.
-    pub fn add(
-        &mut self,
-        argv: Argv<'_>,
-        hidden: &dyn Fn(usize) -> bool,
-        value: u64,
-        at_s: i64,
-        from: Sender,
-    ) {
-        let argv = if self.len_max == 0 {
-            Vec::new()
-        } else {
-            shortened(argv, hidden)
-        };
+    fn add(&mut self, argv: Vec<Vec<u8>>, value: u64, at_s: i64, from: Sender, len_max: usize) {
         self.entries.push_front(LogEntry {
             id: self.next_id,
             at_s,
@@ -77,7 +66,7 @@ impl Log {
             name: from.name,
         });
         self.next_id += 1;
-        self.entries.truncate(self.len_max);
+        self.entries.truncate(len_max);
     }
 
     /// Newest first.
@@ -97,52 +86,87 @@ impl Log {
     pub fn clear(&mut self) {
         self.entries.clear();
     }
+}
 
-    fn limit(&mut self, threshold: i64, len_max: usize) {
-        (self.threshold, self.len_max) = (threshold, len_max);
-        self.entries.truncate(len_max);
+/// The three logs of a group.
+#[derive(Debug, Default)]
+struct Logs([Log; 3]);
+
+impl Divided for Logs {
+    fn fresh(&self) -> Logs {
+        Logs::default()
     }
 }
 
-/// The three logs.
-#[derive(Debug, Default)]
+/// The logs of all groups.
+#[derive(Default)]
 pub struct CommandLog {
-    pub slow: Log,
-    pub large_requests: Log,
-    pub large_replies: Log,
+    limits: [Limits; 3],
+    logs: PerGroup<Logs>,
 }
 
 impl CommandLog {
-    /// The log about this.
-    pub fn of(&self, kind: LogKind) -> &Log {
-        match kind {
-            LogKind::Slow => &self.slow,
-            LogKind::LargeRequest => &self.large_requests,
-            LogKind::LargeReply => &self.large_replies,
-        }
+    /// Is a command with this figure logged?
+    #[inline]
+    pub fn wants(&self, kind: LogKind, value: u64) -> bool {
+        let threshold = self.limits[kind as usize].threshold;
+        threshold >= 0 && value >= threshold as u64
+    }
+
+    /// A group's log about this.
+    pub fn of(&self, group: GroupId, kind: LogKind) -> &Log {
+        &self.logs.of(group).0[kind as usize]
     }
 
     /// The same, to be emptied.
-    pub fn of_mut(&mut self, kind: LogKind) -> &mut Log {
-        match kind {
-            LogKind::Slow => &mut self.slow,
-            LogKind::LargeRequest => &mut self.large_requests,
-            LogKind::LargeReply => &mut self.large_replies,
-        }
+    pub fn of_mut(&mut self, group: GroupId, kind: LogKind) -> &mut Log {
+        &mut self.logs.of_mut(group).0[kind as usize]
+    }
+
+    /// Logs a group's command that [`Self::wants`] said yes to; `hidden` tells which arguments are secrets.
+    pub fn add(
+        &mut self,
+        (group, kind): (GroupId, LogKind),
+        argv: Argv<'_>,
+        hidden: &dyn Fn(usize) -> bool,
+        value: u64,
+        at_s: i64,
+        from: Sender,
+    ) {
+        let len_max = self.limits[kind as usize].len_max;
+        let argv = match len_max {
+            0 => Vec::new(),
+            _ => shortened(argv, hidden),
+        };
+        self.of_mut(group, kind)
+            .add(argv, value, at_s, from, len_max);
     }
 
     /// Takes over the directives.
     pub fn configure(&mut self, config: &Config) {
-        self.slow
-            .limit(config.slowlog_log_slower_than, config.slowlog_max_len);
-        self.large_requests.limit(
-            config.commandlog_request_larger_than,
-            config.commandlog_large_request_max_len,
-        );
-        self.large_replies.limit(
-            config.commandlog_reply_larger_than,
-            config.commandlog_large_reply_max_len,
-        );
+        let limits = |threshold, len_max| Limits { threshold, len_max };
+        // In the order of the kinds.
+        self.limits = [
+            limits(config.slowlog_log_slower_than, config.slowlog_max_len),
+            limits(
+                config.commandlog_request_larger_than,
+                config.commandlog_large_request_max_len,
+            ),
+            limits(
+                config.commandlog_reply_larger_than,
+                config.commandlog_large_reply_max_len,
+            ),
+        ];
+        for (_, logs) in self.logs.iter_mut() {
+            for (log, limits) in logs.0.iter_mut().zip(&self.limits) {
+                log.entries.truncate(limits.len_max);
+            }
+        }
+    }
+
+    /// A group goes, and its logs do.
+    pub(super) fn forget(&mut self, group: GroupId) {
+        self.logs.take(group);
     }
 }
 

@@ -39,3 +39,7 @@ pub const NO_TOUCH: u32 = 1 << 15;
 pub const TRACKS: u32 = 1 << 16;
 /// CLIENT CACHING holds for the next request.
 pub const CACHING: u32 = 1 << 17;
+/// The client is in a group of its own: what concerns the whole server is not for it.
+pub const TENANT: u32 = 1 << 18;
+/// The client's group has limits (`groups::Quotas`).
+pub const QUOTA: u32 = 1 << 19;

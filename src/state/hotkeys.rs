@@ -4,6 +4,12 @@
 //! the rarer the more there are; what took long is looked at in any case. Two lists of bounded size keep
 //! the keys with what they are known to have taken at least (Space-Saving, where a new key takes the
 //! place of the least of a few drawn by lot). All figures halve every minute, so the lists tell of now.
+//!
+//! Names of keys are a group's own: each group has lists and a pace of its own. Those of group 0 are always
+//! on; another's begin when it asks for them and end when it has not asked for a while, so that a thousand
+//! groups cost nothing.
+use super::groups::GroupId;
+use super::per_group::{Divided, PerGroup};
 use crate::base::rng::Rng;
 
 /// Keys kept of each kind.
@@ -22,6 +28,8 @@ const LOOKS_MIN: u32 = 64;
 const DRAWN: u64 = 8;
 /// Hashes compared at once.
 const AT_ONCE: usize = 16;
+/// A group's lists go on for so long after it has looked at them.
+const ASKED_MS: i64 = 15 * 60 * 1000;
 /// At most one request in so many is looked at.
 const PERIOD_MAX: u64 = 8192;
 
@@ -166,9 +174,9 @@ pub enum Metric {
     Net,
 }
 
-/// The lists, and which request is looked at next.
+/// A group's lists, and which of its requests is looked at next.
 #[derive(Debug)]
-pub struct HotKeys {
+pub struct Lists {
     /// Keys that are shown of each list; 0: off.
     shown: usize,
     /// Requests that pass before the next one is looked at.
@@ -177,8 +185,8 @@ pub struct HotKeys {
     period: u64,
     /// Looked at since the pace was last set.
     looks: u32,
-    /// The request that runs is looked at: what it runs inside is, too.
-    pub looking: bool,
+    /// Unix milliseconds of the last look at the lists; 0: whatever it was, they go on.
+    asked_ms: i64,
     /// Unix milliseconds of the beginning, or of the last reset.
     pub since_ms: i64,
     faded_s: i64,
@@ -187,14 +195,14 @@ pub struct HotKeys {
     net: Top,
 }
 
-impl Default for HotKeys {
+impl Default for Lists {
     fn default() -> Self {
         Self {
             shown: 0,
             skip: usize::MAX,
             period: 1,
             looks: 0,
-            looking: false,
+            asked_ms: 0,
             since_ms: 0,
             faded_s: 0,
             rng: Rng::from_seed(1),
@@ -204,7 +212,88 @@ impl Default for HotKeys {
     }
 }
 
+impl Divided for Lists {
+    fn fresh(&self) -> Lists {
+        Lists::default()
+    }
+}
+
+/// The lists of all groups.
+#[derive(Default)]
+pub struct HotKeys {
+    lists: PerGroup<Lists>,
+    /// Keys that are shown of each list; 0: off.
+    shown: usize,
+    /// The request that runs is looked at: what it runs inside is, too.
+    pub looking: bool,
+}
+
 impl HotKeys {
+    /// `hotkey-top-k`: how many keys are shown; 0 turns it off and forgets all.
+    pub fn configure(&mut self, shown: usize) {
+        self.shown = shown;
+        for (_, lists) in self.lists.iter_mut() {
+            lists.configure(shown);
+        }
+    }
+
+    /// A group's lists.
+    pub fn of(&self, group: GroupId) -> &Lists {
+        self.lists.of(group)
+    }
+
+    /// A group's lists, if it has any.
+    pub fn get_mut(&mut self, group: GroupId) -> Option<&mut Lists> {
+        self.lists.get_mut(group)
+    }
+
+    /// A group looks at its lists: they begin now, or go on for a while.
+    pub fn ask(&mut self, group: GroupId, unix_ms: i64) {
+        if group.is_default() || self.shown == 0 {
+            return;
+        }
+        let lists = self.lists.of_mut(group);
+        lists.configure(self.shown);
+        lists.asked_ms = unix_ms;
+        if lists.since_ms == 0 {
+            lists.since_ms = unix_ms;
+        }
+    }
+
+    /// Of `n` requests of a group that run now, the first one to look at; `n` or more: none of them.
+    #[inline]
+    pub fn next_look(&mut self, group: GroupId, n: usize) -> usize {
+        let lists = self.lists.get_mut(group);
+        lists.map_or(usize::MAX, |lists| lists.next_look(n))
+    }
+
+    /// The request at `at` of `n` has been looked at: the next one to look at.
+    pub fn look_again(&mut self, group: GroupId, at: usize, n: usize) -> usize {
+        let lists = self.lists.get_mut(group);
+        lists.map_or(usize::MAX, |lists| lists.look_again(at, n))
+    }
+
+    /// A tenth of a second has passed.
+    pub fn tick(&mut self, unix_ms: i64) {
+        let mut over = None;
+        for (group, lists) in self.lists.iter_mut() {
+            lists.tick(unix_ms);
+            if lists.asked_ms != 0 && unix_ms - lists.asked_ms > ASKED_MS {
+                over = Some(group);
+            }
+        }
+        if let Some(group) = over {
+            self.forget(group);
+        }
+    }
+
+    /// The group goes, or has not asked for its lists for long.
+    pub(super) fn forget(&mut self, group: GroupId) {
+        self.lists.take(group);
+    }
+}
+
+impl Lists {
     /// `hotkey-top-k`: how many keys are shown; 0 turns it off and forgets all.
     pub fn configure(&mut self, shown: usize) {
         if shown == 0 {
@@ -327,8 +416,8 @@ mod tests {
         }
     }
 
-    fn on() -> HotKeys {
-        let mut hot = HotKeys::default();
+    fn on() -> Lists {
+        let mut hot = Lists::default();
         hot.configure(16);
         hot
     }

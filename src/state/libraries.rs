@@ -6,6 +6,7 @@
 //! taken, in the words that clients know.
 use std::collections::{BTreeMap, HashMap};
 
+use super::per_group::Divided;
 use crate::base::glob;
 use crate::codec::{Fault, Sink, Source, rdb};
 use crate::resp::argv::{Argv, Span};
@@ -139,7 +140,7 @@ pub struct Loaded {
     pub functions: Vec<Function>,
 }
 
-/// All libraries, in the order of their names.
+/// All libraries of a group, in the order of their names.
 #[derive(Debug, Default)]
 pub struct Libraries {
     all: BTreeMap<Box<str>, Loaded>,
@@ -147,6 +148,12 @@ pub struct Libraries {
     functions: HashMap<Box<str>, Box<str>>,
     /// Functions that are gone, which the engine may forget.
     pub released: Vec<u32>,
+}
+
+impl Divided for Libraries {
+    fn fresh(&self) -> Libraries {
+        Libraries::default()
+    }
 }
 
 /// The same sources: handles are the engine's own affair.

@@ -84,7 +84,7 @@ impl State {
             self.listeners &= !BLOCKED;
         }
         if self.listeners & TRACKED != 0 {
-            self.key_changed_for_trackers(key, by);
+            self.key_changed_for_trackers(db, key, by);
         }
     }
 
@@ -99,14 +99,24 @@ impl State {
     #[cold]
     fn publish_event(&mut self, db: usize, key: &[u8], event: Event) {
         let wanted = self.listeners;
-        let mut channel = std::mem::take(&mut self.event_channel);
-        if wanted & EventMask::KEYSPACE != 0 {
-            name_channel(&mut channel, b"__keyspace@", db, key);
-            self.publish(&channel, event.name.as_bytes());
+        // Somebody may hear it, but perhaps in another group.
+        let group = self.group_of(db);
+        let topics = self.pubsub.of(group);
+        let of_key = wanted & EventMask::KEYSPACE != 0 && topics.hears_keyspace();
+        let of_kind = wanted & EventMask::KEYEVENT != 0 && topics.hears_keyevent();
+        if !of_key && !of_kind {
+            return;
         }
-        if wanted & EventMask::KEYEVENT != 0 {
-            name_channel(&mut channel, b"__keyevent@", db, event.name.as_bytes());
-            self.publish(&channel, key);
+        let shown_db = self.local_db(db);
+        let mut channel = std::mem::take(&mut self.event_channel);
+        if of_key {
+            name_channel(&mut channel, b"__keyspace@", shown_db, key);
+            self.publish(group, &channel, event.name.as_bytes());
+        }
+        if of_kind {
+            let name = event.name.as_bytes();
+            name_channel(&mut channel, b"__keyevent@", shown_db, name);
+            self.publish(group, &channel, key);
         }
         if channel.capacity() < 4096 {
             self.event_channel = channel;

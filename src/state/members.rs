@@ -89,6 +89,9 @@ impl State {
     /// What follows when members of a key expired: statistics, the log, events, WATCH.
     fn note_expired_members(&mut self, db: usize, key: &[u8], members: &Members, emptied: bool) {
         self.stats.expired_members += members.count;
+        if let Some(own) = self.figures.get_mut(self.group_of(db)) {
+            own.expired_members += members.count;
+        }
         if !members.names.is_empty() {
             let mut argv: Vec<&[u8]> = vec![b"HDEL", key];
             argv.extend(members.names.iter().map(|name| &**name));

@@ -11,7 +11,9 @@ pub mod client_memory;
 pub mod commandlog;
 pub mod config;
 pub mod evict;
+pub mod figures;
 pub mod gate;
+pub mod groups;
 pub mod hotkeys;
 pub mod latency;
 pub mod libraries;
@@ -20,6 +22,7 @@ pub mod loading;
 pub mod members;
 pub mod notify;
 pub mod outbox;
+pub mod per_group;
 pub mod persistence;
 pub mod prop;
 pub mod pubsub;
@@ -44,6 +47,7 @@ use crate::keyspace::entry::EntryRef;
 use client::{ClientId, Clients, client_flag};
 use config::Config;
 use notify::Event;
+use per_group::PerGroup;
 use std::sync::Arc;
 
 /// Makes a CONFIG SET take hold outside, or refuses it: who asks, the values before and behind it, what
@@ -71,9 +75,14 @@ pub struct State {
     /// Where everything lies that is to survive a crash.
     pub disk: Arc<dyn Disk>,
     pub dbs: Databases,
-    pub libraries: libraries::Libraries,
+    /// Function libraries.
+    pub libraries: PerGroup<libraries::Libraries>,
     pub scripts: scripts::Scripts,
     pub clients: Clients,
+    /// Who may log in, and what each may do.
+    pub users: users::Users,
+    /// Whose data are kept apart.
+    pub groups: groups::Groups,
     /// What they hold together, if that is limited.
     pub client_memory: client_memory::ClientMemory,
     /// Whose requests run; none while the server works by itself.
@@ -85,6 +94,8 @@ pub struct State {
     /// Files that are being loaded, or were.
     pub load: loading::LoadProgress,
     pub stats: stats::Stats,
+    /// What of it is whose.
+    pub figures: figures::GroupFigures,
     pub commandlog: commandlog::CommandLog,
     pub hotkeys: hotkeys::HotKeys,
     pub census: census::Census,
@@ -149,15 +160,18 @@ impl State {
             clock,
             rng,
             disk: Arc::new(RealDisk),
-            libraries: libraries::Libraries::default(),
+            libraries: PerGroup::default(),
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
+            users: users::Users::new(rows),
+            groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
             gate: 0,
             dirty: 0,
             load: loading::LoadProgress::default(),
             stats: stats::Stats::new(rows, ticks_per_us),
+            figures: figures::GroupFigures::default(),
             commandlog: commandlog::CommandLog::default(),
             hotkeys: hotkeys::HotKeys::default(),
             census: census::Census::default(),
@@ -210,10 +224,12 @@ impl State {
         let few_replicas = replicas > 0 && config.min_replicas_max_lag > 0;
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
+        self.settle_default_password();
         self.settle_events();
         self.tick_access_clock();
         self.settle_memory_limit();
         self.settle_client_limit();
+        self.settle_tracking_limit();
     }
 
     fn restrict(&mut self, bit: u32, on: bool) {
@@ -318,6 +334,9 @@ impl State {
     /// What follows when a key expired: statistics, the log, event, WATCH.
     pub fn note_expired(&mut self, db: usize, key: &[u8]) {
         self.stats.expired += 1;
+        if let Some(own) = self.figures.get_mut(self.group_of(db)) {
+            own.expired += 1;
+        }
         let lazy = self.config.lazyfree_lazy_expire;
         self.prop
             .push_own(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);

@@ -3,12 +3,17 @@
 //! Both sides know each other: a name its subscribers, a client the hashes of its names, so that
 //! neither a PUBLISH nor a client's end walks what does not concern it. A subscription takes some
 //! sixty bytes; a million of them end over many turns.
+//!
+//! Each group has names of its own (`Topics`): a message can reach nobody but who subscribed in the
+//! group in which it was published.
 mod names;
 
 use super::State;
 use super::client::{Client, ClientId, Clients, client_flag};
 use super::gate;
+use super::groups::GroupId;
 use super::outbox::Outbox;
+use super::per_group::{Divided, PerGroup};
 use crate::base::glob;
 use crate::base::hash::HashKey;
 use names::{Hashes, IntoHashes, Names, Subscribers};
@@ -30,40 +35,55 @@ const ENDED_AT_ONCE_MAX: usize = 1000;
 /// What a subscription takes besides the name.
 const NAME_BYTES: usize = 48;
 
-/// Channels and patterns with their subscribers; a name without any is not kept.
+/// The subscriptions of all groups.
 pub struct PubSub {
-    kinds: [Names; 3],
-    /// Channels and patterns that events of a key, and those of a kind, may reach.
+    topics: PerGroup<Topics>,
+    /// How many names of any group events of a key, and those of a kind, may reach.
     keyspace_names: usize,
     keyevent_names: usize,
     /// What clients that have ended subscribed to, and is still to be ended.
     leaving: Vec<Leaving>,
 }
 
+/// A group's channels and patterns with their subscribers; a name without any is not kept.
+pub struct Topics {
+    key: HashKey,
+    kinds: [Names; 3],
+    /// As above, of this group.
+    keyspace_names: usize,
+    keyevent_names: usize,
+}
+
 /// What is left of the subscriptions of a client.
 struct Leaving {
+    group: GroupId,
     who: ClientId,
     kinds: [IntoHashes; 3],
 }
 
-impl PubSub {
-    /// Nobody subscribes. Names are hashed under this key.
-    pub fn new(key: HashKey) -> Self {
-        Self {
+impl Divided for Topics {
+    fn fresh(&self) -> Topics {
+        Topics::new(self.key)
+    }
+}
+
+impl Topics {
+    fn new(key: HashKey) -> Topics {
+        Topics {
+            key,
             kinds: [Names::new(key), Names::new(key), Names::new(key)],
             keyspace_names: 0,
             keyevent_names: 0,
-            leaving: Vec::new(),
         }
     }
 
-    fn of(&self, topic: Topic) -> &Names {
+    fn names_of(&self, topic: Topic) -> &Names {
         &self.kinds[topic as usize]
     }
 
     /// How many names of a kind have subscribers.
     pub fn len(&self, topic: Topic) -> usize {
-        self.of(topic).len()
+        self.names_of(topic).len()
     }
 
     /// Is there no subscription at all?
@@ -73,12 +93,13 @@ impl PubSub {
 
     /// The names of a kind.
     pub fn names(&self, topic: Topic) -> impl Iterator<Item = &[u8]> {
-        self.of(topic).iter().map(|(name, _)| name)
+        self.names_of(topic).iter().map(|(name, _)| name)
     }
 
     /// How many clients subscribed to a name.
     pub fn subscribers(&self, topic: Topic, name: &[u8]) -> usize {
-        self.of(topic).get(name).map_or(0, |clients| clients.len())
+        let found = self.names_of(topic).get(name);
+        found.map_or(0, |clients| clients.len())
     }
 
     /// May anybody hear the events of a key?
@@ -90,6 +111,38 @@ impl PubSub {
     pub fn hears_keyevent(&self) -> bool {
         self.keyevent_names > 0
     }
+}
+
+impl PubSub {
+    /// Nobody subscribes. Names are hashed under this key.
+    pub fn new(key: HashKey) -> Self {
+        Self {
+            topics: PerGroup::new(Topics::new(key)),
+            keyspace_names: 0,
+            keyevent_names: 0,
+            leaving: Vec::new(),
+        }
+    }
+
+    /// The channels and patterns of every group that has used any.
+    pub fn iter(&self) -> impl Iterator<Item = (GroupId, &Topics)> {
+        self.topics.iter()
+    }
+
+    /// A group's channels and patterns.
+    pub fn of(&self, group: GroupId) -> &Topics {
+        self.topics.of(group)
+    }
+
+    /// May anybody of any group hear the events of a key?
+    pub fn hears_keyspace(&self) -> bool {
+        self.keyspace_names > 0
+    }
+
+    /// May anybody of any group hear the events of a kind?
+    pub fn hears_keyevent(&self) -> bool {
+        self.keyevent_names > 0
+    }
 
     /// Are there subscriptions of clients that have ended?
     #[inline]
@@ -98,15 +151,18 @@ impl PubSub {
     }
 
     /// A name got its first subscriber, or lost its last.
-    fn count_event_names(&mut self, topic: Topic, name: &[u8], came: bool) {
+    fn count_event_names(&mut self, group: GroupId, topic: Topic, name: &[u8], came: bool) {
         let about = |prefix: &[u8]| match topic {
             Topic::Channel => name.starts_with(prefix),
             Topic::Pattern => may_begin_with(name, prefix),
             Topic::ShardChannel => false,
         };
+        let topics = self.topics.of_mut(group);
         let counts = [
             (about(b"__keyspace@"), &mut self.keyspace_names),
+            (about(b"__keyspace@"), &mut topics.keyspace_names),
             (about(b"__keyevent@"), &mut self.keyevent_names),
+            (about(b"__keyevent@"), &mut topics.keyevent_names),
         ];
         for (is_about, count) in counts {
             let one = usize::from(is_about);
@@ -115,27 +171,37 @@ impl PubSub {
     }
 
     /// Takes a subscription out.
-    fn forget(&mut self, topic: Topic, name: &[u8], who: ClientId) {
-        if self.kinds[topic as usize].remove(name, who) {
-            self.count_event_names(topic, name, false);
+    fn forget(&mut self, group: GroupId, topic: Topic, name: &[u8], who: ClientId) {
+        if self.topics.of_mut(group).kinds[topic as usize].remove(name, who) {
+            self.count_event_names(group, topic, name, false);
         }
     }
 
     /// Ends up to `max` subscriptions; what is left is kept for later.
     fn forget_some(&mut self, mut leaving: Leaving, max: usize) {
-        let who = leaving.who;
+        let (group, who) = (leaving.group, leaving.who);
         let mut left = max;
         for topic in TOPICS {
             for hash in leaving.kinds[topic as usize].by_ref().take(left) {
                 left -= 1;
-                let name = self.of(topic).name_of(hash, who).map(Box::<[u8]>::from);
+                let names = self.of(group).names_of(topic);
+                let name = names.name_of(hash, who).map(Box::<[u8]>::from);
                 if let Some(name) = name {
-                    self.forget(topic, &name, who);
+                    self.forget(group, topic, &name, who);
                 }
             }
         }
         if leaving.kinds.iter().any(|kind| kind.len() > 0) {
             self.leaving.push(leaving);
+        }
+    }
+
+    /// Forgets a group with all that is in it; its clients have ended.
+    fn forget_group(&mut self, group: GroupId) {
+        self.leaving.retain(|leaving| leaving.group != group);
+        if let Some(topics) = self.topics.take(group) {
+            self.keyspace_names -= topics.keyspace_names;
+            self.keyevent_names -= topics.keyevent_names;
         }
     }
 }
@@ -185,8 +251,10 @@ impl State {
         let Some(client) = self.clients.get_mut(who) else {
             return 0;
         };
+        let group = client.group;
         let subscriptions = client.subscriptions.get_or_insert_default();
-        let (hash, new, first) = self.pubsub.kinds[topic as usize].add(name, who);
+        let topics = self.pubsub.topics.of_mut(group);
+        let (hash, new, first) = topics.kinds[topic as usize].add(name, who);
         if new {
             subscriptions.of_mut(topic).add(hash);
             subscriptions.bytes += name.len() + NAME_BYTES;
@@ -195,7 +263,7 @@ impl State {
         client.flags |= client_flag::PUBSUB;
         client.settle_subscribed();
         if first {
-            self.pubsub.count_event_names(topic, name, true);
+            self.pubsub.count_event_names(group, topic, name, true);
             self.settle_events();
         }
         count
@@ -209,12 +277,13 @@ impl State {
         let Some(subscriptions) = &mut client.subscriptions else {
             return 0;
         };
-        let hash = self.pubsub.of(topic).hash(name);
-        let has = self.pubsub.of(topic).has(name, who);
+        let group = client.group;
+        let names = self.pubsub.of(group).names_of(topic);
+        let (hash, has) = (names.hash(name), names.has(name, who));
         if has {
             subscriptions.of_mut(topic).remove(hash);
             subscriptions.bytes -= name.len() + NAME_BYTES;
-            self.pubsub.forget(topic, name, who);
+            self.pubsub.forget(group, topic, name, who);
         }
         let count = subscriptions.count(topic);
         if subscriptions.is_empty() {
@@ -230,10 +299,11 @@ impl State {
 
     /// The names a client subscribed to.
     pub fn subscriptions_of(&self, who: ClientId, topic: Topic) -> Vec<Box<[u8]>> {
-        let client = self.clients.get(who);
-        let hashes = client.and_then(|client| client.subscriptions.as_ref());
-        let names = self.pubsub.of(topic);
-        hashes.map_or(Vec::new(), |s| {
+        let Some(client) = self.clients.get(who) else {
+            return Vec::new();
+        };
+        let names = self.pubsub.of(client.group).names_of(topic);
+        client.subscriptions.as_ref().map_or(Vec::new(), |s| {
             s.kinds[topic as usize]
                 .iter()
                 .filter_map(|hash| names.name_of(hash, who).map(Box::from))
@@ -253,8 +323,12 @@ impl State {
         client.flags &= !client_flag::PUBSUB;
         client.settle_subscribed();
         let max = if ends { ENDED_AT_ONCE_MAX } else { usize::MAX };
-        let kinds = subscriptions.kinds.map(Hashes::into_iter);
-        self.pubsub.forget_some(Leaving { who, kinds }, max);
+        let leaving = Leaving {
+            group: client.group,
+            who,
+            kinds: subscriptions.kinds.map(Hashes::into_iter),
+        };
+        self.pubsub.forget_some(leaving, max);
         self.settle_events();
     }
 
@@ -267,20 +341,27 @@ impl State {
         self.settle_events();
     }
 
-    /// Sends a message to all subscribers of a channel and of the patterns that match it; says how
-    /// many got it. Encoded once for each protocol and kind.
-    pub fn publish(&mut self, channel: &[u8], message: &[u8]) -> usize {
+    /// A group goes: so does what its clients, which have ended, subscribed to.
+    pub(super) fn forget_topics(&mut self, group: GroupId) {
+        self.pubsub.forget_group(group);
+        self.settle_events();
+    }
+
+    /// Sends a message to all subscribers of a group's channel and of its patterns that match it; says
+    /// how many got it. Encoded once for each protocol and kind.
+    pub fn publish(&mut self, group: GroupId, channel: &[u8], message: &[u8]) -> usize {
         let (outbox, clients) = (&mut self.outbox, &mut self.clients);
+        let topics = self.pubsub.topics.of(group);
         let mut receivers = 0;
-        if let Some(subscribers) = self.pubsub.of(Topic::Channel).get(channel) {
+        if let Some(subscribers) = topics.names_of(Topic::Channel).get(channel) {
             let parts: [&[u8]; 3] = [b"message", channel, message];
-            receivers += post(outbox, clients, subscribers, &parts);
+            receivers += post(outbox, clients, (group, subscribers), &parts);
         }
-        if self.pubsub.len(Topic::Pattern) > 0 {
-            for (pattern, subscribers) in self.pubsub.of(Topic::Pattern).iter() {
+        if topics.len(Topic::Pattern) > 0 {
+            for (pattern, subscribers) in topics.names_of(Topic::Pattern).iter() {
                 if glob::matches(pattern, channel, false) {
                     let parts: [&[u8]; 4] = [b"pmessage", pattern, channel, message];
-                    receivers += post(outbox, clients, subscribers, &parts);
+                    receivers += post(outbox, clients, (group, subscribers), &parts);
                 }
             }
         }
@@ -288,12 +369,18 @@ impl State {
     }
 
     /// SPUBLISH: to the subscribers of a shard channel, which no pattern matches.
-    pub fn publish_to_shard(&mut self, channel: &[u8], message: &[u8]) -> usize {
-        let Some(subscribers) = self.pubsub.of(Topic::ShardChannel).get(channel) else {
+    pub fn publish_to_shard(&mut self, group: GroupId, channel: &[u8], message: &[u8]) -> usize {
+        let topics = self.pubsub.topics.of(group);
+        let Some(subscribers) = topics.names_of(Topic::ShardChannel).get(channel) else {
             return 0;
         };
         let parts: [&[u8]; 3] = [b"smessage", channel, message];
-        post(&mut self.outbox, &mut self.clients, subscribers, &parts)
+        post(
+            &mut self.outbox,
+            &mut self.clients,
+            (group, subscribers),
+            &parts,
+        )
     }
 }
 
@@ -317,14 +404,20 @@ fn may_begin_with(pattern: &[u8], beginning: &[u8]) -> bool {
     pattern[..both] == beginning[..both] && (plain >= beginning.len() || plain < pattern.len())
 }
 
-/// Posts one push message to several clients, encoded once for each protocol that is spoken; to how
-/// many.
-fn post(outbox: &mut Outbox, clients: &mut Clients, to: Subscribers<'_>, parts: &[&[u8]]) -> usize {
+/// Posts one push message to several clients of a group, encoded once for each protocol that is spoken;
+/// to how many.
+fn post(
+    outbox: &mut Outbox,
+    clients: &mut Clients,
+    (group, to): (GroupId, Subscribers<'_>),
+    parts: &[&[u8]],
+) -> usize {
     let mut encoded = [None, None];
     let mut count = 0;
     to.each(|slot, serial| {
-        // Who has ended may stand here for some turns.
-        let Some(client) = clients.at(slot).filter(|c| c.id.serial as u32 == serial) else {
+        // Who has ended, or left the group, may stand here for some turns.
+        let is_here = |c: &&mut Client| c.id.serial as u32 == serial && c.group == group;
+        let Some(client) = clients.at(slot).filter(is_here) else {
             return;
         };
         let message = encoded[usize::from(client.resp3)].get_or_insert_with(|| {

@@ -1,7 +1,12 @@
 //! Scripts and functions as the rest of the server sees them: what runs, what it may still be told, and the
 //! memory that the engines take. The engines themselves are `script`'s; here they are boxes.
+//!
+//! Each group has engines of its own: an interpreter tells its scripts how much memory it uses, keeps what
+//! they left behind and is emptied by SCRIPT FLUSH, none of which is another group's affair.
 use std::any::Any;
 
+use super::groups::GroupId;
+use super::per_group::{Divided, PerGroup};
 use crate::resp::argv::OwnedArgv;
 use crate::state::State;
 
@@ -45,6 +50,8 @@ pub enum End {
 #[derive(Debug, Default)]
 pub struct Running {
     pub kind: Kind,
+    /// Whose it is.
+    pub group: GroupId,
     /// When it began, in ticks.
     pub started: u64,
     /// It ran a command that writes: it can no longer be stopped without leaving half of its work.
@@ -70,6 +77,12 @@ pub struct Figures {
 pub struct Place {
     engine: Option<Box<dyn Engine>>,
     seen: Figures,
+}
+
+impl Divided for Place {
+    fn fresh(&self) -> Place {
+        Place::default()
+    }
 }
 
 impl Place {
@@ -123,29 +136,73 @@ fn figures(engine: &dyn Engine) -> Figures {
 /// Everything about scripts.
 #[derive(Default)]
 pub struct Scripts {
-    /// EVAL's engine.
-    pub eval: Place,
-    /// The engine of functions.
-    pub functions: Place,
+    /// EVAL's engines.
+    pub eval: PerGroup<Place>,
+    /// The engines of functions.
+    pub functions: PerGroup<Place>,
     pub running: Option<Running>,
     pub host: Option<Box<dyn Host>>,
+    /// The place whose garbage is looked at first.
+    tended: usize,
 }
 
 impl Scripts {
+    fn places(&mut self) -> impl Iterator<Item = &mut Place> {
+        let (eval, functions) = (&mut self.eval, &mut self.functions);
+        let places = eval.iter_mut().chain(functions.iter_mut());
+        places.map(|(_, place)| place)
+    }
+
     /// `script-memory-limit` has changed.
     pub fn limit(&mut self, bytes: usize) {
-        for place in [&mut self.eval, &mut self.functions] {
-            if let Some(engine) = place.engine() {
-                engine.limit(bytes);
-            }
+        for engine in self.places().filter_map(Place::engine) {
+            engine.limit(bytes);
         }
+    }
+
+    /// Notes what the engines take, for those who ask while one is away.
+    pub fn note(&mut self) {
+        self.places().for_each(Place::note);
     }
 
     /// Goes on collecting garbage that no script waits for; true while there is more.
     pub fn tend(&mut self) -> bool {
-        [&mut self.eval, &mut self.functions]
-            .into_iter()
-            .any(|place| place.engine().is_some_and(|engine| engine.tend()))
+        // Each time another one is first: garbage of one does not keep that of the others waiting.
+        let first = self.tended;
+        let count = self.places().count();
+        let mut tend = |skip: usize, take: usize| {
+            let places = self.places().enumerate().skip(skip).take(take);
+            let mut engines = places.filter_map(|(at, place)| Some((at, place.engine()?)));
+            engines.find_map(|(at, engine)| engine.tend().then_some(at))
+        };
+        let found = tend(first, count).or_else(|| tend(0, first));
+        self.tended = found.map_or(0, |at| at + 1);
+        found.is_some()
+    }
+
+    /// A group goes, and its engines do.
+    pub(super) fn forget(&mut self, group: GroupId) {
+        self.eval.take(group);
+        self.functions.take(group);
+    }
+
+    /// What a group's engines take: EVAL's, and that of functions.
+    pub fn figures_of(&self, group: GroupId) -> (Figures, Figures) {
+        let (eval, functions) = (self.eval.of(group), self.functions.of(group));
+        (eval.figures(), functions.figures())
+    }
+
+    /// What all engines take that are there or were seen when one was away: EVAL's, and those of functions.
+    pub fn figures(&self) -> (Figures, Figures) {
+        let sum = |places: &PerGroup<Place>| {
+            let each = places.iter().map(|(_, place)| place.figures());
+            each.fold(Figures::default(), |all, one| Figures {
+                vm_bytes: all.vm_bytes + one.vm_bytes,
+                known: all.known + one.known,
+                known_bytes: all.known_bytes + one.known_bytes,
+            })
+        };
+        (sum(&self.eval), sum(&self.functions))
     }
 
     /// What others are told while something is busy.

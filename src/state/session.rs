@@ -2,37 +2,22 @@
 use super::State;
 use super::client::{ClientId, Peer, client_flag};
 use super::gate;
+use super::groups::GroupId;
 
 impl State {
     /// Opens a session for a new connection.
     pub fn open_session(&mut self, peer: Peer) -> ClientId {
         let id = self.clients.open(peer, self.clock.unix_ms);
+        self.count_client(GroupId::DEFAULT, 1);
         self.forget_login(id);
         id
     }
 
     /// Opens the session on whose behalf a file's requests run; it ends before anybody else runs.
     pub fn open_loader_session(&mut self) -> ClientId {
+        self.count_client(GroupId::DEFAULT, 1);
         self.clients
             .open_as(u64::MAX, Peer::None, self.clock.unix_ms)
-    }
-
-    /// Does the default user have a password?
-    pub fn password_needed(&self) -> bool {
-        self.config.requirepass.is_some()
-    }
-
-    /// The session begins again as the default user, who may have to say the password.
-    pub fn forget_login(&mut self, who: ClientId) {
-        let needed = self.password_needed();
-        let client = self.clients.me(who);
-        client.user = None;
-        client.authenticated = !needed;
-        if needed {
-            client.gate |= gate::UNAUTHENTICATED;
-        } else {
-            client.gate &= !gate::UNAUTHENTICATED;
-        }
     }
 
     /// The client listens to what others run from now on, and may do little else.
@@ -43,8 +28,9 @@ impl State {
         }
         client.flags |= client_flag::MONITOR;
         client.gate |= gate::NO_KEYSPACE;
+        let group = client.group;
         self.monitors.push(who);
-        self.gate |= gate::MONITORED;
+        self.settle_monitored(group);
     }
 
     /// The client no longer runs MONITOR.
@@ -55,10 +41,35 @@ impl State {
         }
         client.flags &= !client_flag::MONITOR;
         client.gate &= !gate::NO_KEYSPACE;
+        let group = client.group;
         self.monitors.retain(|m| *m != who);
-        if self.monitors.is_empty() {
-            self.gate &= !gate::MONITORED;
+        self.settle_monitored(group);
+    }
+
+    /// Those who run MONITOR in a group.
+    pub fn monitors_of(&self, group: GroupId) -> impl Iterator<Item = ClientId> {
+        let all = self.monitors.iter().copied();
+        all.filter(move |who| self.group_of_client(*who) == group)
+    }
+
+    /// A group's MONITOR began or ended: what its clients run is shown, or no longer. That of others costs
+    /// them nothing.
+    fn settle_monitored(&mut self, group: GroupId) {
+        let on = self.monitors_of(group).next().is_some();
+        if group.is_default() {
+            return self.restrict(gate::MONITORED, on);
         }
+        for client in self.clients.iter_mut().filter(|c| c.group == group) {
+            client.gate = client.gate & !gate::MONITORED | if on { gate::MONITORED } else { 0 };
+        }
+    }
+
+    /// The same for one client that came into its group.
+    pub(super) fn settle_monitored_client(&mut self, who: ClientId) {
+        let group = self.group_of_client(who);
+        let on = !group.is_default() && self.monitors_of(group).next().is_some();
+        let client = self.clients.me(who);
+        client.gate = client.gate & !gate::MONITORED | if on { gate::MONITORED } else { 0 };
     }
 
     /// CLIENT PAUSE: the later of two ends holds, and the stricter of two modes.
@@ -87,7 +98,9 @@ impl State {
             self.stop_monitor(who);
             self.unsubscribe_all(who, true);
             self.untrack(who);
-            self.clients.close(who);
+            if let Some(client) = self.clients.close(who) {
+                self.count_client(client.group, -1);
+            }
         }
     }
 

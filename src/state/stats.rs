@@ -1,5 +1,7 @@
 //! Counters of the server, each kept where the borrow already is.
+use super::State;
 use super::config::Config;
+use super::per_group::{Divided, PerGroup};
 use std::collections::HashMap;
 
 /// A row's number as state keeps it (`exec::registry::CommandId` is the same number; state may not
@@ -105,8 +107,41 @@ const COPIED_IN_US: u64 = 128 * 1024;
 /// How many different error codes are counted; past it all codes are dropped, as in Redis.
 const ERROR_CODES_MAX: usize = 128;
 
+/// Error replies, by their first words.
+#[derive(Debug, Default, Clone)]
+pub struct Errors {
+    pub by_code: HashMap<String, u64>,
+    pub total: u64,
+}
+
+impl Divided for Errors {
+    fn fresh(&self) -> Errors {
+        Errors::default()
+    }
+}
+
+impl Errors {
+    pub fn count(&mut self, code: &str) {
+        self.total += 1;
+        if let Some(count) = self.by_code.get_mut(code) {
+            *count += 1;
+        } else if self.by_code.len() < ERROR_CODES_MAX {
+            self.by_code.insert(code.to_string(), 1);
+        }
+    }
+}
+
+impl State {
+    /// Counts an error reply, by its first word, for the group whose request runs.
+    #[cold]
+    pub fn count_error(&mut self, code: &str) {
+        let group = self.running.map(|who| self.group_of_client(who));
+        let group = group.unwrap_or_default();
+        self.stats.errors.of_mut(group).count(code);
+    }
+}
+
 /// All counters. `reset` is CONFIG RESETSTAT.
-#[derive(Debug)]
 pub struct Stats {
     /// Clock ticks at the end of the last command: the start of the next one in a batch.
     pub tick: u64,
@@ -120,8 +155,8 @@ pub struct Stats {
     pub large_request: usize,
     pub track_latency: bool,
     pub per_command: Vec<PerCommand>,
-    pub errors: HashMap<String, u64>,
-    pub errors_total: u64,
+    /// Error replies. Codes may come from scripts, so that each group has its own.
+    pub errors: PerGroup<Errors>,
     pub commands_processed: u64,
     pub connections: u64,
     pub connections_refused: u64,
@@ -204,8 +239,7 @@ impl Stats {
             large_request: usize::MAX,
             track_latency: true,
             per_command: vec![PerCommand::default(); rows],
-            errors: HashMap::new(),
-            errors_total: 0,
+            errors: PerGroup::default(),
             commands_processed: 0,
             connections: 0,
             connections_refused: 0,
@@ -252,16 +286,6 @@ impl Stats {
             ..Self::new(self.per_command.len(), self.ticks_per_us)
         };
         *self = fresh;
-    }
-
-    /// Counts an error reply by its first word.
-    pub fn count_error(&mut self, code: &str) {
-        self.errors_total += 1;
-        if let Some(count) = self.errors.get_mut(code) {
-            *count += 1;
-        } else if self.errors.len() < ERROR_CODES_MAX {
-            self.errors.insert(code.to_string(), 1);
-        }
     }
 
     pub fn ticks_to_us(&self, ticks: u64) -> u64 {

@@ -2,8 +2,8 @@
 //!
 //! A client in the default mode is told of keys it has read since it was last told of them; one that
 //! broadcasts is told of every key that begins with one of its prefixes, whatever it has read. Keys
-//! count by name alone, whatever their database. A write costs nothing of this while nobody tracks
-//! (`State::listeners`), and a look-up while somebody does.
+//! count by name alone, whatever their database; each group has tables of its own (`Share`). A write
+//! costs nothing of this while nobody tracks (`State::listeners`), and a look-up while somebody does.
 //!
 //! Messages are posted to the outbox: they come behind the reply of the command that caused them.
 //! Those of broadcasting clients are gathered until the end of the turn, a message for each prefix.
@@ -11,19 +11,23 @@ mod prefixes;
 mod table;
 
 use super::client::{Client, ClientId, Clients, client_flag};
+use super::groups::GroupId;
 use super::outbox::Outbox;
+use super::per_group::{Divided, PerGroup};
 use super::stats::RowNumber;
 use super::{State, gate, listener};
 use crate::base::hash::HashKey;
 use crate::resp::reply::Writer;
-use prefixes::Prefixes;
+use prefixes::{Changed, Prefixes};
+use std::collections::HashSet;
 use std::ops::Range;
 use table::Table;
 
 /// The channel in whose name a RESP2 client gets the messages that are sent to it for another one.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
-/// Keys looked at in one step of the search for clients that have gone.
+/// Keys looked at in one step of the search for clients that have gone, and in those of all groups.
 const SWEEP_STEP: usize = 512;
+const SWEEP_ALL: usize = 8 * SWEEP_STEP;
 /// Keys given up in one step after `tracking-table-max-keys` was made smaller.
 const TRIM_STEP: usize = 100;
 
@@ -59,49 +63,102 @@ impl Mode {
 /// What a prefix takes besides its bytes.
 const PREFIX_BYTES: usize = size_of::<Box<[u8]>>() + 64;
 
-/// Who caches what.
+/// Who caches what, in all groups.
 pub struct Tracking {
+    shares: PerGroup<Share>,
+    /// Groups in which somebody has to be told of a change.
+    caring: usize,
+    /// Groups with messages that wait for the end of the turn.
+    pending: Vec<GroupId>,
+    /// Groups whose tables may name clients that have gone; the first is next.
+    sweeping: Vec<GroupId>,
+    /// More keys may be tracked than may be: `tracking-table-max-keys` was made smaller.
+    trims: bool,
+    /// Keys remembered since the start.
+    pub reads: u64,
+}
+
+/// Who caches what in one group.
+struct Share {
+    key: HashKey,
     table: Table,
     prefixes: Prefixes,
     /// Clients that track, and how many of them in the default mode.
     clients: usize,
     readers: usize,
+    /// Counted in `Tracking::caring`.
+    cares: bool,
     /// Clients that are named in the table may have gone: where the search for them is.
     sweep: Option<u64>,
     /// Others have gone since that search began.
     sweep_again: bool,
-    /// Keys remembered since the start.
-    pub reads: u64,
+}
+
+impl Divided for Share {
+    fn fresh(&self) -> Share {
+        Share::new(self.key)
+    }
+}
+
+impl Share {
+    fn new(key: HashKey) -> Share {
+        Share {
+            key,
+            table: Table::new(key),
+            prefixes: Prefixes::default(),
+            clients: 0,
+            readers: 0,
+            cares: false,
+            sweep: None,
+            sweep_again: false,
+        }
+    }
 }
 
 impl Tracking {
     /// Nobody tracks. Keys are hashed under the key space's own key.
     pub fn new(key: HashKey) -> Self {
         Self {
-            table: Table::new(key),
-            prefixes: Prefixes::default(),
-            clients: 0,
-            readers: 0,
-            sweep: None,
-            sweep_again: false,
+            shares: PerGroup::new(Share::new(key)),
+            caring: 0,
+            pending: Vec::new(),
+            sweeping: Vec::new(),
+            trims: false,
             reads: 0,
         }
     }
 
-    /// Keys that clients have read, pairs of key and client, and prefixes.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        (self.table.len(), self.table.items(), self.prefixes.len())
+    /// A group's keys that clients have read, pairs of key and client, and prefixes.
+    pub fn counts(&self, group: GroupId) -> (usize, usize, usize) {
+        let share = self.shares.of(group);
+        (share.table.len(), share.table.items(), share.prefixes.len())
     }
 
-    /// Does anybody have to be told of a change of a key?
-    fn cares(&self) -> bool {
-        self.table.len() > 0 || self.prefixes.len() > 0
+    /// The same of all groups together.
+    pub fn all_counts(&self) -> (usize, usize, usize) {
+        let groups = self.shares.iter().map(|(group, _)| self.counts(group));
+        groups.fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2))
     }
 
     /// Are there messages that wait for the end of the turn?
     #[inline]
     pub fn has_pending(&self) -> bool {
-        self.prefixes.has_pending()
+        !self.pending.is_empty()
+    }
+
+    /// Does anybody have to be told of a change of a key? Looks at this group, where that may differ now.
+    fn settle(&mut self, group: GroupId) -> bool {
+        if let Some(share) = self.shares.get_mut(group) {
+            let cares = share.table.len() > 0 || share.prefixes.len() > 0;
+            self.caring += usize::from(cares);
+            self.caring -= usize::from(std::mem::replace(&mut share.cares, cares));
+        }
+        self.caring > 0
+    }
+
+    /// Is there a table of more keys than may be?
+    fn is_over(&self, max: usize) -> bool {
+        self.shares.iter().any(|(_, share)| share.table.len() > max)
     }
 }
 
@@ -151,24 +208,26 @@ impl State {
         if mode.broadcast && prefixes.is_empty() {
             prefixes.push(Box::default());
         }
+        let group = client.group;
+        let share = self.tracking.shares.of_mut(group);
         match &mut client.tracking {
             None => {
-                self.tracking.clients += 1;
-                self.tracking.readers += usize::from(!mode.broadcast);
+                share.clients += 1;
+                share.readers += usize::from(!mode.broadcast);
             }
             // The caller has seen to it that only the prefixes differ then.
             Some(old) => mode.prefixes = std::mem::take(&mut old.prefixes),
         }
         for prefix in prefixes {
             if let Err(place) = mode.prefixes.binary_search(&prefix) {
-                self.tracking.prefixes.add(&prefix, who);
+                share.prefixes.add(&prefix, who);
                 mode.prefixes.insert(place, prefix);
             }
         }
         client.tracking = Some(Box::new(mode));
         client.flags |= client_flag::TRACKING;
         client.settle_tracking();
-        self.settle_tracking();
+        self.settle_tracking(group);
     }
 
     /// A client that ends, or tracks no more. What the table still says of it is found by and by.
@@ -181,48 +240,72 @@ impl State {
         };
         client.flags &= !client_flag::TRACKING;
         client.settle_tracking();
-        let tracking = &mut self.tracking;
+        let (group, tracking) = (client.group, &mut self.tracking);
+        let share = tracking.shares.of_mut(group);
         for prefix in &mode.prefixes {
-            tracking.prefixes.remove(prefix, who);
+            share.prefixes.remove(prefix, who);
         }
-        tracking.clients -= 1;
+        share.clients -= 1;
         if !mode.broadcast {
-            tracking.readers -= 1;
-            if tracking.sweep.is_none() {
-                tracking.sweep = Some(0);
+            share.readers -= 1;
+            if share.sweep.is_none() {
+                share.sweep = Some(0);
+                tracking.sweeping.push(group);
             } else {
-                tracking.sweep_again = true;
+                share.sweep_again = true;
             }
         }
-        self.settle_tracking();
+        self.settle_tracking(group);
     }
 
-    fn settle_tracking(&mut self) {
-        self.listen(listener::TRACKED, self.tracking.cares());
+    fn settle_tracking(&mut self, group: GroupId) {
+        let cares = self.tracking.settle(group);
+        self.listen(listener::TRACKED, cares);
     }
 
-    /// Forgets what was read, off the loop's thread.
-    fn drop_tracking_table(&mut self) {
-        let tracking = &mut self.tracking;
-        (tracking.sweep, tracking.sweep_again) = (None, false);
-        if tracking.table.len() > 0 {
-            let old = std::mem::replace(&mut tracking.table, Table::new(self.dbs.hash_key()));
+    /// Forgets what a group has read, off the loop's thread.
+    fn drop_tracking_table(&mut self, group: GroupId) {
+        let Some(share) = self.tracking.shares.get_mut(group) else {
+            return;
+        };
+        if share.sweep.take().is_some() {
+            share.sweep_again = false;
+            self.tracking.sweeping.retain(|sweeping| *sweeping != group);
+        }
+        if share.table.len() > 0 {
+            let old = std::mem::replace(&mut share.table, Table::new(share.key));
             self.garbage.later(Box::new(old), 0);
+        }
+    }
+
+    /// A group goes; its clients have ended.
+    pub(super) fn forget_tracking(&mut self, group: GroupId) {
+        self.drop_tracking_table(group);
+        self.settle_tracking(group);
+        let tracking = &mut self.tracking;
+        tracking.pending.retain(|pending| *pending != group);
+        if let Some(share) = tracking.shares.take(group) {
+            tracking.caring -= usize::from(share.cares);
         }
     }
 
     /// A client in the default mode has read a key. One too many, and another key is given up.
     pub fn remember_read(&mut self, who: ClientId, key: &[u8]) {
         let hash = self.dbs.hash(key);
+        let group = self.group_of_client(who);
         self.tracking.reads += 1;
-        self.tracking.table.add(hash, key, who);
-        self.listen(listener::TRACKED, true);
-        if self.tracking.table.len() > self.tracked_keys_max() {
-            self.give_up_tracked_key();
+        let share = self.tracking.shares.of_mut(group);
+        share.table.add(hash, key, who);
+        let keys = share.table.len();
+        if !share.cares {
+            self.settle_tracking(group);
+        }
+        if keys > self.tracked_keys_max() {
+            self.give_up_tracked_key(group);
         }
     }
 
-    /// `tracking-table-max-keys`
+    /// `tracking-table-max-keys`, which holds for each group by itself.
     fn tracked_keys_max(&self) -> usize {
         match self.config.tracking_table_max_keys {
             0 => usize::MAX,
@@ -230,45 +313,65 @@ impl State {
         }
     }
 
+    /// The directive may have changed.
+    pub(super) fn settle_tracking_limit(&mut self) {
+        self.tracking.trims = self.tracking.is_over(self.tracked_keys_max());
+    }
+
     /// Are more keys tracked than may be?
     #[inline]
     pub fn tracks_too_much(&self) -> bool {
-        self.tracking.table.len() > self.tracked_keys_max()
+        self.tracking.trims
     }
 
     /// Gives up some keys, by chance, where there are more than may be; true when there still are.
     pub fn trim_tracking(&mut self) -> bool {
+        let max = self.tracked_keys_max();
         for _ in 0..TRIM_STEP {
-            if !self.tracks_too_much() {
-                return false;
+            let mut shares = self.tracking.shares.iter();
+            let over = shares.find(|(_, share)| share.table.len() > max);
+            let over = over.map(|(group, _)| group);
+            drop(shares);
+            match over {
+                Some(group) => self.give_up_tracked_key(group),
+                None => break,
             }
-            self.give_up_tracked_key();
         }
-        self.tracks_too_much()
+        self.settle_tracking_limit();
+        self.tracking.trims
     }
 
     /// Its readers are told as if it had changed, whoever they are: it is watched over no more.
-    fn give_up_tracked_key(&mut self) {
-        if let Some(gone) = self.tracking.table.take_random(&mut self.rng) {
-            self.tell_readers(&gone, None);
+    fn give_up_tracked_key(&mut self, group: GroupId) {
+        let Some(share) = self.tracking.shares.get_mut(group) else {
+            return;
+        };
+        if let Some(gone) = share.table.take_random(&mut self.rng) {
+            self.tell_readers(group, &gone, None);
         }
-        self.settle_tracking();
+        self.settle_tracking(group);
     }
 
     /// A key changed, by this client's doing or nobody's (it expired): tells those who track it.
     #[cold]
-    pub(super) fn key_changed_for_trackers(&mut self, key: &[u8], by: Option<ClientId>) {
-        self.tracking.prefixes.note(key, by);
-        if self.tracking.table.len() == 0 {
+    pub(super) fn key_changed_for_trackers(&mut self, db: usize, key: &[u8], by: Option<ClientId>) {
+        let group = self.group_of(db);
+        let Some(share) = self.tracking.shares.get_mut(group) else {
+            return;
+        };
+        if share.prefixes.note(key, by) {
+            self.tracking.pending.push(group);
+        }
+        if share.table.len() == 0 {
             return;
         }
         let hash = self.dbs.hash(key);
-        if let Some(gone) = self.tracking.table.take(hash, key) {
-            self.tell_readers(&gone, by);
+        if let Some(gone) = share.table.take(hash, key) {
+            self.tell_readers(group, &gone, by);
         }
     }
 
-    fn tell_readers(&mut self, gone: &table::Gone, by: Option<ClientId>) {
+    fn tell_readers(&mut self, group: GroupId, gone: &table::Gone, by: Option<ClientId>) {
         let mut message = Message::default();
         for (slot, serial) in gone.readers() {
             let Some(client) = self.clients.at(slot) else {
@@ -278,7 +381,8 @@ impl State {
                 continue;
             };
             let own = mode.no_loop && by == Some(client.id);
-            if client.id.serial as u32 != serial || mode.broadcast || own {
+            let other = client.id.serial as u32 != serial || client.group != group;
+            if other || mode.broadcast || own {
                 continue;
             }
             let who = client.id;
@@ -289,17 +393,17 @@ impl State {
         }
     }
 
-    /// Whole databases changed: everybody who tracks may keep nothing.
-    pub fn invalidate_all(&mut self) {
+    /// Whole databases of a group changed: everybody in it who tracks may keep nothing.
+    pub fn invalidate_all(&mut self, group: GroupId) {
         // What clients read that track no more is still there for a moment.
-        self.drop_tracking_table();
-        self.settle_tracking();
-        if self.tracking.clients == 0 {
+        self.drop_tracking_table(group);
+        self.settle_tracking(group);
+        if self.tracking.shares.of(group).clients == 0 {
             return;
         }
         let all = self.clients.iter();
         let trackers: Vec<ClientId> = all
-            .filter(|client| client.tracking.is_some())
+            .filter(|client| client.group == group && client.tracking.is_some())
             .map(|client| client.id)
             .collect();
         let mut message = Message::default();
@@ -311,55 +415,81 @@ impl State {
     /// Tells broadcasting clients what changed since this was last called.
     #[cold]
     pub fn broadcast_changes(&mut self) {
-        let mut prefixes = std::mem::take(&mut self.tracking.prefixes);
-        prefixes.take_pending(|clients, keys| {
-            let mut message = Message::default();
-            for who in clients {
-                let mode = self.clients.get(*who).and_then(|c| c.tracking.as_ref());
-                let own = |by: &Option<ClientId>| *by == Some(*who);
-                if mode.is_some_and(|mode| mode.no_loop) && keys.values().any(own) {
-                    let others: Vec<_> = keys.iter().filter(|(_, by)| !own(by)).collect();
-                    if !others.is_empty() {
-                        let mut apart = Message::default();
-                        apart.post(&mut self.outbox, &mut self.clients, *who, |out| {
-                            out.array(others.len());
-                            others.iter().for_each(|(key, _)| out.bulk(key));
-                        });
-                    }
-                    continue;
-                }
-                message.post(&mut self.outbox, &mut self.clients, *who, |out| {
-                    out.array(keys.len());
-                    keys.keys().for_each(|key| out.bulk(key));
-                });
+        for group in std::mem::take(&mut self.tracking.pending) {
+            if let Some(share) = self.tracking.shares.get_mut(group) {
+                let mut prefixes = std::mem::take(&mut share.prefixes);
+                prefixes.take_pending(|clients, keys| self.tell_broadcasting(clients, keys));
+                self.tracking.shares.of_mut(group).prefixes = prefixes;
             }
-        });
-        self.tracking.prefixes = prefixes;
+        }
     }
 
-    /// Looks at some keys of the table for readers that have gone.
+    fn tell_broadcasting(&mut self, clients: &HashSet<ClientId>, keys: &Changed) {
+        let mut message = Message::default();
+        for who in clients {
+            let mode = self.clients.get(*who).and_then(|c| c.tracking.as_ref());
+            let own = |by: &Option<ClientId>| *by == Some(*who);
+            if mode.is_some_and(|mode| mode.no_loop) && keys.values().any(own) {
+                let others: Vec<_> = keys.iter().filter(|(_, by)| !own(by)).collect();
+                if !others.is_empty() {
+                    let mut apart = Message::default();
+                    apart.post(&mut self.outbox, &mut self.clients, *who, |out| {
+                        out.array(others.len());
+                        others.iter().for_each(|(key, _)| out.bulk(key));
+                    });
+                }
+                continue;
+            }
+            message.post(&mut self.outbox, &mut self.clients, *who, |out| {
+                out.array(keys.len());
+                keys.keys().for_each(|key| out.bulk(key));
+            });
+        }
+    }
+
+    /// Looks at some keys of the tables for readers that have gone. Groups do not wait for each other,
+    /// as long as there are few in which somebody has gone.
     pub fn sweep_tracking(&mut self) {
-        let Some(cursor) = self.tracking.sweep else {
-            return;
+        let groups = self.tracking.sweeping.len().min(SWEEP_ALL / SWEEP_STEP);
+        for _ in 0..groups {
+            if self.tracking.sweeping.is_empty() {
+                return;
+            }
+            let group = self.tracking.sweeping.remove(0);
+            if self.sweep_group(group) {
+                self.tracking.sweeping.push(group);
+            }
+            self.settle_tracking(group);
+        }
+    }
+
+    /// The same in one group's; true when there is more to look at.
+    fn sweep_group(&mut self, group: GroupId) -> bool {
+        let Some(share) = self.tracking.shares.get_mut(group) else {
+            return false;
         };
-        if self.tracking.readers == 0 {
-            self.drop_tracking_table();
-            self.settle_tracking();
-            return;
+        let Some(cursor) = share.sweep else {
+            return false;
+        };
+        if share.readers == 0 {
+            self.drop_tracking_table(group);
+            return false;
         }
         let clients = &mut self.clients;
         let lives = |(slot, serial): (usize, u32)| {
             clients.at(slot).is_some_and(|client| {
                 let mode = client.tracking.as_ref();
-                client.id.serial as u32 == serial && mode.is_some_and(|mode| !mode.broadcast)
+                client.id.serial as u32 == serial
+                    && client.group == group
+                    && mode.is_some_and(|mode| !mode.broadcast)
             })
         };
-        let next = self.tracking.table.sweep(cursor, SWEEP_STEP, lives);
-        self.tracking.sweep = (next != 0).then_some(next);
-        if next == 0 && std::mem::take(&mut self.tracking.sweep_again) {
-            self.tracking.sweep = Some(0);
+        let next = share.table.sweep(cursor, SWEEP_STEP, lives);
+        share.sweep = (next != 0).then_some(next);
+        if next == 0 && std::mem::take(&mut share.sweep_again) {
+            share.sweep = Some(0);
         }
-        self.settle_tracking();
+        share.sweep.is_some()
     }
 }
 
@@ -384,7 +514,8 @@ impl Message {
         let Some(client) = clients.get_mut(who) else {
             return;
         };
-        let (resp3, Some(mode)) = (client.resp3, &mut client.tracking) else {
+        let (resp3, group) = (client.resp3, client.group);
+        let Some(mode) = &mut client.tracking else {
             return;
         };
         let Some(redirect) = mode.redirect else {
@@ -393,8 +524,9 @@ impl Message {
             }
             return;
         };
-        let target = clients.get(redirect);
-        match target.filter(|target| !target.has(client_flag::CLOSE_NOW)) {
+        // One that has left the group is gone, too.
+        let is_there = |c: &&Client| c.group == group && !c.has(client_flag::CLOSE_NOW);
+        match clients.get(redirect).filter(is_there) {
             Some(target) if target.resp3 => self.post_push(outbox, redirect, body),
             Some(target) if target.has(client_flag::PUBSUB) => {
                 let message = self.published.get_or_insert_with(|| {

@@ -1,2 +1,316 @@
-//! Users: who may log in, and as what.
+//! Users: who may log in, and what each of them may do.
+//!
+//! This is data. Rules are read and printed by `exec::users`, which knows the commands that they name, and
+//! looked at by `exec::acl` when a request of a restricted user is admitted. No client acts for a user who is
+//! gone: whoever takes a user away sees to the clients first (`State::remove_user`).
+pub mod lockout;
 pub mod password;
+pub mod pattern;
+pub mod selector;
+
+use super::State;
+use super::client::{ClientId, client_flag};
+use super::config::Secret;
+use super::gate;
+use super::groups::GroupId;
+use password::PasswordHash;
+use selector::Selector;
+use slab::Slab;
+use std::collections::BTreeMap;
+
+/// Names a user as long as there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct UserId(pub u32);
+
+impl UserId {
+    /// The user every connection begins as; there always is one.
+    pub const DEFAULT: UserId = UserId(0);
+}
+
+/// The name of the user every connection begins as.
+pub const DEFAULT_NAME: &[u8] = b"default";
+
+/// Are payloads of RESTORE checked in depth, where the configuration leaves that to the client's rights?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sanitize {
+    #[default]
+    Yes,
+    /// `skip-sanitize-payload`.
+    Skip,
+}
+
+/// One user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub name: Box<[u8]>,
+    /// `on`: may log in.
+    pub enabled: bool,
+    /// Any password will do.
+    pub nopass: bool,
+    pub sanitize: Sanitize,
+    /// Any of them will do.
+    pub passwords: Vec<PasswordHash>,
+    /// The root's rules, and those of each selector; one that allows a request is enough.
+    pub selectors: Vec<Selector>,
+    /// Whose data its clients use.
+    pub group: GroupId,
+    /// Unix seconds from when on no login succeeds.
+    pub expires: Option<i64>,
+}
+
+impl User {
+    /// A user who may do nothing, of a server with so many command rows.
+    pub fn new(name: &[u8], rows: usize) -> Self {
+        Self {
+            name: name.into(),
+            enabled: false,
+            nopass: false,
+            sanitize: Sanitize::Yes,
+            passwords: Vec::new(),
+            selectors: vec![Selector::new(rows)],
+            group: GroupId::DEFAULT,
+            expires: None,
+        }
+    }
+
+    /// The default user as a server without configuration has it.
+    fn all_powerful(rows: usize) -> Self {
+        let mut user = Self::new(DEFAULT_NAME, rows);
+        user.enabled = true;
+        user.nopass = true;
+        let root = &mut user.selectors[0];
+        root.commands.allow_all();
+        root.keys.allow_all();
+        root.channels.allow_all();
+        user
+    }
+
+    /// The rules outside any parentheses.
+    pub fn root(&self) -> &Selector {
+        &self.selectors[0]
+    }
+
+    /// Is there nothing to check for this user?
+    pub fn is_unrestricted(&self) -> bool {
+        self.root().is_unrestricted()
+    }
+
+    /// Does a new connection act as this user without a login?
+    pub fn is_open(&self) -> bool {
+        self.enabled && self.nopass
+    }
+
+    /// May nobody log in as this user any more at this time?
+    pub fn has_expired(&self, unix_s: i64) -> bool {
+        self.expires.is_some_and(|at| unix_s >= at)
+    }
+}
+
+/// All users.
+#[derive(Debug, Clone)]
+pub struct Users {
+    slab: Slab<User>,
+    /// In the order in which lists show them.
+    by_name: BTreeMap<Box<[u8]>, UserId>,
+    /// Number of command rows: rules have a bit for each.
+    rows: usize,
+    /// The password of the configuration that the default user was given last.
+    requirepass: Option<Secret>,
+}
+
+impl Users {
+    /// The default user alone, who may do everything.
+    pub fn new(rows: usize) -> Self {
+        let mut users = Self {
+            slab: Slab::new(),
+            by_name: BTreeMap::new(),
+            rows,
+            requirepass: None,
+        };
+        users.put(User::all_powerful(rows));
+        users
+    }
+
+    /// Number of command rows that a rule speaks of.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The user of this name.
+    pub fn find(&self, name: &[u8]) -> Option<UserId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// A user who is there.
+    #[inline]
+    pub fn get(&self, id: UserId) -> &User {
+        &self.slab[id.0 as usize]
+    }
+
+    /// The default user.
+    pub fn default_user(&self) -> &User {
+        self.get(UserId::DEFAULT)
+    }
+
+    /// All users by name.
+    pub fn iter(&self) -> impl Iterator<Item = (UserId, &User)> {
+        self.by_name.values().map(|id| (*id, self.get(*id)))
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// Puts a user in the place of the one of the same name, or adds it. What clients may do follows with
+    /// `State::put_user`.
+    pub fn put(&mut self, user: User) -> UserId {
+        if let Some(id) = self.find(&user.name) {
+            self.slab[id.0 as usize] = user;
+            return id;
+        }
+        let name = user.name.clone();
+        let id = UserId(self.slab.insert(user) as u32);
+        self.by_name.insert(name, id);
+        id
+    }
+
+    /// Takes a user out, the default one excepted.
+    fn take(&mut self, id: UserId) -> Option<User> {
+        if id == UserId::DEFAULT {
+            return None;
+        }
+        let user = self.slab.try_remove(id.0 as usize)?;
+        self.by_name.remove(&user.name);
+        Some(user)
+    }
+}
+
+impl State {
+    /// Must a new connection log in before it may do anything?
+    pub fn password_needed(&self) -> bool {
+        !self.users.default_user().is_open()
+    }
+
+    /// The user a client acts as.
+    pub fn user_of(&self, who: ClientId) -> UserId {
+        self.clients.get(who).map_or(UserId::DEFAULT, |c| c.user)
+    }
+
+    /// The name of the user a client acts as.
+    pub fn user_name(&self, user: UserId) -> &[u8] {
+        &self.users.get(user).name
+    }
+
+    /// The password of the configuration is the default user's, where it changed.
+    pub fn settle_default_password(&mut self) {
+        let given = &self.config.requirepass;
+        if *given == self.users.requirepass {
+            return;
+        }
+        self.users.requirepass = given.clone();
+        let mut user = self.users.default_user().clone();
+        user.nopass = given.is_none();
+        user.passwords = given
+            .iter()
+            .map(|given| PasswordHash::sha256(given))
+            .collect();
+        self.put_user(user);
+    }
+
+    /// The session acts as this user from now on.
+    pub fn log_in(&mut self, who: ClientId, user: UserId) {
+        let client = self.clients.me(who);
+        client.user = user;
+        client.authenticated = true;
+        client.gate &= !gate::UNAUTHENTICATED;
+        self.settle_rights(who);
+        self.join_group(who, self.users.get(user).group);
+    }
+
+    /// The session begins again as the default user, who may have to say the password.
+    pub fn forget_login(&mut self, who: ClientId) {
+        let needed = self.password_needed();
+        let client = self.clients.me(who);
+        client.user = UserId::DEFAULT;
+        client.authenticated = !needed;
+        if needed {
+            client.gate |= gate::UNAUTHENTICATED;
+        } else {
+            client.gate &= !gate::UNAUTHENTICATED;
+        }
+        self.settle_rights(who);
+        self.join_group(who, self.users.default_user().group);
+    }
+
+    /// Whether the client's requests are checked against its user's rules.
+    fn settle_rights(&mut self, who: ClientId) {
+        let client = self.clients.me(who);
+        let user = self.users.get(client.user);
+        client.gate &= !gate::ACL;
+        if !user.is_unrestricted() {
+            client.gate |= gate::ACL;
+        }
+    }
+
+    /// Puts a user in the place of the one of the same name, or adds it: what its clients may do follows, and
+    /// those are closed who subscribed to what they may no longer hear.
+    pub fn put_user(&mut self, user: User) -> UserId {
+        let old = self
+            .users
+            .find(&user.name)
+            .map(|id| self.users.get(id).clone());
+        let id = self.users.put(user);
+        if let Some(old) = old {
+            self.close_deaf(id, &old);
+        }
+        let concerned: Vec<ClientId> = self.clients_of(id);
+        concerned
+            .into_iter()
+            .for_each(|who| self.settle_rights(who));
+        id
+    }
+
+    /// Takes a user away, and closes its clients: the one that asks gets its reply first. Was there one?
+    pub fn remove_user(&mut self, name: &[u8]) -> bool {
+        let Some(id) = self.users.find(name).filter(|id| *id != UserId::DEFAULT) else {
+            return false;
+        };
+        for who in self.clients_of(id) {
+            self.dismiss(who);
+        }
+        self.users.take(id).is_some()
+    }
+
+    /// Ends a client whose user is gone: until it is closed it may do nothing.
+    fn dismiss(&mut self, who: ClientId) {
+        self.forget_login(who);
+        let client = self.clients.me(who);
+        client.authenticated = false;
+        client.gate |= gate::UNAUTHENTICATED;
+        self.close_politely(who);
+    }
+
+    /// Closes a client, the one whose request runs only when its reply is out.
+    pub fn close_politely(&mut self, who: ClientId) {
+        if self.running == Some(who) {
+            self.clients.me(who).flags |= client_flag::CLOSE_AFTER_REPLY;
+        } else {
+            self.close_client(who);
+        }
+    }
+
+    /// The clients who act as this user.
+    pub fn clients_of(&self, user: UserId) -> Vec<ClientId> {
+        let acts = self.clients.iter().filter(|client| client.user == user);
+        acts.map(|client| client.id).collect()
+    }
+
+    /// Closes the clients of a user who subscribed to what it may not hear any more.
+    fn close_deaf(&mut self, _id: UserId, _old: &User) {
+        // Follows with the rules of channels.
+    }
+}

@@ -1,5 +1,6 @@
 //! Whole databases: emptying and exchanging them, and who must learn of it (WATCH, blocked clients).
 use super::State;
+use super::groups::GroupId;
 use crate::base::alloc;
 use crate::keyspace::Detached;
 
@@ -23,7 +24,7 @@ impl State {
     /// Empties a database; how many keys were in it.
     pub fn flush_db(&mut self, db: usize, lazy: bool) -> usize {
         let keys = self.empty_db(db, lazy);
-        self.invalidate_all();
+        self.invalidate_all(self.group_of(db));
         keys
     }
 
@@ -57,7 +58,7 @@ impl State {
         let keys = (0..self.dbs.count())
             .map(|db| self.empty_db(db, lazy))
             .sum();
-        self.invalidate_all();
+        self.invalidate_all(GroupId::DEFAULT);
         keys
     }
 
@@ -73,7 +74,7 @@ impl State {
         self.dbs.swap(a, b);
         if !empty {
             // What clients keep by name means other keys now.
-            self.invalidate_all();
+            self.invalidate_all(self.group_of(a));
         }
         self.blocked.signal_db(a as u32);
         self.blocked.signal_db(b as u32);

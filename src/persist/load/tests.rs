@@ -10,6 +10,7 @@ use crate::script::function;
 use crate::state::State;
 use crate::state::client::Peer;
 use crate::state::config::{Config, PropagationErrorBehavior};
+use crate::state::groups::GroupId;
 use crate::state::prop::push_request;
 use crate::types::Kind;
 use std::path::Path;
@@ -279,7 +280,7 @@ fn libraries_come_and_go_as_the_file_says() {
     std::fs::write(&path, bytes).unwrap();
     let mut state = state(&table);
     load(&mut state, &table, &[&path]).unwrap();
-    let all: Vec<_> = state.libraries.iter().collect();
+    let all: Vec<_> = state.libraries.of(GroupId::DEFAULT).iter().collect();
     assert_eq!(all, [("a", code("a", "3").as_bytes())]);
     std::fs::write(&path, request("function list")).unwrap();
     assert!(load(&mut state, &table, &[&path]).is_err());

@@ -17,6 +17,7 @@ use crate::codec::{Fault, Source, Why};
 use crate::keyspace::arrivals::Arrivals;
 use crate::script::functions;
 use crate::state::State;
+use crate::state::groups::GroupId;
 use crate::types::saved::{Loaded, Loading, complaint};
 
 /// So many keys without elements are named in the log.
@@ -345,7 +346,7 @@ impl Reader {
             Record::Fact { name, value } => self.aux(state, name, value),
             Record::Function(library) => {
                 let replace = self.options.taken == Taken::Replace;
-                let added = functions::add(state, library, replace, false);
+                let added = functions::add(state, GroupId::DEFAULT, library, replace, false);
                 added.map_err(library_failed)?;
                 self.summary.libraries += 1;
             }

@@ -18,6 +18,7 @@ use crate::persist::window::Window;
 use crate::script::functions;
 use crate::state::State;
 use crate::state::config::{Config, MaxmemoryPolicy};
+use crate::state::groups::GroupId;
 use crate::state::libraries::Library;
 use crate::types::saved::Loaded;
 
@@ -107,8 +108,16 @@ fn files_of_every_version_hold_what_a_real_server_finds_in_them() {
         for piece in [1 << 20, 13] {
             let mut again = self::state();
             read(&ours, &mut again, piece).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(again.libraries, state.libraries, "{name}");
-            assert_eq!(state.libraries.len() as u64, summary.libraries, "{name}");
+            assert_eq!(
+                again.libraries.of(GroupId::DEFAULT),
+                state.libraries.of(GroupId::DEFAULT),
+                "{name}"
+            );
+            assert_eq!(
+                state.libraries.of(GroupId::DEFAULT).len() as u64,
+                summary.libraries,
+                "{name}"
+            );
             assert_eq!(digest::of_all(&again.dbs).map(|d| d.hex()), found, "{name}");
         }
     }
@@ -117,7 +126,7 @@ fn files_of_every_version_hold_what_a_real_server_finds_in_them() {
 #[test]
 fn a_damaged_file_is_refused_or_loads_and_does_no_harm() {
     let mut state = state();
-    functions::add(&mut state, library("old"), false, false).unwrap();
+    functions::add(&mut state, GroupId::DEFAULT, library("old"), false, false).unwrap();
     for (n, line) in include_str!("../../../tests/assets/dumps.txt")
         .lines()
         .enumerate()
@@ -233,7 +242,7 @@ fn library(remark: &str) -> Library {
 #[test]
 fn libraries_stand_in_front_of_the_keys_and_once() {
     let mut state = state();
-    functions::add(&mut state, library("old"), false, false).unwrap();
+    functions::add(&mut state, GroupId::DEFAULT, library("old"), false, false).unwrap();
     let key = NewValue::Int(1);
     state.dbs.insert(0, b"key", key, None);
     let bytes = written(&state);
@@ -243,21 +252,34 @@ fn libraries_stand_in_front_of_the_keys_and_once() {
 
     // With keys that are there already, too: refused, or put in their place.
     let mut again = self::state();
-    functions::add(&mut again, library("new"), false, false).unwrap();
+    functions::add(&mut again, GroupId::DEFAULT, library("new"), false, false).unwrap();
     let why = read(&bytes, &mut again, 100).unwrap_err();
     assert!(
         why.contains("Failed loading library, Library 'mylib' already exists at offset"),
         "{why}"
     );
-    assert_ne!(again.libraries, state.libraries);
+    assert_ne!(
+        again.libraries.of(GroupId::DEFAULT),
+        state.libraries.of(GroupId::DEFAULT)
+    );
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dump.rdb");
     std::fs::write(&path, &bytes).unwrap();
     let table = Registry::new(&[], &|_| None);
     let loader = Loader::snapshot(&mut again, &path, Taken::Replace).unwrap();
     loader.unwrap().run(&mut again, &table).unwrap();
-    assert_eq!(again.libraries, state.libraries);
-    assert_eq!(again.libraries.function(b"F").map(|f| &*f.name), Some("f"));
+    assert_eq!(
+        again.libraries.of(GroupId::DEFAULT),
+        state.libraries.of(GroupId::DEFAULT)
+    );
+    assert_eq!(
+        again
+            .libraries
+            .of(GroupId::DEFAULT)
+            .function(b"F")
+            .map(|f| &*f.name),
+        Some("f")
+    );
 
     // What does not compile is no library.
     let bad = b"REDIS0010\xf5\x13#!lua name=x\nno lua\xff\0\0\0\0\0\0\0\0";

@@ -8,6 +8,7 @@ use crate::keyspace::databases::Databases;
 use crate::keyspace::{Db, EntryRef};
 use crate::state::State;
 use crate::state::config::{MaxmemoryPolicy, REDIS_VERSION};
+use crate::state::groups::GroupId;
 
 /// The lowest version that Redis 7.0 calls its own, and the one that fields with deadlines take.
 const VERSION: u32 = 10;
@@ -53,7 +54,7 @@ pub fn write(
     if !aux.iter().any(|(name, _)| *name == "aof-base") {
         write_aux(sink, "aof-base", "0");
     }
-    state.libraries.save(sink);
+    state.libraries.of(GroupId::DEFAULT).save(sink);
 
     let clocks = Clocks::of(state.config.maxmemory_policy);
     let mut keys = 0;

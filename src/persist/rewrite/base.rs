@@ -12,6 +12,7 @@ use crate::persist::rdb;
 use crate::persist::rdb::file::Flowing;
 use crate::persist::rdb::write::{delay, progress_every};
 use crate::state::State;
+use crate::state::groups::GroupId;
 
 /// How a base file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ fn write_commands(state: &State, sink: &mut Sink<'_>, progress: &mut dyn FnMut(u
     let every = progress_every(state);
     let mut out = Commands::new(sink);
     let mut keys = 0u64;
-    for (_, code) in state.libraries.iter() {
+    for (_, code) in state.libraries.of(GroupId::DEFAULT).iter() {
         out.command("FUNCTION", 2);
         out.bulk(b"LOAD");
         out.bulk(code);
@@ -239,8 +240,18 @@ mod tests {
             let digest =
                 |client: &Client| digest::of_all(&client.state.dbs).map(|digest| digest.hex());
             assert_eq!(digest(&again), digest(&client), "{}", path.display());
-            assert_eq!(again.state.libraries, client.state.libraries);
-            libraries += again.state.libraries.len();
+            let libraries_of = |state: &State| {
+                format!(
+                    "{:?}",
+                    state
+                        .libraries
+                        .of(GroupId::DEFAULT)
+                        .iter()
+                        .collect::<Vec<_>>()
+                )
+            };
+            assert_eq!(libraries_of(&again.state), libraries_of(&client.state));
+            libraries += again.state.libraries.of(GroupId::DEFAULT).len();
             files += 1;
             keys += keys_here;
         }

@@ -115,10 +115,16 @@ fn libraries_are_listed_and_removed() {
         "function flush sync",
     ] {
         assert_eq!(bench.logs(line), [line]);
-        assert!(bench.state.libraries.is_empty());
+        assert!(bench.state.libraries.of(GroupId::DEFAULT).is_empty());
     }
     assert_eq!(bench.state.dirty, 6);
-    let known = bench.state.scripts.functions.figures().known;
+    let known = bench
+        .state
+        .scripts
+        .functions
+        .of(GroupId::DEFAULT)
+        .figures()
+        .known;
     assert_eq!(known, 0, "the engine has forgotten them");
 }
 
@@ -317,8 +323,20 @@ fn a_library_that_does_not_load_changes_nothing() {
         let told = load(&mut bench, "mylib", &body);
         assert!(told.starts_with(&format!("-ERR {error}")), "{body}: {told}");
     }
-    let known = bench.state.scripts.functions.figures().known;
-    assert_eq!((known, bench.state.libraries.functions()), (3, 3));
+    let known = bench
+        .state
+        .scripts
+        .functions
+        .of(GroupId::DEFAULT)
+        .figures()
+        .known;
+    assert_eq!(
+        (
+            known,
+            bench.state.libraries.of(GroupId::DEFAULT).functions()
+        ),
+        (3, 3)
+    );
     assert!(bench.logged().is_empty());
     // What a table names as a number is taken, and a name may change its case.
     let body = "redis.register_function{function_name = 1, callback = redis.log, description = 3}
@@ -332,7 +350,7 @@ fn what_was_dumped_is_restored_by_the_policy_asked_for() {
     let mut bench = bench();
     let dumped = |bench: &Bench| {
         let mut sink = Sink::to_memory(bench.state.config.rdbcompression);
-        bench.state.libraries.save(&mut sink);
+        bench.state.libraries.of(GroupId::DEFAULT).save(&mut sink);
         dump::seal(sink.into_vec(), 10)
     };
     let both = dumped(&bench);
@@ -343,7 +361,7 @@ fn what_was_dumped_is_restored_by_the_policy_asked_for() {
     let mut restore = |policy: &str, payload: &[u8]| {
         let words = [&b"function"[..], b"restore", payload, policy.as_bytes()];
         let reply = bench.request(words);
-        let all = &bench.state.libraries;
+        let all = bench.state.libraries.of(GroupId::DEFAULT);
         let names: Vec<_> = all.iter().map(|(name, _)| name.to_owned()).collect();
         (reply, names.join(" "), bench.logged().len())
     };
@@ -380,8 +398,20 @@ fn what_was_dumped_is_restored_by_the_policy_asked_for() {
     );
     let words = [&b"function"[..], b"restore", &both, b"replace"];
     assert_eq!(bench.request(words), "-ERR Function inc already exists");
-    let known = bench.state.scripts.functions.figures().known;
-    assert_eq!((known, bench.state.libraries.functions()), (3, 3));
+    let known = bench
+        .state
+        .scripts
+        .functions
+        .of(GroupId::DEFAULT)
+        .figures()
+        .known;
+    assert_eq!(
+        (
+            known,
+            bench.state.libraries.of(GroupId::DEFAULT).functions()
+        ),
+        (3, 3)
+    );
     assert_eq!(bench.ask("fcall f1 0"), "*2 *0 *0");
 }
 
@@ -392,10 +422,14 @@ fn payloads_are_those_of_redis() {
     assert_eq!(payload, b"\x0a\0\x5d\x9b\x5c\x40\x0f\x7f\xa2\xda");
     let mut bench = bench();
     bench.state.flush_all(false);
-    assert_eq!(bench.state.libraries.len(), 2, "FLUSHALL is about keys");
+    assert_eq!(
+        bench.state.libraries.of(GroupId::DEFAULT).len(),
+        2,
+        "FLUSHALL is about keys"
+    );
     let flushed = bench.request([&b"function"[..], b"restore", &payload, b"flush"]);
     assert_eq!(flushed, "+OK");
-    assert!(bench.state.libraries.is_empty());
+    assert!(bench.state.libraries.of(GroupId::DEFAULT).is_empty());
 }
 
 /// Half a second is the limit for a client, as in Redis; nothing catches the end.

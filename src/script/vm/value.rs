@@ -362,7 +362,7 @@ unsafe fn write_table(state: *mut lua_State, shared: *mut Shared, depth: u32) {
         let ctx = (*(*shared).caller).ctx as *mut crate::exec::ctx::Ctx<'static>;
         if full {
             (*ctx).out.error("ERR reached lua stack limit");
-            (*ctx).state.stats.count_error("ERR");
+            (*ctx).state.count_error("ERR");
             (*shared).failed = true;
             return;
         }
@@ -374,7 +374,7 @@ unsafe fn write_table(state: *mut lua_State, shared: *mut Shared, depth: u32) {
             if push_field(state, COUNTED, ffi::LUA_TBOOLEAN) {
                 ffi::lua_settop(state, -2);
             } else if push_field(state, ERR, ffi::LUA_TSTRING) {
-                (*ctx).state.stats.count_error(code_of(bytes_at(state, -1)));
+                (*ctx).state.count_error(code_of(bytes_at(state, -1)));
                 ffi::lua_settop(state, -2);
             }
         } else if push_field(state, OK, ffi::LUA_TSTRING) {

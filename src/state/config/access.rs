@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use super::choices::ProtectedAction;
 use super::file::set_words;
+use super::secret;
 use super::setting::Origin;
 use super::table::{
     Config, DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, Key, MULTI, PROTECTED,
@@ -141,7 +142,7 @@ pub fn set(
 ) -> Result<Changed, String> {
     let directives = admit(config, pairs, caller)?;
     let mut new = config.clone();
-    let mut changed = Changed::default();
+    let (mut named, mut changed) = (Changed::default(), Changed::default());
     for (directive, (name, value)) in directives.into_iter().zip(pairs) {
         let words: Vec<&[u8]> = match directive.is(MULTI) {
             true if value.is_empty() => Vec::new(),
@@ -152,6 +153,12 @@ pub fn set(
             let name = String::from_utf8_lossy(name).to_ascii_lowercase();
             failed(&name, &reason)
         })?;
+        named.insert(directive.key);
+    }
+    let read = secret::read_files(&mut new, |key| named.has(key))
+        .map_err(|(key, reason)| failed(Directive::of(key).name, &reason))?;
+    read.into_iter().for_each(|key| named.insert(key));
+    for directive in named.iter() {
         if directive.is(VOLATILE) || directive.show(config) != directive.show(&new) {
             changed.insert(directive.key);
         }
@@ -220,7 +227,11 @@ pub fn get(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
             .iter()
             .any(|(seen, _)| seen.eq_ignore_ascii_case(name))
         {
-            found.push((name.to_vec(), directive.show(config)));
+            let value = match secret::is_hidden(config, directive.key) {
+                true => Vec::new(),
+                false => directive.show(config),
+            };
+            found.push((name.to_vec(), value));
         }
     };
     for pattern in patterns {

@@ -67,6 +67,16 @@ choices! {
         Optional = "optional",
     }
 
+    /// What of a TLS client's certificate names the user it is.
+    TlsAuthClientsUser {
+        /// Nothing.
+        Off = "off",
+        /// The subject's common name.
+        Cn = "CN",
+        /// The first URI among its alternative names that is a user's name.
+        Uri = "URI",
+    }
+
     /// Who supervises the process.
     Supervised {
         /// upstart.
@@ -109,6 +119,14 @@ choices! {
         Relative = "yes" | "relative",
         /// The values as they are.
         Absolute = "absolute",
+    }
+
+    /// How new passwords of users are kept.
+    PasswordKdf {
+        /// Their digest.
+        Sha256 = "sha256",
+        /// What costs memory and time to derive.
+        Argon2id = "argon2id",
     }
 
     /// The channels a new user may use.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::secret;
 use super::setting::{Origin, Reason};
 use super::table::{Config, Directive, MULTI};
 use crate::base::glob;
@@ -131,6 +132,9 @@ pub fn load(config: &mut Config, text: &[u8], lookups: Lookups<'_>) -> Result<()
         includes: 0,
     };
     loader.lines(text)?;
+    secret::read_files(config, |_| true).map_err(|(key, reason)| LoadError::Whole {
+        reason: format!("{}: {reason}", Directive::of(key).name),
+    })?;
     if config.cluster_enabled && config.replicaof.0.is_some() {
         return Err(LoadError::Whole {
             reason: "replicaof directive not allowed in cluster mode".to_owned(),
@@ -169,7 +173,7 @@ impl Loader<'_, '_> {
                 Refusal::Included(error) => error,
                 Refusal::Reason(reason) => LoadError::Line {
                     number: index + 1,
-                    line: line.to_vec(),
+                    line: without_secrets(line),
                     reason: reason.into_owned(),
                 },
             })?;
@@ -262,8 +266,41 @@ impl Loader<'_, '_> {
     }
 }
 
+/// A faulty line as it may be shown: whoever reads the message may not be whoever may read the file.
+pub(super) fn without_secrets(line: &[u8]) -> Vec<u8> {
+    const HIDDEN: &[u8] = b"(redacted)";
+    let end = line.iter().position(u8::is_ascii_whitespace);
+    let (name, rest) = line.split_at(end.unwrap_or(line.len()));
+    if Directive::is_secret(name) && !rest.is_empty() {
+        return [name, b" ", HIDDEN].concat();
+    }
+    if !name.eq_ignore_ascii_case(b"user") {
+        return line.to_vec();
+    }
+    let is_password = |word: &[u8]| {
+        let word = word.strip_prefix(b"\"").unwrap_or(word);
+        word.first().is_some_and(|sign| b"><#!".contains(sign))
+    };
+    let words = line.split(u8::is_ascii_whitespace);
+    let words: Vec<&[u8]> = words
+        .map(|word| if is_password(word) { HIDDEN } else { word })
+        .collect();
+    words.join(&b' ')
+}
+
 /// Reads the words of one directive into its field: how many there may be, and the case of several words in one.
 pub(super) fn set_words(
+    directive: &Directive,
+    config: &mut Config,
+    words: &[&[u8]],
+    origin: Origin,
+) -> Result<(), Reason> {
+    parse_words(directive, config, words, origin)?;
+    secret::given(config, directive.key);
+    Ok(())
+}
+
+fn parse_words(
     directive: &Directive,
     config: &mut Config,
     words: &[&[u8]],

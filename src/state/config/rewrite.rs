@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::file::{split_words, trim};
+use super::secret;
 use super::setting::word_text;
 use super::table::{Config, DIRECTIVES, Directive, Key};
 
@@ -106,6 +107,10 @@ pub fn rewrite(text: &[u8], config: &Config, force_all: bool) -> Vec<u8> {
     let mut draft = Draft::new(text);
     for directive in DIRECTIVES {
         let name = directive.name;
+        if secret::is_hidden(config, directive.key) {
+            draft.drop_rest(name);
+            continue;
+        }
         let setting = (directive.get)(config);
         let default = (directive.get)(&defaults);
         let same = directive.show(config) == directive.show(&defaults);

@@ -5,6 +5,7 @@
 //! directive is accepted only so that existing files and tools keep working: README lists those.
 
 use super::choices::*;
+use super::secret::Secret;
 use super::setting::{Rule, Setting, bytes, int, octal};
 use super::special::*;
 
@@ -148,15 +149,18 @@ directives! {
     "tls-port" => tls_port: u16 = 0, int(0, 65535);
     "tls-cert-file" => tls_cert_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
     "tls-key-file" => tls_key_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
-    "tls-key-file-pass" => tls_key_file_pass: Option<Vec<u8>> = None, Rule::Plain, SENSITIVE;
+    "tls-key-file-pass" => tls_key_file_pass: Option<Secret> = None, Rule::Plain, SENSITIVE;
+    "tls-key-file-pass-file" => tls_key_file_pass_file: Option<Vec<u8>> = None, Rule::Plain;
     "tls-client-cert-file" => tls_client_cert_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
     "tls-client-key-file" => tls_client_key_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
-    "tls-client-key-file-pass" => tls_client_key_file_pass: Option<Vec<u8>> = None, Rule::Plain, SENSITIVE;
+    "tls-client-key-file-pass" => tls_client_key_file_pass: Option<Secret> = None, Rule::Plain, SENSITIVE;
+    "tls-client-key-file-pass-file" => tls_client_key_file_pass_file: Option<Vec<u8>> = None, Rule::Plain;
     "tls-dh-params-file" => tls_dh_params_file: Option<Vec<u8>> = None, Rule::Plain
         => "only elliptic-curve key exchange is offered";
     "tls-ca-cert-file" => tls_ca_cert_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
     "tls-ca-cert-dir" => tls_ca_cert_dir: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
     "tls-auth-clients" => tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, Rule::Plain;
+    "tls-auth-clients-user" => tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off, Rule::Plain;
     "tls-replication" => tls_replication: bool = false, Rule::Plain;
     "tls-cluster" => tls_cluster: bool = false, Rule::Plain;
     "tls-protocols" => tls_protocols: Option<Vec<u8>> = None, Rule::Plain;
@@ -166,6 +170,7 @@ directives! {
     "tls-session-caching" => tls_session_caching: bool = true, Rule::Plain;
     "tls-session-cache-size" => tls_session_cache_size: u32 = 20 * 1024, int(0, INT_MAX);
     "tls-session-cache-timeout" => tls_session_cache_timeout: u32 = 300, int(0, INT_MAX);
+    "tls-auto-reload-interval" => tls_auto_reload_interval: u32 = 0, int(0, INT_MAX);
     "tls-handshake-timeout" => tls_handshake_timeout: u32 = 10, int(0, INT_MAX);
 
     // The process.
@@ -246,7 +251,8 @@ directives! {
 
     // Replication.
     "replicaof" | "slaveof" => replicaof: ReplicaOf = ReplicaOf(None), Rule::Plain, IMMUTABLE, MULTI;
-    "masterauth" => masterauth: Option<Vec<u8>> = None, Rule::Plain, SENSITIVE;
+    "masterauth" => masterauth: Option<Secret> = None, Rule::Plain, SENSITIVE;
+    "masterauth-file" => masterauth_file: Option<Vec<u8>> = None, Rule::Plain;
     "masteruser" => masteruser: Option<Vec<u8>> = None, Rule::Plain, SENSITIVE;
     "replica-serve-stale-data" | "slave-serve-stale-data" => replica_serve_stale_data: bool = true, Rule::Plain;
     "replica-read-only" | "slave-read-only" => replica_read_only: bool = true, Rule::Plain;
@@ -273,9 +279,18 @@ directives! {
         PropagationErrorBehavior::Ignore, Rule::Plain;
 
     // Security.
-    "requirepass" => requirepass: Option<Vec<u8>> = None, Rule::Plain, SENSITIVE;
+    "requirepass" => requirepass: Option<Secret> = None, Rule::Plain, SENSITIVE;
+    "requirepass-file" => requirepass_file: Option<Vec<u8>> = None, Rule::Plain;
     "aclfile" => aclfile: Vec<u8> = Vec::new(), Rule::Plain, IMMUTABLE;
     "acllog-max-len" => acllog_max_len: usize = 128, int(0, LONG_MAX);
+    "acl-password-kdf" => acl_password_kdf: PasswordKdf = PasswordKdf::Sha256, Rule::Plain;
+    "acl-argon2id-memory" => acl_argon2id_memory: u64 = 19 << 20, bytes(64 << 10, 256 << 20);
+    "acl-argon2id-passes" => acl_argon2id_passes: u32 = 2, int(1, 16);
+    "login-failure-delay" => login_failure_delay: u64 = 0, int(0, 60_000);
+    "login-lockout-failures" => login_lockout_failures: u32 = 0, int(0, INT_MAX);
+    "login-lockout-user-failures" => login_lockout_user_failures: u32 = 0, int(0, INT_MAX);
+    "login-lockout-address-failures" => login_lockout_address_failures: u32 = 0, int(0, INT_MAX);
+    "login-lockout-seconds" => login_lockout_seconds: u32 = 300, int(1, INT_MAX);
     "acl-pubsub-default" => acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::Resetchannels, Rule::Plain;
 
     // Memory.

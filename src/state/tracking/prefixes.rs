@@ -27,10 +27,6 @@ impl Prefixes {
         self.by_name.len()
     }
 
-    pub(super) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
     /// A client wants to be told of keys under a prefix.
     pub(super) fn add(&mut self, name: &[u8], who: ClientId) {
         let lengths = &mut self.lengths;
@@ -59,8 +55,9 @@ impl Prefixes {
         }
     }
 
-    /// A key changed.
-    pub(super) fn note(&mut self, key: &[u8], by: Option<ClientId>) {
+    /// A key changed; true when nothing had since it was last told what has.
+    pub(super) fn note(&mut self, key: &[u8], by: Option<ClientId>) -> bool {
+        let before = self.pending.len();
         for (len, _) in self.lengths.range(..=key.len()) {
             let Some(prefix) = self.by_name.get_mut(&key[..*len]) else {
                 continue;
@@ -73,6 +70,7 @@ impl Prefixes {
                 None => _ = prefix.changed.insert(key.into(), by),
             }
         }
+        before == 0 && !self.pending.is_empty()
     }
 
     /// Hands out what changed under each prefix, with the clients that are to be told, and forgets it.
@@ -135,7 +133,7 @@ mod tests {
                 (2, owned(&[("user:1", true), ("user:2", false)])),
             ]
         );
-        assert!(!prefixes.has_pending());
+        assert!(prefixes.pending.is_empty());
         prefixes.note(b"user:1", None);
         for (name, who) in [("", 1), ("user:", 2), ("user:", 3), ("user:1", 4), ("x", 5)] {
             prefixes.remove(name.as_bytes(), client(who));

@@ -1,0 +1,64 @@
+//! INFO as the users of a group see it: their group's own figures.
+//!
+//! Nothing here may depend on what other groups have or do: no figure of the process (memory, processor,
+//! files, the loop), whose changes would tell of them. What is left out is the operators'.
+use super::{Report, Section, clients, cluster, errorstats, keysizes, keyspace, modules, scripts};
+use super::{pubsub, section, server, sum_clients, tracking};
+
+/// In the order in which they are shown.
+pub(super) const SECTIONS: &[Section] = &[
+    section("server", true, server),
+    section("clients", true, clients),
+    section("memory", true, memory),
+    section("persistence", true, persistence),
+    section("stats", true, stats),
+    section("replication", true, replication),
+    section("modules", true, modules),
+    section("errorstats", true, errorstats),
+    section("cluster", true, cluster),
+    section("keyspace", true, keyspace),
+    section("keysizes", false, keysizes),
+    section("group", true, group),
+];
+
+fn memory(r: &mut Report<'_>) {
+    r.head("Memory");
+    scripts(r);
+    let bytes = sum_clients(r.state, r.group).normal_bytes;
+    r.field("mem_clients_normal", bytes);
+}
+
+/// Clients wait for the end of loading by its first line.
+fn persistence(r: &mut Report<'_>) {
+    r.head("Persistence");
+    r.field("loading", u8::from(r.state.is_loading()));
+}
+
+fn stats(r: &mut Report<'_>) {
+    let own = r.state.figures_of(r.group);
+    r.head("Stats");
+    r.field("total_connections_received", own.logins);
+    r.field("total_commands_processed", own.commands);
+    r.field("total_net_input_bytes", own.net_in);
+    r.field("total_net_output_bytes", own.net_out);
+    r.field("expired_keys", own.expired);
+    r.field("expired_subkeys", own.expired_members);
+    r.field("evicted_keys", own.evicted);
+    r.field("keyspace_hits", own.hits);
+    r.field("keyspace_misses", own.misses);
+    pubsub(r);
+    tracking(r);
+    let errors = r.state.stats.errors.of(r.group).total;
+    r.field("total_error_replies", errors);
+}
+
+/// What libraries ask for: not how far the log of all groups has come.
+fn replication(r: &mut Report<'_>) {
+    r.head("Replication");
+    r.field("role", "master");
+}
+
+fn group(r: &mut Report<'_>) {
+    r.head("Group");
+    r.field("group_name", r.state.groups.name(r.group));
+}

@@ -1,0 +1,383 @@
+//! Groups: tenants that share a server and cannot see each other's data.
+//!
+//! Group `g` owns the databases `g * D` to `g * D + D - 1`, where `D` is the `databases` directive. Sessions
+//! and contexts carry these global numbers, so that everything that is kept by database (keys, WATCH,
+//! waiting clients, expiry, eviction) is divided without anybody asking. Numbers are translated only where
+//! a client says or sees one. Group 0, called `default`, is the server as it is without groups: its
+//! numbers are the same on both sides.
+use super::State;
+use super::client::ClientId;
+use super::config::MaxmemoryPolicy;
+use super::config::setting::parse_memory;
+use super::gate;
+use crate::base::num::parse_i64;
+use std::collections::BTreeMap;
+
+/// Names a group. Numbers are used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct GroupId(pub u32);
+
+impl GroupId {
+    /// The group of everybody who is in no other.
+    pub const DEFAULT: GroupId = GroupId(0);
+
+    /// Is it the group of the server's operators?
+    pub const fn is_default(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The name of group 0.
+pub const DEFAULT_NAME: &str = "default";
+/// The longest name.
+const NAME_MAX: usize = 64;
+/// More groups than this there cannot be: numbers of databases are 31 bits wide, and a mistake is not to
+/// fill the memory.
+pub const GROUPS_MAX: u32 = 1 << 20;
+
+/// What a group may take; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Bytes that its keys take.
+    pub bytes: u64,
+    pub keys: u64,
+    /// Clients that are logged in at a time.
+    pub clients: u64,
+    /// Requests in a second.
+    pub ops: u64,
+    /// Bytes of replies and messages that its clients have not taken yet.
+    pub output: u64,
+    /// Which keys go where `bytes` or `keys` are reached.
+    pub policy: MaxmemoryPolicy,
+}
+
+impl Default for Quotas {
+    fn default() -> Quotas {
+        Quotas {
+            bytes: 0,
+            keys: 0,
+            clients: 0,
+            ops: 0,
+            output: 0,
+            policy: MaxmemoryPolicy::Noeviction,
+        }
+    }
+}
+
+impl Quotas {
+    /// The fields' names, in the order in which they are shown.
+    pub const FIELDS: [&'static str; 6] = ["bytes", "keys", "clients", "ops", "output", "policy"];
+
+    /// Is nothing limited?
+    pub fn is_unlimited(&self) -> bool {
+        [self.bytes, self.keys, self.clients, self.ops, self.output] == [0; 5]
+    }
+
+    /// Gives a field its value; the error says what is wrong with which.
+    pub fn set(&mut self, field: &[u8], value: &[u8]) -> Result<(), String> {
+        let size = |name: &str| {
+            let digits = value.first().is_some_and(u8::is_ascii_digit);
+            let size = parse_memory(value).filter(|size| digits && *size <= i64::MAX as u64);
+            size.ok_or_else(|| format!("quota '{name}' must be a memory value"))
+        };
+        let count = |name: &str| {
+            let count = parse_i64(value).and_then(|count| u64::try_from(count).ok());
+            count.ok_or_else(|| format!("quota '{name}' must be a number that is not negative"))
+        };
+        match field.to_ascii_lowercase().as_slice() {
+            b"bytes" => self.bytes = size("bytes")?,
+            b"keys" => self.keys = count("keys")?,
+            b"clients" => self.clients = count("clients")?,
+            b"ops" => self.ops = count("ops")?,
+            b"output" => self.output = size("output")?,
+            b"policy" => {
+                let found = MaxmemoryPolicy::WORDS
+                    .iter()
+                    .find(|(word, _)| value.eq_ignore_ascii_case(word.as_bytes()));
+                let words = || MaxmemoryPolicy::WORDS.iter().map(|(word, _)| *word);
+                self.policy = found.map(|(_, policy)| *policy).ok_or_else(|| {
+                    let words: Vec<&str> = words().collect();
+                    format!("quota 'policy' must be one of: {}", words.join(", "))
+                })?;
+            }
+            _ => {
+                let shown = field[..field.len().min(64)].escape_ascii();
+                return Err(format!(
+                    "unknown quota '{shown}'; they are: {}",
+                    Quotas::FIELDS.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A field's value as it is shown and as [`Quotas::set`] takes it.
+    pub fn shown(&self, field: &str) -> String {
+        match field {
+            "bytes" => self.bytes.to_string(),
+            "keys" => self.keys.to_string(),
+            "clients" => self.clients.to_string(),
+            "ops" => self.ops.to_string(),
+            "output" => self.output.to_string(),
+            _ => self.policy.word().to_owned(),
+        }
+    }
+}
+
+/// One group.
+#[derive(Debug)]
+pub struct Group {
+    pub id: GroupId,
+    pub name: Box<str>,
+    pub quotas: Quotas,
+    /// Sessions that are in it.
+    pub clients: u64,
+}
+
+/// All groups. The default one is always there.
+#[derive(Debug)]
+pub struct Groups {
+    slots: Vec<Option<Box<Group>>>,
+    by_name: BTreeMap<Box<str>, GroupId>,
+}
+
+impl Default for Groups {
+    fn default() -> Groups {
+        let mut groups = Groups {
+            slots: Vec::new(),
+            by_name: BTreeMap::new(),
+        };
+        groups.add(GroupId::DEFAULT, DEFAULT_NAME, Quotas::default());
+        groups
+    }
+}
+
+/// May a group be called this?
+pub fn name_is_fit(name: &[u8]) -> bool {
+    let fit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    (1..=NAME_MAX).contains(&name.len()) && name.iter().all(fit)
+}
+
+impl Groups {
+    /// Is there any group but the default one?
+    #[inline]
+    pub fn exist(&self) -> bool {
+        self.by_name.len() > 1
+    }
+
+    /// How many there are, the default one included.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Never: the default one is always there.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The group of this name.
+    pub fn find(&self, name: &[u8]) -> Option<GroupId> {
+        let name = std::str::from_utf8(name).ok()?;
+        self.by_name.get(name).copied()
+    }
+
+    pub fn get(&self, id: GroupId) -> Option<&Group> {
+        self.slots.get(id.0 as usize)?.as_deref()
+    }
+
+    pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.slots.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    /// The name of a group; that of the default one where there is none.
+    pub fn name(&self, id: GroupId) -> &str {
+        self.get(id).map_or(DEFAULT_NAME, |group| &group.name)
+    }
+
+    /// All groups, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.slots.iter().flatten().map(|group| &**group)
+    }
+
+    /// The same for changing.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.slots.iter_mut().flatten().map(|group| &mut **group)
+    }
+
+    /// The lowest number that no group has.
+    pub fn free_id(&self) -> GroupId {
+        let free = self.slots.iter().position(Option::is_none);
+        GroupId(free.unwrap_or(self.slots.len()) as u32)
+    }
+
+    /// Adds a group under a number and a name that are free.
+    pub fn add(&mut self, id: GroupId, name: &str, quotas: Quotas) {
+        let at = id.0 as usize;
+        if self.slots.len() <= at {
+            self.slots.resize_with(at + 1, || None);
+        }
+        self.by_name.insert(name.into(), id);
+        self.slots[at] = Some(Box::new(Group {
+            id,
+            name: name.into(),
+            quotas,
+            clients: 0,
+        }));
+    }
+
+    /// Takes a group out; its sessions, users and data are the caller's.
+    pub fn remove(&mut self, id: GroupId) -> Option<Box<Group>> {
+        if id.is_default() {
+            return None;
+        }
+        let group = self.slots.get_mut(id.0 as usize)?.take()?;
+        self.by_name.remove(&group.name);
+        while matches!(self.slots.last(), Some(None)) {
+            self.slots.pop();
+        }
+        Some(group)
+    }
+}
+
+/// Databases and their groups.
+impl State {
+    /// The group whose database this is.
+    #[inline]
+    pub fn group_of(&self, db: usize) -> GroupId {
+        let count = self.dbs.count();
+        if db < count {
+            return GroupId::DEFAULT;
+        }
+        GroupId((db / count) as u32)
+    }
+
+    /// A database's number as its group knows it.
+    #[inline]
+    pub fn local_db(&self, db: usize) -> usize {
+        let count = self.dbs.count();
+        if db < count { db } else { db % count }
+    }
+
+    /// The number of the group's first database.
+    pub fn first_db(&self, group: GroupId) -> usize {
+        group.0 as usize * self.dbs.count()
+    }
+
+    /// The group's databases.
+    pub fn dbs_of(&self, group: GroupId) -> std::ops::Range<usize> {
+        let first = self.first_db(group);
+        first..first + self.dbs.count()
+    }
+
+    /// The group of the client on whose behalf something runs; the default one while the server works by
+    /// itself.
+    pub fn group_of_client(&self, who: ClientId) -> GroupId {
+        self.clients
+            .get(who)
+            .map_or(GroupId::DEFAULT, |client| client.group)
+    }
+
+    /// The client is in this group from now on, in the database that has the same number there. What it
+    /// had to do with the data of the group it leaves is forgotten.
+    pub fn join_group(&mut self, who: ClientId, group: GroupId) {
+        let Some(client) = self.clients.get(who) else {
+            return;
+        };
+        let (left, db) = (client.group, client.db as usize);
+        if left == group {
+            return;
+        }
+        self.discard_transaction(who);
+        self.unwatch_all(who);
+        self.unsubscribe_all(who, false);
+        self.untrack(who);
+        self.stop_monitor(who);
+        let db = self.first_db(group) + self.local_db(db);
+        let client = self.clients.me(who);
+        client.group = group;
+        client.db = db as u32;
+        if group.is_default() {
+            client.gate &= !gate::TENANT;
+        } else {
+            client.gate |= gate::TENANT;
+        }
+        self.settle_monitored_client(who);
+        self.count_login(who, group);
+        self.count_client(left, -1);
+        self.count_client(group, 1);
+    }
+
+    /// A session came into a group, or went.
+    pub(super) fn count_client(&mut self, group: GroupId, n: i64) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.clients = group.clients.saturating_add_signed(n);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain_and_short() {
+        for name in ["a", "Blue-1_x.y", &"n".repeat(64)] {
+            assert!(name_is_fit(name.as_bytes()), "{name}");
+        }
+        for name in ["", "a b", "a\0", "ä", "a:b", &"n".repeat(65)] {
+            assert!(!name_is_fit(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_used_again() {
+        let mut groups = Groups::default();
+        assert!(!groups.exist() && groups.name(GroupId(7)) == "default");
+        for name in ["a", "b", "c"] {
+            groups.add(groups.free_id(), name, Quotas::default());
+        }
+        assert_eq!(groups.find(b"b"), Some(GroupId(2)));
+        assert!(groups.remove(GroupId(2)).is_some() && groups.remove(GroupId(2)).is_none());
+        assert!(groups.remove(GroupId::DEFAULT).is_none());
+        assert_eq!((groups.free_id(), groups.find(b"b")), (GroupId(2), None));
+        groups.remove(GroupId(3));
+        assert_eq!((groups.free_id(), groups.len()), (GroupId(2), 2));
+    }
+
+    #[test]
+    fn quotas_are_read_as_they_are_shown() {
+        let mut quotas = Quotas::default();
+        assert!(quotas.is_unlimited());
+        for (field, value) in [
+            ("bytes", "100mb"),
+            ("Keys", "1000"),
+            ("clients", "5"),
+            ("ops", "10"),
+            ("output", "1kb"),
+            ("policy", "ALLKEYS-LRU"),
+        ] {
+            quotas
+                .set(field.as_bytes(), value.as_bytes())
+                .expect("fits");
+        }
+        let mut again = Quotas::default();
+        for field in Quotas::FIELDS {
+            let shown = quotas.shown(field);
+            again.set(field.as_bytes(), shown.as_bytes()).expect("fits");
+        }
+        assert_eq!((again, quotas.bytes), (quotas, 100 << 20));
+        for (field, value) in [
+            ("bytes", "-1"),
+            ("bytes", ""),
+            ("bytes", "mb"),
+            ("keys", "1kb"),
+            ("keys", "-1"),
+            ("policy", "lru"),
+            ("space", "1"),
+        ] {
+            let before = quotas;
+            let why = quotas.set(field.as_bytes(), value.as_bytes());
+            assert!(why.is_err() && quotas == before, "{field} {value}");
+        }
+    }
+}
