@@ -171,6 +171,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         expiring: false,
         turn_tick: 0,
         lent: Some(Box::new(lent)),
+        tls_reload: Default::default(),
         loader: None,
         exit: None,
     };

@@ -41,6 +41,7 @@ impl Server {
         let every = |ms: u64| loops.is_multiple_of((ms * u64::from(hz) / 1000).max(1));
         if every(100) {
             self.sample();
+            self.tls_cron();
         }
         if every(1000) {
             self.sample_memory();
@@ -149,6 +150,7 @@ impl Server {
             match received.signal {
                 libc::SIGINT | libc::SIGTERM => self.signalled(received.signal),
                 libc::SIGCHLD => self.collect_children(),
+                libc::SIGHUP => self.reload_tls(),
                 _ => {}
             }
         }

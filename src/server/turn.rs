@@ -11,6 +11,7 @@ use super::input::{READ_BYTES, Scratch};
 use super::jobs::Jobs;
 use super::listen::Listener;
 use super::tls::handshake;
+use super::tls::reload::Reload;
 use crate::base::alloc;
 use crate::base::clock::mono_us;
 use crate::base::sys::{Signals, thread_cpu_us, ticks};
@@ -102,6 +103,8 @@ pub struct Server {
     pub(super) turn_tick: u64,
     /// What is lent while a script runs; at home otherwise.
     pub(super) lent: Option<Box<Lent>>,
+    /// Certificates are being read again.
+    pub(super) tls_reload: Reload,
     /// Files are being loaded.
     pub(super) loader: Option<Box<Loader>>,
     /// The exit code, once the loop is to end.

@@ -179,6 +179,8 @@ pub struct Stats {
     pub query_limit_disconnections: u64,
     pub output_limit_disconnections: u64,
     pub acl_denied: [u64; 4],
+    /// Certificates of TLS clients that named no user.
+    pub acl_denied_tls_cert: u64,
     pub forks: u64,
     pub unexpected_errors: u64,
     pub peak_memory: usize,
@@ -260,6 +262,7 @@ impl Stats {
             query_limit_disconnections: 0,
             output_limit_disconnections: 0,
             acl_denied: [0; 4],
+            acl_denied_tls_cert: 0,
             forks: 0,
             unexpected_errors: 0,
             peak_memory: 0,

@@ -34,6 +34,7 @@ mod snapshots;
 mod sort;
 mod streams;
 mod strings;
+mod tls;
 mod tracking;
 mod transactions;
 mod zset_ops;

@@ -265,7 +265,7 @@ fn client_facts(identity: &Identity, provider: &CryptoProvider) -> Result<Option
 }
 
 /// What a client is told.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientSetup {
     pub identity: Identity,
     pub authorities: Authorities,

@@ -4,10 +4,13 @@
 //! What a client may do is decided where its certificate is known: protected mode, and the user it stands for.
 use super::stream::TlsStream;
 use crate::base::tls::session::Session;
+use crate::base::tls::x509;
 use crate::server::conn::{Conn, Stream};
 use crate::server::turn::{PROTECTED, protected_from};
 use crate::state::State;
-use crate::state::client::{Client, Peer, client_flag};
+use crate::state::client::{Client, ClientId, Peer, client_flag};
+use crate::state::config::TlsAuthClientsUser;
+use crate::state::users::UserId;
 use std::io;
 
 /// What became of a step.
@@ -76,9 +79,36 @@ fn welcome(state: &mut State, conn: &mut Conn) -> Progress {
         return Progress::Failed;
     }
     state.stats.connections += 1;
+    if state.config.tls_auth_clients_user != TlsAuthClientsUser::Off
+        && let Stream::Tls(tls) = &conn.stream
+        && let Some(own) = tls.session.peer_certificates().first()
+    {
+        log_in(state, conn.id, own);
+    }
     // Requests may have come along with its end.
     conn.readable = true;
     Progress::Done
+}
+
+/// A certificate that names a user stands for a password. One that does not leaves the client what it is.
+fn log_in(state: &mut State, who: ClientId, der: &[u8]) {
+    let names: Vec<Vec<u8>> = match (x509::read(der), state.config.tls_auth_clients_user) {
+        (Some(own), TlsAuthClientsUser::Cn) => own.common_name().into_iter().collect(),
+        (Some(own), TlsAuthClientsUser::Uri) => own.uris().map(<[u8]>::to_vec).collect(),
+        _ => Vec::new(),
+    };
+    let now_s = state.clock.unix_ms / 1000;
+    let may = |id: &UserId| {
+        let user = state.users.get(*id);
+        user.enabled && !user.has_expired(now_s)
+    };
+    let found = names
+        .iter()
+        .find_map(|name| state.users.find(name).filter(may));
+    match found {
+        Some(user) => state.log_in(who, user),
+        None => state.stats.acl_denied_tls_cert += 1,
+    }
 }
 
 /// Tells of a failed handshake: once a second in the log, whatever comes in from outside.

@@ -7,7 +7,7 @@ use crate::base::tls::setup::{
     Authorities, Ciphers, ClientAuth, Identity, Server, ServerSetup, server,
 };
 use crate::state::State;
-use crate::state::config::{Changed, Config, Key, TlsAuthClients};
+use crate::state::config::{Changed, Config, Key, Secret, TlsAuthClients};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub fn of(config: &Config) -> ServerSetup {
         named.map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)))
     };
     let text = |value: &Option<Vec<u8>>| value.clone().filter(|bytes| !bytes.is_empty());
-    let pass = |value: &Option<Vec<u8>>| text(value).map(Zeroizing::new);
+    let pass = |value: &Option<Secret>| value.as_ref().map(|pass| Zeroizing::new(pass.to_vec()));
     ServerSetup {
         identity: Identity {
             cert: path(&config.tls_cert_file),
