@@ -37,7 +37,7 @@ new() {
 
 if [[ ! -e $dir/ca.crt ]]; then
     new_key ca
-    quiet openssl req -x509 -new -sha256 -key "$dir/ca.key" -days 3650 -subj "/O=RedVault test/CN=Certificate Authority" \
+    quiet openssl req -x509 -new -sha256 -key "$dir/ca.key" -days "$((days < 3650 ? 3650 : days))" -subj "/O=RedVault test/CN=Certificate Authority" \
         -addext "basicConstraints = critical,CA:TRUE" -addext "keyUsage = critical,keyCertSign,cRLSign" -out "$dir/ca.crt"
 fi
 new server Server-only "extendedKeyUsage = serverAuth

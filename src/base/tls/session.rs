@@ -3,8 +3,10 @@
 //! It knows no socket. It keeps nothing between two calls but what cannot be used yet: a record that has not
 //! come in whole, and plain bytes for which the caller had no room. A peer makes it hold no more than that.
 use rustls::pki_types::CertificateDer;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
+};
 use rustls::{Error, ServerConfig};
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ const UNSENT_MAX: usize = 256 * 1024;
 const RECORD_EXTRA: usize = 64;
 /// The longest text of a record.
 const TEXT_MAX: usize = 16 * 1024;
+
+type Traffic<'a> = WriteTraffic<'a, ServerConnectionData>;
 
 /// A session with a client.
 pub struct Session {
@@ -154,7 +158,10 @@ impl Session {
             let UnbufferedStatus { mut discard, state } =
                 self.rustls.process_tls_records(&mut wire[used..]);
             match state {
-                Err(error) => break Err(error),
+                Err(error) => {
+                    used += discard;
+                    break Err(error);
+                }
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
                         let Ok(record) = record else { break };
@@ -180,10 +187,10 @@ impl Session {
         if let Err(error) = outcome {
             self.failed = true;
             self.partial = Vec::new();
-            self.drain();
+            self.last_words(&mut wire[used..]);
             return match filled {
-                // What came before it is good: it is told of the next time.
                 0 => Err(Failure::Tls(error)),
+                // What came before it is good: it is told of the next time.
                 n => Ok(n),
             };
         }
@@ -204,66 +211,94 @@ impl Session {
         self.failed
     }
 
-    /// Takes along what rustls still wants to say: the alert that says why it ends.
-    fn drain(&mut self) {
-        loop {
-            match self.rustls.process_tls_records(&mut []).state {
+    /// After an error: takes along the alert that tells the peer why. rustls still counts on the bytes that it has
+    /// not let go of.
+    fn last_words(&mut self, rest: &mut [u8]) {
+        let mut used = 0;
+        // Not once more than it has something to say: it would read the broken bytes again.
+        while self.rustls.wants_write() {
+            let UnbufferedStatus { discard, state } =
+                self.rustls.process_tls_records(&mut rest[used..]);
+            match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(&mut self.unsent, |room| data.encode(room));
                 }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => return,
             }
+            used += discard;
         }
     }
 
-    /// Enciphers `text` behind what is in `out`.
-    pub fn send(&mut self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        loop {
-            match self.rustls.process_tls_records(&mut []).state? {
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    let records = text.len() / TEXT_MAX + 2;
-                    let from = out.len();
-                    let mut room = text.len() + records * RECORD_EXTRA;
-                    loop {
-                        out.resize(from + room, 0);
-                        match traffic.encrypt(text, &mut out[from..]) {
-                            Ok(n) => {
-                                out.truncate(from + n);
-                                return Ok(());
-                            }
-                            Err(EncryptError::InsufficientSize(size)) => room = size.required_size,
-                            Err(EncryptError::EncryptExhausted) => return Err(Error::EncryptError),
-                        }
-                    }
-                }
-                ConnectionState::EncodeTlsData(mut data) => encode(out, |room| data.encode(room)),
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                ConnectionState::PeerClosed => self.ended = true,
-                _ => return Err(Error::HandshakeNotComplete),
-            }
+    /// Has rustls say something, behind what is in `out`: `what`, once it is its turn. The bytes of an unfinished
+    /// record are handed in each time: rustls may point into them.
+    fn speak(
+        &mut self,
+        out: &mut Vec<u8>,
+        mut what: impl FnMut(Traffic<'_>, &mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.failed {
+            return Err(Error::HandshakeNotComplete);
         }
-    }
-
-    /// Says that nothing more will come, behind what is in `out`.
-    pub fn close(&mut self, out: &mut Vec<u8>) {
-        loop {
-            match self.rustls.process_tls_records(&mut []).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let from = out.len();
-                    out.resize(from + 4 * RECORD_EXTRA, 0);
-                    let n = traffic.queue_close_notify(&mut out[from..]).unwrap_or(0);
-                    out.truncate(from + n);
-                    return;
-                }
+        let mut partial = std::mem::take(&mut self.partial);
+        let mut used = 0;
+        let outcome = loop {
+            let UnbufferedStatus { discard, state } =
+                self.rustls.process_tls_records(&mut partial[used..]);
+            match state {
+                Ok(ConnectionState::WriteTraffic(traffic)) => break what(traffic, out),
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(out, |room| data.encode(room));
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.ended = true,
-                _ => return,
+                Ok(_) => break Err(Error::HandshakeNotComplete),
+                Err(error) => {
+                    self.failed = true;
+                    break Err(error);
+                }
             }
-        }
+            used += discard;
+        };
+        partial.drain(..used);
+        self.partial = partial;
+        outcome
+    }
+
+    /// Enciphers `text` behind what is in `out`.
+    pub fn send(&mut self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        self.speak(out, |mut traffic, out| {
+            let records = text.len() / TEXT_MAX + 2;
+            let from = out.len();
+            let mut room = text.len() + records * RECORD_EXTRA;
+            loop {
+                out.resize(from + room, 0);
+                match traffic.encrypt(text, &mut out[from..]) {
+                    Ok(n) => {
+                        out.truncate(from + n);
+                        return Ok(());
+                    }
+                    Err(EncryptError::InsufficientSize(size)) if size.required_size > room => {
+                        room = size.required_size;
+                    }
+                    Err(_) => {
+                        out.truncate(from);
+                        return Err(Error::EncryptError);
+                    }
+                }
+            }
+        })
+    }
+
+    /// Says that nothing more will come, behind what is in `out`.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        // Who is gone, or never quite came, is told nothing.
+        let _ = self.speak(out, |mut traffic, out| {
+            let from = out.len();
+            out.resize(from + 4 * RECORD_EXTRA, 0);
+            let n = traffic.queue_close_notify(&mut out[from..]).unwrap_or(0);
+            out.truncate(from + n);
+            Ok(())
+        });
     }
 }
 
@@ -280,5 +315,152 @@ fn encode(out: &mut Vec<u8>, mut data: impl FnMut(&mut [u8]) -> Result<usize, En
             }
             Err(_) => return out.truncate(from),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+    use crate::base::tls::testing;
+    use rustls::ClientConnection;
+    use std::io::{Read, Write};
+
+    fn pair(protocol: &str, shows: bool) -> (Session, ClientConnection) {
+        let server = Session::new(testing::server(protocol)).expect("sound");
+        let name = "localhost".try_into().expect("a name");
+        let client = ClientConnection::new(testing::client(shows), name).expect("sound");
+        (server, client)
+    }
+
+    /// What the client sends now.
+    fn sent(client: &mut ClientConnection) -> Vec<u8> {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).expect("a Vec takes everything");
+        }
+        wire
+    }
+
+    /// Hands bytes to the server, as a stream does, and what it says to the client.
+    fn hand(
+        server: &mut Session,
+        client: &mut ClientConnection,
+        piece: &[u8],
+        room: &mut [u8],
+    ) -> Result<usize, Failure> {
+        let mut wire = server.partial().to_vec();
+        wire.extend_from_slice(piece);
+        let outcome = server.receive(&mut wire, room);
+        answer(client, server.unsent());
+        let n = server.unsent().len();
+        server.sent(n);
+        outcome
+    }
+
+    fn answer(client: &mut ClientConnection, mut wire: &[u8]) {
+        while !wire.is_empty() {
+            if client.read_tls(&mut wire).is_err() || client.process_new_packets().is_err() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_the_pieces_it_is_the_same_text() {
+        let mut rng = Rng::from_seed(7);
+        for round in 0..60 {
+            let protocol = if round % 2 == 0 { "TLSv1.2" } else { "TLSv1.3" };
+            let (mut server, mut client) = pair(protocol, true);
+            let text: Vec<u8> = (0..40_000_u32).map(|i| (i * 7 + i / 251) as u8).collect();
+            let (mut got, mut back) = (Vec::new(), Vec::new());
+            let mut said = 0;
+            while got.len() < text.len() || back.len() < text.len() {
+                if !client.is_handshaking() && said < text.len() {
+                    let end = (said + 1 + rng.below(9000) as usize).min(text.len());
+                    client.writer().write_all(&text[said..end]).expect("room");
+                    said = end;
+                }
+                let wire = sent(&mut client);
+                let mut at = 0;
+                while at < wire.len() {
+                    let end = (at + 1 + rng.below(3000) as usize).min(wire.len());
+                    let mut room = vec![0; rng.below(5000) as usize];
+                    let n = hand(&mut server, &mut client, &wire[at..end], &mut room);
+                    got.extend_from_slice(&room[..n.expect("sound")]);
+                    at = end;
+                    // In the middle of a record the server speaks all the same.
+                    if !server.is_handshaking() && back.len() < text.len() {
+                        let mut out = Vec::new();
+                        let end = (back.len() + 1 + rng.below(4000) as usize).min(text.len());
+                        server
+                            .send(&text[back.len()..end], &mut out)
+                            .expect("sound");
+                        answer(&mut client, &out);
+                        let mut heard = vec![0; end - back.len()];
+                        client.reader().read_exact(&mut heard).expect("all of it");
+                        back.extend_from_slice(&heard);
+                    }
+                }
+                while server.has_plain() {
+                    let mut room = [0; 777];
+                    let n = server.take_plain(&mut room);
+                    got.extend_from_slice(&room[..n]);
+                }
+            }
+            assert!(got == text && back == text, "{protocol}");
+            assert_eq!(
+                server.held_bytes(),
+                0,
+                "nothing is kept between two requests"
+            );
+            assert_eq!(server.peer_certificates().len(), 1);
+            let mut out = Vec::new();
+            server.close(&mut out);
+            answer(&mut client, &out);
+            assert_eq!(client.reader().read(&mut [0]).expect("a proper end"), 0);
+            client.send_close_notify();
+            let wire = sent(&mut client);
+            assert!(hand(&mut server, &mut client, &wire, &mut [0; 9]).is_ok_and(|n| n == 0));
+            assert!(server.has_ended());
+        }
+    }
+
+    /// rustls panics where it is called the wrong way after what a peer has sent: it must not be reached.
+    #[test]
+    fn broken_bytes_end_a_session_and_nothing_else() {
+        let mut rng = Rng::from_seed(11);
+        let mut failed = 0;
+        for round in 0..600 {
+            let protocol = if round % 2 == 0 { "TLSv1.2" } else { "TLSv1.3" };
+            let (mut server, mut client) = pair(protocol, round % 3 > 0);
+            let mut room = vec![0; 2000];
+            for _ in 0..6 {
+                if !client.is_handshaking() {
+                    let _ = client.writer().write_all(&[7; 500]);
+                }
+                let mut wire = sent(&mut client);
+                for _ in 0..rng.below(3) {
+                    if !wire.is_empty() {
+                        let at = rng.below(wire.len() as u64) as usize;
+                        match rng.below(3) {
+                            0 => wire[at] ^= 1 << rng.below(8),
+                            1 => wire.truncate(at),
+                            _ => drop(wire.splice(at..at, [0x16, 3, 3, 0, 1, 11])),
+                        }
+                    }
+                }
+                for piece in wire.chunks(1 + rng.below(700) as usize) {
+                    if hand(&mut server, &mut client, piece, &mut room).is_err() {
+                        failed += 1;
+                    }
+                    let mut out = Vec::new();
+                    let _ = server.send(b"+OK", &mut out);
+                    answer(&mut client, &out);
+                }
+            }
+            server.close(&mut Vec::new());
+        }
+        assert!(failed > 100, "{failed}");
     }
 }
