@@ -511,6 +511,8 @@ fn child(r: &mut Report<'_>) {
 
 fn stats(r: &mut Report<'_>) {
     let s = &r.state.stats;
+    let logins = &r.state.logins;
+    let (lockouts, waiting) = (logins.lockouts.total, logins.waiting());
     let kib = |rate: usize| s.instant[rate].per_second() / 1024.0;
     r.head("Stats");
     r.field("total_connections_received", s.connections);
@@ -584,12 +586,15 @@ fn stats(r: &mut Report<'_>) {
     let each = if turns > 0.0 { busy / turns } else { 0.0 };
     r.field("instantaneous_eventloop_cycles_per_sec", turns as u64);
     r.field("instantaneous_eventloop_duration_usec", each as u64);
-    let [auth, command, key, channel] = s.acl_denied;
+    let [auth, command, key, channel, db, certificate] = s.acl_denied;
     r.field("acl_access_denied_auth", auth);
     r.field("acl_access_denied_cmd", command);
     r.field("acl_access_denied_key", key);
     r.field("acl_access_denied_channel", channel);
-    r.field("acl_access_denied_tls_cert", s.acl_denied_tls_cert);
+    r.field("login_lockouts_total", lockouts);
+    r.field("logins_waiting", waiting);
+    r.field("acl_access_denied_db", db);
+    r.field("acl_access_denied_tls_cert", certificate);
     r.field("loop_longest_turn_us", s.longest_turn_us);
     r.field("loop_longest_turn_cause", s.longest_turn_cause);
 }

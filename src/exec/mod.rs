@@ -1,5 +1,6 @@
 //! The frame in which every command runs: rows, the context a handler sees, admission, the one
 //! execute path and the unit that ends with propagation. Contains no command name.
+pub mod acl;
 pub mod admit;
 pub mod batch;
 pub mod call;
@@ -7,6 +8,7 @@ pub mod command;
 pub mod ctx;
 pub mod error;
 pub mod keys;
+pub mod login;
 pub mod observe;
 pub mod process;
 pub mod registry;
@@ -14,3 +16,4 @@ pub mod registry;
 pub mod testing;
 pub mod track;
 pub mod unit;
+pub mod users;

@@ -239,7 +239,7 @@ impl Lent {
             client_flag::BLOCKED | client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
         let closed = client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
         if client.flags & (client_flag::HANDSHAKE | closed) == client_flag::HANDSHAKE {
-            if handshake::step(state, conn) == Progress::Failed {
+            if handshake::step(state, &self.table, conn) == Progress::Failed {
                 state.close_client(conn.id);
             }
             self.ready.push(slot);

@@ -153,7 +153,7 @@ impl Server {
         let Some(Some(conn)) = self.conns.get_mut(slot) else {
             return false;
         };
-        if handshake::step(&mut self.state, conn) == Progress::Failed {
+        if handshake::step(&mut self.state, &self.table, conn) == Progress::Failed {
             let id = conn.id;
             self.state.close_client(id);
             return false;

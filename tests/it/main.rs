@@ -21,6 +21,7 @@ mod keys;
 mod limits;
 mod lists;
 mod loading;
+mod logins;
 mod noise;
 mod offline;
 mod operations;

@@ -5,9 +5,12 @@
 use super::stream::TlsStream;
 use crate::base::tls::session::Session;
 use crate::base::tls::x509;
+use crate::commands::client_list::describe;
+use crate::exec::registry::Registry;
 use crate::server::conn::{Conn, Stream};
 use crate::server::turn::{PROTECTED, protected_from};
 use crate::state::State;
+use crate::state::acl_log::{Context, Reason, Refusal};
 use crate::state::client::{Client, ClientId, Peer, client_flag};
 use crate::state::config::TlsAuthClientsUser;
 use crate::state::users::UserId;
@@ -46,7 +49,7 @@ pub fn begin(state: &State, stream: Stream) -> Option<Stream> {
 }
 
 /// Goes as far as what has come in allows.
-pub fn step(state: &mut State, conn: &mut Conn) -> Progress {
+pub fn step(state: &mut State, table: &Registry, conn: &mut Conn) -> Progress {
     let Stream::Tls(tls) = &mut conn.stream else {
         return Progress::Done;
     };
@@ -55,7 +58,7 @@ pub fn step(state: &mut State, conn: &mut Conn) -> Progress {
     // What the socket does not take goes out when it is writable again.
     conn.blocked_write |= !tls.settled();
     match outcome {
-        Ok(true) => welcome(state, conn),
+        Ok(true) => welcome(state, table, conn),
         Ok(false) => Progress::Waiting,
         Err(error) => {
             failed(state, conn, &error);
@@ -65,7 +68,7 @@ pub fn step(state: &mut State, conn: &mut Conn) -> Progress {
 }
 
 /// The handshake is over.
-fn welcome(state: &mut State, conn: &mut Conn) -> Progress {
+fn welcome(state: &mut State, table: &Registry, conn: &mut Conn) -> Progress {
     state.tls.handshakes += 1;
     let client = state.clients.me(conn.id);
     client.flags &= !client_flag::HANDSHAKE;
@@ -83,7 +86,7 @@ fn welcome(state: &mut State, conn: &mut Conn) -> Progress {
         && let Stream::Tls(tls) = &conn.stream
         && let Some(own) = tls.session.peer_certificates().first()
     {
-        log_in(state, conn.id, own);
+        log_in(state, table, conn.id, own);
     }
     // Requests may have come along with its end.
     conn.readable = true;
@@ -91,7 +94,7 @@ fn welcome(state: &mut State, conn: &mut Conn) -> Progress {
 }
 
 /// A certificate that names a user stands for a password. One that does not leaves the client what it is.
-fn log_in(state: &mut State, who: ClientId, der: &[u8]) {
+fn log_in(state: &mut State, table: &Registry, who: ClientId, der: &[u8]) {
     let names: Vec<Vec<u8>> = match (x509::read(der), state.config.tls_auth_clients_user) {
         (Some(own), TlsAuthClientsUser::Cn) => own.common_name().into_iter().collect(),
         (Some(own), TlsAuthClientsUser::Uri) => own.uris().map(<[u8]>::to_vec).collect(),
@@ -107,8 +110,25 @@ fn log_in(state: &mut State, who: ClientId, der: &[u8]) {
         .find_map(|name| state.users.find(name).filter(may));
     match found {
         Some(user) => state.log_in(who, user),
-        None => state.stats.acl_denied_tls_cert += 1,
+        None => refuse(state, table, who, names.first()),
     }
+}
+
+/// A certificate names nobody: that is seen in ACL LOG.
+fn refuse(state: &mut State, table: &Registry, who: ClientId, name: Option<&Vec<u8>>) {
+    let mut line = String::new();
+    if let Some(client) = state.clients.get(who) {
+        describe(state, table, client, None, &mut line);
+    }
+    let name = name.map_or(&b""[..], Vec::as_slice);
+    let refusal = Refusal {
+        reason: Reason::Certificate,
+        context: Context::Toplevel,
+        object: name,
+        user: name,
+        client: line.as_bytes(),
+    };
+    state.note_refusal(who, refusal);
 }
 
 /// Tells of a failed handshake: once a second in the log, whatever comes in from outside.
