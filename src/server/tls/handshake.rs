@@ -118,7 +118,7 @@ fn log_in(state: &mut State, table: &Registry, who: ClientId, der: &[u8]) {
 fn refuse(state: &mut State, table: &Registry, who: ClientId, name: Option<&Vec<u8>>) {
     let mut line = String::new();
     if let Some(client) = state.clients.get(who) {
-        describe(state, table, client, None, &mut line);
+        describe(state, table, client, client.group, None, &mut line);
     }
     let name = name.map_or(&b""[..], Vec::as_slice);
     let refusal = Refusal {
