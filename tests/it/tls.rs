@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
@@ -12,7 +12,7 @@ use redvault::base::tls::setup::{Authorities, Ciphers, ClientSetup, Identity, cl
 use rustls::{ClientConnection, StreamOwned};
 use tempfile::TempDir;
 
-use crate::harness::{Server, free_port, wait_until};
+use crate::harness::{Server, binary, free_port, wait_until};
 
 type Connection = StreamOwned<ClientConnection, TcpStream>;
 
@@ -456,6 +456,76 @@ fn a_key_may_be_encrypted_and_lists_are_openssls() {
         );
     }
     assert!(secure.serves(&only(anonymous(), "TLSv1.2")));
+}
+
+#[test]
+fn our_own_client_speaks_tls() {
+    let secure = start(&[]);
+    let port = secure.port.to_string();
+    let (ca, cert, key) = (path("ca.crt"), path("client.crt"), path("client.key"));
+    let to = ["-p", &port, "--tls", "--cacert", &ca];
+    let own = ["--cert", &cert, "--key", &key];
+    let ours = |tool: &str, args: &[&str], input: &[u8]| {
+        let mut child = Command::new(binary())
+            .arg(tool)
+            .args(to)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("our own program");
+        child.stdin.take().expect("a pipe").write_all(input).ok();
+        let output = child.wait_with_output().expect("it ends");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    assert_eq!(ours("ping", &own, b""), (Some(0), "PONG\n".to_owned()));
+    assert_eq!(
+        ours("ping", &[], b"").0,
+        Some(1),
+        "a certificate is asked for"
+    );
+    let value = "x".repeat(300_000);
+    let set = ours(
+        "cli",
+        &[&own[..], &["-x", "SET", "k"]].concat(),
+        value.as_bytes(),
+    );
+    assert_eq!(set, (Some(0), "OK\n".to_owned()));
+    let get = ours("cli", &[&own[..], &["GET", "k"]].concat(), b"");
+    assert!(get == (Some(0), value + "\n"));
+    // More both ways than any buffer holds.
+    let piped = ours(
+        "cli",
+        &[&own[..], &["--pipe"]].concat(),
+        &b"GET k\r\n".repeat(100),
+    );
+    assert!(
+        piped.1.ends_with("errors: 0, replies: 100\n"),
+        "{}",
+        piped.1
+    );
+    let other = path("other/ca.crt");
+    let wary = ours(
+        "cli",
+        &[&own[..], &["--cacert", &other, "PING"]].concat(),
+        b"",
+    );
+    assert_eq!(wary.0, Some(1));
+    assert!(
+        wary.1.contains("invalid peer certificate: UnknownIssuer"),
+        "{}",
+        wary.1
+    );
+    let careless = ["--insecure", "--cacert", &other, "PING"];
+    assert_eq!(
+        ours("cli", &[&own[..], &careless].concat(), b"").1,
+        "PONG\n"
+    );
 }
 
 #[test]

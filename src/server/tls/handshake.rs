@@ -54,7 +54,8 @@ pub fn step(state: &mut State, table: &Registry, conn: &mut Conn) -> Progress {
         return Progress::Done;
     };
     let outcome = tls.shake();
-    conn.readable = tls.may_have_more();
+    // With the peer's end seen it is read on to the end: no further event would tell of it.
+    conn.readable = tls.may_have_more() || conn.read_closed;
     // What the socket does not take goes out when it is writable again.
     conn.blocked_write |= !tls.settled();
     match outcome {
