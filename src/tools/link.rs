@@ -252,13 +252,25 @@ impl Link {
 
     /// Whether the server has hung up meanwhile: nothing would come of a request.
     pub fn is_dead(&mut self) -> bool {
-        while readable(self.as_fd()) {
+        // What is there may be TLS' own, behind which nothing comes: that is not waited for.
+        let waits = |link: &Link, waits: bool| match &link.stream {
+            Stream::Tls(stream) => stream.sock.set_nonblocking(!waits).is_ok(),
+            _ => true,
+        };
+        if !waits(self, false) {
+            return true;
+        }
+        let dead = loop {
+            if !readable(self.as_fd()) {
+                break false;
+            }
             match self.read() {
-                Ok(0) | Err(_) => return true,
+                Err(Broken::Failed(error)) if error.kind() == ErrorKind::WouldBlock => break false,
+                Ok(0) | Err(_) => break true,
                 Ok(_) => {}
             }
-        }
-        false
+        };
+        dead || !waits(self, true)
     }
 }
 
