@@ -39,5 +39,6 @@ mod strings;
 mod tls;
 mod tracking;
 mod transactions;
+mod users;
 mod zset_ops;
 mod zsets;
