@@ -13,6 +13,7 @@ use super::input::{
 };
 use super::jobs::Jobs;
 use super::listen::Listener;
+use super::tls::handshake::{self, Progress};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS, TOKEN_WAKE, accept, take_conn, welcome};
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::Registry;
@@ -281,6 +282,16 @@ impl Lent {
         };
         let waiting =
             client_flag::BLOCKED | client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
+        let closed = client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
+        if client.flags & (client_flag::HANDSHAKE | closed) == client_flag::HANDSHAKE {
+            if handshake::step(state, &self.table, conn) == Progress::Failed {
+                state.close_client(conn.id);
+            }
+            if conn.readable {
+                self.more.push(slot);
+            }
+            return;
+        }
         let unrun = conn.input.as_ref().is_some_and(|input| input.unrun);
         if client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX {
             if conn.readable || unrun {
@@ -293,7 +304,8 @@ impl Lent {
             state.close_client(conn.id);
         }
         let ends = client_flag::CLOSE_AFTER_REPLY;
-        let speaks = !conn.out.is_empty() || state.clients.me(conn.id).flags & ends != 0;
+        let ended = state.clients.me(conn.id).flags & ends != 0;
+        let speaks = !conn.out.is_empty() || !conn.stream.settled() || ended;
         // Where the AOF could not be written nothing may be said any more.
         if speaks && !state.aof.fatal && flush_conn(state, conn, &mut self.pool).more {
             self.more.push(slot);

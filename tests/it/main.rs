@@ -37,6 +37,7 @@ mod snapshots;
 mod sort;
 mod streams;
 mod strings;
+mod tls;
 mod tracking;
 mod transactions;
 mod users;
