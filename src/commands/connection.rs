@@ -79,9 +79,8 @@ fn password_fits(state: &State, name: &[u8], given: &[u8]) -> Option<UserId> {
     let user = id.map(|id| state.users.get(id));
     let known = user.map_or(&[][..], |user| &user.passwords);
     let fits = password::check(known, given) == Fit::Yes;
-    let user = user.filter(|user| {
-        user.enabled && (user.nopass || fits) && !user.has_expired(state.clock.unix_ms / 1000)
-    });
+    let user =
+        user.filter(|user| (user.nopass || fits) && user.admits_logins(state.clock.unix_ms / 1000));
     user.and(id)
 }
 

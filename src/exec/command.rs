@@ -166,6 +166,12 @@ pub mod acl {
         (TRANSACTION, "transaction"),
         (SCRIPTING, "scripting"),
     ];
+
+    /// The category of this name, in any case.
+    pub fn find(name: &[u8]) -> Option<u32> {
+        let same = |known: &&(u32, &str)| known.1.as_bytes().eq_ignore_ascii_case(name);
+        NAMES.iter().find(same).map(|known| known.0)
+    }
 }
 
 /// Where a key spec begins.

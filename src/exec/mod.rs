@@ -15,3 +15,4 @@ pub mod registry;
 pub mod testing;
 pub mod track;
 pub mod unit;
+pub mod users;

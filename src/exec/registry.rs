@@ -7,6 +7,7 @@ use crate::resp::argv::Argv;
 use crate::state::State;
 use crate::state::client::Client;
 use crate::state::groups::GroupId;
+use std::borrow::Cow;
 
 /// Position of a row in the registry: what state keeps instead of a reference to a row.
 pub use crate::state::stats::RowNumber as CommandId;
@@ -202,6 +203,36 @@ impl Registry {
         match memchr::memchr(b'|', name) {
             None => self.find(name),
             Some(at) => self.find_sub(self.find(&name[..at])?, &name[at + 1..]),
+        }
+    }
+
+    /// The same by the names that the commands have in Redis, whatever they were renamed to: as ACL rules name them.
+    pub fn find_original(&self, name: &[u8]) -> Option<&Row> {
+        let (name, sub) = match memchr::memchr(b'|', name) {
+            None => (name, None),
+            Some(at) => (&name[..at], Some(&name[at + 1..])),
+        };
+        let same = |id: &&CommandId| {
+            let row = self.row(**id);
+            row.cmd.name.as_bytes().eq_ignore_ascii_case(name)
+        };
+        let row = self.row(*self.top.iter().find(same)?);
+        match sub {
+            None => Some(row),
+            Some(sub) => self.find_sub(row, sub),
+        }
+    }
+
+    /// The name of a row in Redis, whatever it was renamed to.
+    pub fn original_name(&self, id: CommandId) -> Cow<'static, str> {
+        let row = self.row(id);
+        match row.parent == id {
+            true => Cow::Borrowed(row.cmd.name),
+            false => Cow::Owned(format!(
+                "{}|{}",
+                self.row(row.parent).cmd.name,
+                row.cmd.name
+            )),
         }
     }
 

@@ -16,6 +16,8 @@ pub mod reconfigure;
 pub mod registry;
 #[cfg(test)]
 pub mod requests;
+#[cfg(test)]
+mod rules;
 pub mod shutdown;
 pub mod supervise;
 pub mod turn;

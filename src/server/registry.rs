@@ -20,6 +20,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::sort::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
+    &commands::acl::users::SHORT_FORMS,
     &commands::client::FAMILY,
     &commands::command::FAMILY,
     &commands::module::FAMILY,
