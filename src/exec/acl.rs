@@ -3,6 +3,8 @@
 //! A request is looked at twice at most: [`allows_at_once`] knows the common case, a command that the user's
 //! first rules allow with keys at plain places, and costs a few dozen instructions; what it does not allow
 //! is asked again of [`check`], which knows everything, and why.
+pub mod fuzz;
+
 use super::command::{Channels, Command, KeyAt, UsedDbs, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::CmdError;

@@ -1,5 +1,7 @@
 //! Every right that an example needs is asked for: without it the request is refused, and says why.
 use super::{Example, Mark, build, examples, user_with};
+use crate::base::rng::Rng;
+use crate::exec::acl::fuzz::fuzz_access;
 use crate::exec::acl::{Denied, allows_at_once, check};
 use crate::exec::command::{UsedDbs, flag};
 use crate::exec::keys;
@@ -219,4 +221,27 @@ fn whoever_may_use_one_database_uses_no_other() {
     // While requests are queued it is not known where they will run.
     assert_eq!(ask("get k", &[1], None), Ok(()));
     assert_eq!(ask("select 2", &[1], None), denied(1));
+}
+
+#[test]
+fn rules_and_requests_of_chance_keep_what_is_promised() {
+    let table = build(&|_| None);
+    let seeds = [
+        include_str!("../../../tests/fuzz/seeds/access/keys"),
+        include_str!("../../../tests/fuzz/seeds/access/selectors"),
+    ];
+    let mut rng = Rng::from_seed(3);
+    for turn in 0..20_000 {
+        let mut bytes = seeds[turn % seeds.len()].as_bytes().to_vec();
+        for _ in 0..rng.below(6) {
+            let at = rng.below(bytes.len() as u64) as usize;
+            let from = rng.below(bytes.len() as u64) as usize;
+            match rng.below(3) {
+                0 => bytes[at] = bytes[from],
+                1 => _ = bytes.remove(at),
+                _ => bytes.insert(at, b"~%&+-@|()*[]?\\ #>"[rng.below(17) as usize]),
+            }
+        }
+        fuzz_access(&table, &bytes);
+    }
 }
