@@ -582,10 +582,10 @@ fn stats(r: &mut Report<'_>) {
     r.field("acl_access_denied_cmd", command);
     r.field("acl_access_denied_key", key);
     r.field("acl_access_denied_channel", channel);
-    r.field("login_lockouts_total", lockouts);
-    r.field("logins_waiting", waiting);
     r.field("acl_access_denied_db", db);
     r.field("acl_access_denied_tls_cert", certificate);
+    r.field("login_lockouts_total", lockouts);
+    r.field("logins_waiting", waiting);
     r.field("loop_longest_turn_us", s.longest_turn_us);
     r.field("loop_longest_turn_cause", s.longest_turn_cause);
 }
@@ -729,8 +729,9 @@ fn cluster(r: &mut Report<'_>) {
 fn keyspace(r: &mut Report<'_>) {
     r.head("Keyspace");
     let now_ms = r.state.clock.unix_ms;
-    for (i, db) in r.state.dbs.iter().enumerate() {
+    for (number, db) in r.state.dbs.iter_in(r.state.dbs_of(r.group)) {
         if !db.is_empty() {
+            let i = r.state.local_db(number);
             let _ = write!(
                 r.out,
                 "db{i}:keys={},expires={},avg_ttl={},subexpiry={}\r\n",

@@ -21,10 +21,49 @@ pub static FAMILY: Family = Family {
 
 fn flushall(ctx: &mut Ctx<'_>) -> CmdResult {
     let outcome = database::flushall(ctx)?;
-    save::after_flush(ctx.state);
-    // Whatever the snapshot has set the count of changes back to, and also where there was no key: who
-    // reads the log may have one.
-    let request: Vec<&[u8]> = ctx.argv.iter().collect();
-    ctx.propagate_as(&request);
+    // A group's end of its own data is no reason to make all others wait for a snapshot.
+    if ctx.state.group_of(ctx.db).is_default() {
+        save::after_flush(ctx.state);
+    }
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::{connection, group, string};
+    use crate::exec::testing::Bench;
+    use crate::state::groups::GroupId;
+
+    #[test]
+    fn a_group_flushes_what_is_its_own_and_the_log_says_which_databases() {
+        let families = [
+            &FAMILY,
+            &connection::FAMILY,
+            &group::FAMILY,
+            &string::FAMILY,
+        ];
+        let mut bench = Bench::new(&families);
+        bench.state.config.save.points.clear();
+        assert_eq!(bench.logs("flushall"), ["SELECT 0", "flushall"]);
+        bench.ask("group create blue");
+        bench.ask("set k 1");
+        let who = bench.state.clients.iter().next().expect("a client").id;
+        bench.state.join_group(who, GroupId(1));
+        for request in ["set k 1", "select 9", "set k 1", "select 2"] {
+            bench.ask(request);
+        }
+        let told = bench.logs("flushall async");
+        let commands = ["FLUSHDB async", "SELECT 25", "FLUSHDB async", "SELECT 18"];
+        assert_eq!(told[..2], ["SELECT 16", "MULTI"]);
+        assert_eq!(
+            told[2..],
+            [&commands[..], &["FLUSHDB async", "EXEC"]].concat()
+        );
+        assert_eq!(bench.state.dbs.total_keys(), 1);
+        bench.state.join_group(who, GroupId::DEFAULT);
+        let told = bench.logs("flushall");
+        let commands = ["MULTI", "FLUSHDB", "SELECT 2", "FLUSHDB", "EXEC"];
+        assert_eq!(told, [&["SELECT 0"][..], &commands].concat());
+    }
 }
