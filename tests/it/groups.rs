@@ -130,7 +130,14 @@ fn the_log_of_changes_brings_groups_back_and_a_real_server_their_keys() {
         return;
     }
     for preamble in ["yes", "no"] {
-        let on = ["--appendonly", "yes", "--aof-use-rdb-preamble", preamble];
+        let on = [
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--aof-use-rdb-preamble",
+            preamble,
+        ];
         let server = filled(&on);
         let server = again(&binary(), server, &on);
         check(&server);
