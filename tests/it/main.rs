@@ -38,5 +38,6 @@ mod streams;
 mod strings;
 mod tracking;
 mod transactions;
+mod users;
 mod zset_ops;
 mod zsets;
