@@ -259,12 +259,14 @@ fn users_are_rewritten_with_the_configuration() {
         ask(&mut admin, &["ACL", "SETUSER", "bob", "on", "nopass"]),
         "OK"
     );
-    let list = ask(&mut admin, &["ACL", "LIST"]);
+    // A real 7.0 says this only of users who were told so, or read from a file.
+    let without = |list: String| list.replace("sanitize-payload ", "");
+    let list = without(ask(&mut admin, &["ACL", "LIST"]));
     assert_eq!(ask(&mut admin, &["CONFIG", "REWRITE"]), "OK");
     let dir = server.kill();
     let server = Server::on(&crate::harness::binary(), dir, &[]);
     let mut admin = server.raw();
-    assert_eq!(ask(&mut admin, &["ACL", "LIST"]), list);
+    assert_eq!(without(ask(&mut admin, &["ACL", "LIST"])), list);
     let mut alice = server.raw();
     assert_eq!(ask(&mut alice, &["AUTH", "alice", "x"]), "OK");
     assert!(ask(&mut alice, &["PING"]).contains("NOPERM"));
