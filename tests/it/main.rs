@@ -36,6 +36,7 @@ mod snapshots;
 mod sort;
 mod streams;
 mod strings;
+mod tls;
 mod tracking;
 mod transactions;
 mod users;
