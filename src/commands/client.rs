@@ -13,7 +13,7 @@ use crate::exec::registry::Family;
 use crate::exec::unit;
 use crate::state::client::{ClientId, ReplyMode, client_flag};
 use crate::state::gate;
-use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use flag::{ADMIN, LOADING, NOSCRIPT, SERVER_WIDE, STALE};
 
 const OPEN: u32 = NOSCRIPT | LOADING | STALE;
 
@@ -30,14 +30,14 @@ const SUBS: &[Command] = &[
     cmd("list", -2, OPEN | ADMIN, acl::NONE, NO_KEYS, list),
     cmd("no-evict", 3, OPEN | ADMIN, acl::NONE, NO_KEYS, no_evict),
     cmd("no-touch", 3, OPEN, acl::NONE, NO_KEYS, no_touch),
-    cmd("pause", -3, OPEN | ADMIN, acl::NONE, NO_KEYS, pause),
+    cmd("pause", -3, OPEN | ADMIN | SERVER_WIDE, acl::NONE, NO_KEYS, pause),
     cmd("reply", 3, OPEN, acl::NONE, NO_KEYS, reply),
     cmd("setinfo", 4, OPEN, acl::NONE, NO_KEYS, setinfo),
     cmd("setname", 3, OPEN, acl::NONE, NO_KEYS, setname),
     cmd("tracking", -3, OPEN, acl::NONE, NO_KEYS, client_tracking::tracking),
     cmd("trackinginfo", 2, OPEN, acl::NONE, NO_KEYS, client_tracking::trackinginfo),
     cmd("unblock", -3, OPEN | ADMIN, acl::NONE, NO_KEYS, unblock),
-    cmd("unpause", 2, OPEN | ADMIN, acl::NONE, NO_KEYS, unpause),
+    cmd("unpause", 2, OPEN | ADMIN | SERVER_WIDE, acl::NONE, NO_KEYS, unpause),
 ];
 
 /// Clients.

@@ -11,10 +11,10 @@ use crate::resp::request::Argv;
 use crate::state;
 use crate::state::config::file::errno_text;
 use crate::state::config::{Caller, Directive, Key, access, rewrite};
-use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use flag::{ADMIN, LOADING, NOSCRIPT, SERVER_WIDE, STALE};
 use std::sync::atomic::Ordering;
 
-const GUARDED: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
+const GUARDED: u32 = ADMIN | NOSCRIPT | LOADING | STALE | SERVER_WIDE;
 
 const CONFIG: &[Command] = &[
     cmd("get", -3, GUARDED, acl::NONE, NO_KEYS, get),

@@ -41,19 +41,38 @@ fn wants_lazy(ctx: &Ctx<'_>) -> Result<bool, CmdError> {
 fn flushdb(ctx: &mut Ctx<'_>) -> CmdResult {
     let lazy = wants_lazy(ctx)?;
     let keys = ctx.state.flush_db(ctx.db, lazy);
-    flushed(ctx, keys)
+    ctx.state.dirty += keys as u64;
+    flushed(ctx)
 }
 
-/// FLUSHALL, but for what it means to files: its row is `persist::flush`'s.
+/// FLUSHALL, but for what it means to files: its row is `persist::flush`'s, which tells the log as well. Only
+/// what belongs to the own group goes.
 pub fn flushall(ctx: &mut Ctx<'_>) -> CmdResult {
     let lazy = wants_lazy(ctx)?;
-    let keys = ctx.state.flush_all(lazy);
-    flushed(ctx, keys)
+    let group = ctx.state.group_of(ctx.db);
+    // A log knows no groups: it is told of each database.
+    let apart = ctx
+        .state
+        .groups
+        .exist()
+        .then(|| ctx.state.filled_dbs(group));
+    let keys = ctx.state.flush_all(group, lazy);
+    ctx.state.dirty += keys as u64;
+    let Some(dbs) = apart else {
+        return flushed(ctx);
+    };
+    let mut argv: Vec<&[u8]> = ctx.argv.iter().collect();
+    argv[0] = b"FLUSHDB";
+    ctx.propagate_nothing();
+    let empty = Some(ctx.db).filter(|db| !dbs.contains(db));
+    for db in dbs.into_iter().chain(empty) {
+        ctx.state.prop.push_own(db, &argv);
+    }
+    ctx.ok()
 }
 
-fn flushed(ctx: &mut Ctx<'_>, keys: usize) -> CmdResult {
-    ctx.state.dirty += keys as u64;
-    // Also when nothing was there: a replica may hold what we do not.
+/// Also when nothing was there: a replica may hold what we do not.
+fn flushed(ctx: &mut Ctx<'_>) -> CmdResult {
     let argv: Vec<&[u8]> = ctx.argv.iter().collect();
     ctx.propagate_as(&argv);
     ctx.ok()
@@ -62,13 +81,14 @@ fn flushed(ctx: &mut Ctx<'_>, keys: usize) -> CmdResult {
 fn swapdb(ctx: &mut Ctx<'_>) -> CmdResult {
     let first = parse_index(ctx.arg(1), "ERR invalid first DB index")?;
     let second = parse_index(ctx.arg(2), "ERR invalid second DB index")?;
-    let count = ctx.state.dbs.count();
-    let known = |n: i32| usize::try_from(n).ok().filter(|db| *db < count);
-    let (Some(a), Some(b)) = (known(first), known(second)) else {
+    let (Some(a), Some(b)) = (ctx.named_db(first), ctx.named_db(second)) else {
         return Err(DB_OUT_OF_RANGE);
     };
     ctx.state.swap_dbs(a, b);
     ctx.state.dirty += 1;
+    if let (Some(a), Some(b)) = (ctx.logged_db(a), ctx.logged_db(b)) {
+        ctx.propagate_as(&[b"SWAPDB", a.as_bytes(), b.as_bytes()]);
+    }
     ctx.ok()
 }
 

@@ -15,7 +15,7 @@ use crate::keyspace::NewValue;
 use crate::state::config::file::errno_text;
 use crate::state::config::setting::parse_memory;
 use crate::state::config::{ProtectedAction, rewrite};
-use flag::{ADMIN, LOADING, NOSCRIPT, PROTECTED, STALE};
+use flag::{ADMIN, LOADING, NOSCRIPT, PROTECTED, SERVER_WIDE, STALE};
 use std::time::Duration;
 
 /// DEBUG's row; what runs it is a floor that has more subcommands.
@@ -23,7 +23,7 @@ pub const fn row(handler: Handler) -> Command {
     cmd(
         "debug",
         -2,
-        ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED,
+        ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED | SERVER_WIDE,
         acl::NONE,
         NO_KEYS,
         handler,

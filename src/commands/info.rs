@@ -723,7 +723,7 @@ fn cluster(r: &mut Report<'_>) {
 fn keyspace(r: &mut Report<'_>) {
     r.head("Keyspace");
     let now_ms = r.state.clock.unix_ms;
-    for (i, db) in r.state.dbs.iter().enumerate() {
+    for (i, db) in r.state.dbs.iter_in(0..r.state.dbs.count()) {
         if !db.is_empty() {
             let _ = write!(
                 r.out,

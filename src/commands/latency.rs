@@ -11,9 +11,9 @@ use crate::exec::error::CmdError;
 use crate::exec::registry::{Family, Row};
 use crate::state::latency::Series;
 use crate::state::stats::LatencyCounts;
-use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use flag::{ADMIN, LOADING, NOSCRIPT, SERVER_WIDE, STALE};
 
-const GUARDED: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
+const GUARDED: u32 = ADMIN | NOSCRIPT | LOADING | STALE | SERVER_WIDE;
 
 const SUBS: &[Command] = &[
     cmd("doctor", 2, GUARDED, acl::NONE, NO_KEYS, doctor::doctor),

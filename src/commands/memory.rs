@@ -12,17 +12,24 @@ use crate::exec::error::{NOT_INTEGER, SYNTAX};
 use crate::exec::registry::Family;
 use crate::state::State;
 use crate::state::client::Client;
-use flag::{LOADING, READONLY, STALE};
+use flag::{LOADING, READONLY, SERVER_WIDE, STALE};
 use std::fmt::Write as _;
 
 const USAGE_KEYS: &[KeySpec] = &[KeySpec::range(key_flag::RO, 2, 2, 1)];
 
 const SUBS: &[Command] = &[
-    cmd("doctor", 2, 0, acl::NONE, NO_KEYS, doctor),
+    cmd("doctor", 2, SERVER_WIDE, acl::NONE, NO_KEYS, doctor),
     cmd("help", 2, LOADING | STALE, acl::NONE, NO_KEYS, help),
-    cmd("malloc-stats", 2, 0, acl::NONE, NO_KEYS, malloc_stats),
-    cmd("purge", 2, 0, acl::NONE, NO_KEYS, purge),
-    cmd("stats", 2, 0, acl::NONE, NO_KEYS, stats),
+    cmd(
+        "malloc-stats",
+        2,
+        SERVER_WIDE,
+        acl::NONE,
+        NO_KEYS,
+        malloc_stats,
+    ),
+    cmd("purge", 2, SERVER_WIDE, acl::NONE, NO_KEYS, purge),
+    cmd("stats", 2, SERVER_WIDE, acl::NONE, NO_KEYS, stats),
     cmd("usage", -3, READONLY, acl::NONE, USAGE_KEYS, usage),
 ];
 
@@ -97,12 +104,7 @@ fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
     int(out, "lua.caches", eval as i64);
     int(out, "functions.caches", functions as i64);
     let mut databases = 0;
-    for (number, db) in state
-        .dbs
-        .iter()
-        .enumerate()
-        .filter(|(_, db)| !db.is_empty())
-    {
+    for (number, db) in state.dbs.iter().filter(|(_, db)| !db.is_empty()) {
         let (table, index) = db.overhead_bytes();
         out.bulk(format!("db.{number}").as_bytes());
         out.map(3);

@@ -18,6 +18,7 @@ pub mod dump;
 pub mod expire;
 pub mod generic;
 pub mod geo;
+pub mod group;
 pub mod hash;
 pub mod hotkeys;
 pub mod hyperloglog;

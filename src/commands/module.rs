@@ -7,13 +7,20 @@ use crate::exec::ctx::Ctx;
 use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
 use crate::state::config::ProtectedAction;
-use flag::{ADMIN, LOADING, NO_ASYNC_LOADING, NOSCRIPT, PROTECTED, STALE};
+use flag::{ADMIN, LOADING, NO_ASYNC_LOADING, NOSCRIPT, PROTECTED, SERVER_WIDE, STALE};
 
-const GUARDED: u32 = ADMIN | NO_ASYNC_LOADING | NOSCRIPT | PROTECTED;
+const GUARDED: u32 = ADMIN | NO_ASYNC_LOADING | NOSCRIPT | PROTECTED | SERVER_WIDE;
 
 const SUBS: &[Command] = &[
     cmd("help", 2, LOADING | STALE, acl::NONE, NO_KEYS, help),
-    cmd("list", 2, ADMIN | NOSCRIPT, acl::NONE, NO_KEYS, list),
+    cmd(
+        "list",
+        2,
+        ADMIN | NOSCRIPT | SERVER_WIDE,
+        acl::NONE,
+        NO_KEYS,
+        list,
+    ),
     cmd("load", -3, GUARDED, acl::NONE, NO_KEYS, load),
     cmd("loadex", -3, GUARDED, acl::NONE, NO_KEYS, load),
     cmd("unload", 3, GUARDED, acl::NONE, NO_KEYS, unload),

@@ -159,9 +159,31 @@ impl<'a> Ctx<'a> {
     pub fn db_number(&self, text: &[u8]) -> Result<usize, CmdError> {
         let n = parse_i64(text).ok_or(NOT_INTEGER)?;
         let n = i32::try_from(n).map_err(|_| INT_RANGE)?;
-        let db = usize::try_from(n).ok();
-        db.filter(|db| *db < self.state.dbs.count())
-            .ok_or(DB_OUT_OF_RANGE)
+        self.named_db(n).ok_or(DB_OUT_OF_RANGE)
+    }
+
+    /// The database that a number means: one of the own group's or, in a file, any group's.
+    pub fn named_db(&self, n: i32) -> Option<usize> {
+        let n = usize::try_from(n).ok()?;
+        if self.mode == Mode::Replay {
+            return self.state.db_of_file(n);
+        }
+        let group = self.state.group_of(self.db);
+        (n < self.state.dbs.count()).then(|| self.state.first_db(group) + n)
+    }
+
+    /// The client is in this group from now on (it logs in as another user), and so is what runs for it.
+    pub fn join_group(&mut self, group: GroupId) {
+        if self.client().group != group {
+            self.state.join_group(self.me, group);
+            self.db = self.client().db as usize;
+        }
+    }
+
+    /// A database's number in the log, which knows no groups; `None` where it is the one that was asked
+    /// for, so that the request can be logged as it is.
+    pub fn logged_db(&self, db: usize) -> Option<String> {
+        (db >= self.state.dbs.count()).then(|| db.to_string())
     }
 
     /// Answers `+OK`.

@@ -307,6 +307,7 @@ mod tests {
     use crate::keyspace::{NewValue, Ttl};
     use crate::state::client::Peer;
     use crate::state::config::Config;
+    use crate::state::groups::GroupId;
     use crate::state::notify::Event;
     use crate::types::Kind;
 
@@ -610,7 +611,7 @@ mod tests {
         assert_eq!(bench.delivered(), [(a, "*2 $1 k $5 there ".to_string())]);
         bench.runs(b, "put k v");
         bench.parks(a, "farewell k");
-        assert_eq!(bench.state.flush_all(true), 1);
+        assert_eq!(bench.state.flush_all(GroupId::DEFAULT, true), 1);
         finish(&mut bench.state, &bench.table);
         assert_eq!(bench.delivered(), [(a, "+OK ".to_string())]);
     }

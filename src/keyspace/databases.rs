@@ -1,9 +1,12 @@
 //! All databases of the server, the hash they share, and the hashes of the running batch.
 //!
+//! The first ones, as many as the configuration says, are always there. Those above belong to groups and are
+//! made when they are first used; reading from one that is not there is reading from an empty one.
+//!
 //! Commands reach a key through here, because here the batch's hints are: one hash for each key and command,
 //! in the prefetch pass, and none after. What is done with a found slot is [`Db`]'s own.
 
-use std::ops::{Index, IndexMut};
+use std::ops::{Index, IndexMut, Range};
 
 use crate::base::hash::HashKey;
 use crate::ds::table::{Hasher64, Slot};
@@ -16,6 +19,7 @@ pub use super::hints::BATCH_MAX;
 use super::hints::Hints;
 use super::layout::NewValue;
 use super::members::Gone;
+use super::others::Others;
 
 /// Databases looked at in one call of a cycle, so that thousands of empty ones cost no turn.
 const CYCLE_DATABASES_MAX: usize = 4096;
@@ -23,6 +27,8 @@ const CYCLE_DATABASES_MAX: usize = 4096;
 /// All databases.
 pub struct Databases {
     list: Vec<Db>,
+    /// Those of groups: numbers from `list.len()` on.
+    others: Others,
     hasher: KeyHasher,
     hints: Hints,
     /// The access clock a new key gets; the loop keeps it current.
@@ -38,69 +44,120 @@ impl Index<usize> for Databases {
 
     #[inline]
     fn index(&self, db: usize) -> &Db {
-        &self.list[db]
+        match self.list.get(db) {
+            Some(found) => found,
+            None => self.of_group(db),
+        }
     }
 }
 
 impl IndexMut<usize> for Databases {
     #[inline]
     fn index_mut(&mut self, db: usize) -> &mut Db {
-        &mut self.list[db]
+        if db < self.list.len() {
+            return &mut self.list[db];
+        }
+        self.of_group_mut(db)
     }
 }
 
 impl Databases {
     /// That many empty databases.
     pub fn new(count: usize, key: HashKey) -> Databases {
-        let mut databases = Databases {
-            list: Vec::new(),
-            hasher: KeyHasher(key),
+        let hasher = KeyHasher(key);
+        Databases {
+            list: (0..count).map(|_| Db::new(hasher)).collect(),
+            others: Others::new(hasher),
+            hasher,
             hints: Hints::new(),
             new_clock: 0,
             resize_paused: false,
             expire_next: 0,
             resize_next: 0,
-        };
-        databases.grow(count);
-        databases
+        }
     }
 
-    /// Number of databases.
+    /// Number of databases that each group has.
     pub fn count(&self) -> usize {
         self.list.len()
     }
 
-    /// Adds empty databases until there are `count` (a group was added).
-    pub fn grow(&mut self, count: usize) {
-        while self.list.len() < count {
-            let mut db = Db::new(self.hasher);
-            db.pause_resize(self.resize_paused);
-            self.list.push(db);
+    #[inline(never)]
+    fn of_group(&self, db: usize) -> &Db {
+        self.others.get(db)
+    }
+
+    #[inline(never)]
+    fn of_group_mut(&mut self, db: usize) -> &mut Db {
+        self.others.get_mut(db, self.resize_paused)
+    }
+
+    /// All databases that are there, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Db)> {
+        self.list.iter().enumerate().chain(self.others.iter())
+    }
+
+    /// Those of them with numbers of a range.
+    pub fn iter_in(&self, range: Range<usize>) -> impl Iterator<Item = (usize, &Db)> {
+        let places = self.place(range.start)..self.place(range.end);
+        places.map(|place| self.at_place(place))
+    }
+
+    /// How many databases are there.
+    fn places(&self) -> usize {
+        self.list.len() + self.others.len()
+    }
+
+    /// The place of the first database from this number on, among those that are there.
+    fn place(&self, number: usize) -> usize {
+        let first = self.list.len();
+        match number < first {
+            true => number,
+            false => first + self.others.place_from(number),
         }
     }
 
-    /// All databases, by number.
-    pub fn iter(&self) -> std::slice::Iter<'_, Db> {
-        self.list.iter()
+    fn at_place(&self, place: usize) -> (usize, &Db) {
+        let number = self.number(place);
+        (number, &self[number])
+    }
+
+    /// The number of the database at a place.
+    fn number(&self, place: usize) -> usize {
+        let behind = place.checked_sub(self.list.len());
+        behind
+            .and_then(|place| self.others.number(place))
+            .unwrap_or(place)
+    }
+
+    /// The first database from this number on that is there.
+    pub fn next_from(&self, number: usize) -> Option<usize> {
+        let place = self.place(number);
+        (place < self.places()).then(|| self.number(place))
     }
 
     /// Keys of all databases.
     pub fn total_keys(&self) -> usize {
-        self.list.iter().map(Db::len).sum()
+        self.iter().map(|(_, db)| db.len()).sum()
     }
 
-    /// Does any key have a deadline?
+    /// Keys of a range of databases.
+    pub fn keys_in(&self, range: Range<usize>) -> usize {
+        self.iter_in(range).map(|(_, db)| db.len()).sum()
+    }
+
+    /// Does any key have a deadline? Where to look costs as much as going round, perhaps.
     pub fn has_deadlines(&self) -> bool {
-        self.list
-            .iter()
-            .any(|db| db.expires() > 0 || db.keys_with_expiring_members() > 0)
+        self.places() > CYCLE_DATABASES_MAX
+            || self
+                .iter()
+                .any(|(_, db)| db.expires() > 0 || db.keys_with_expiring_members() > 0)
     }
 
     /// Bytes of all tables and of all expiry indexes.
     pub fn overhead_bytes(&self) -> (usize, usize) {
-        self.list
-            .iter()
-            .map(Db::overhead_bytes)
+        self.iter()
+            .map(|(_, db)| db.overhead_bytes())
             .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     }
 
@@ -130,13 +187,13 @@ impl Databases {
     /// Where the key is.
     #[inline]
     pub fn find(&self, db: usize, key: &[u8]) -> Option<Slot> {
-        self.list[db].find_hashed(self.hash(key), key)
+        self[db].find_hashed(self.hash(key), key)
     }
 
     /// The key's entry.
     #[inline]
     pub fn get(&self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        self.find(db, key).map(|slot| self.list[db].entry(slot))
+        self.find(db, key).map(|slot| self[db].entry(slot))
     }
 
     /// Adds a key that is not there.
@@ -149,13 +206,14 @@ impl Databases {
         expire_at: Option<i64>,
     ) -> Slot {
         let hash = self.hash(key);
-        self.list[db].insert_hashed(hash, key, value, expire_at, self.new_clock)
+        let clock = self.new_clock;
+        self[db].insert_hashed(hash, key, value, expire_at, clock)
     }
 
     /// Adds an entry that was taken out elsewhere (MOVE), under its own key, which is not there.
     pub fn insert_entry(&mut self, db: usize, entry: Entry) -> Slot {
         let hash = self.hash(entry.view().key());
-        self.list[db].insert_entry(hash, entry)
+        self[db].insert_entry(hash, entry)
     }
 
     /// Creates a collection under a key that is not there, unless the edit leaves it empty.
@@ -166,13 +224,14 @@ impl Databases {
         edit: impl FnOnce(&mut T) -> R,
     ) -> (Option<Slot>, R) {
         let hash = self.hash(key);
-        self.list[db].create_hashed(hash, key, self.new_clock, edit)
+        let clock = self.new_clock;
+        self[db].create_hashed(hash, key, clock, edit)
     }
 
     /// Gives a key another name, which is not there.
     pub fn rename(&mut self, db: usize, slot: Slot, key: &[u8]) -> Slot {
         let hash = self.hash(key);
-        self.list[db].rename(slot, hash, key)
+        self[db].rename(slot, hash, key)
     }
 }
 
@@ -184,7 +243,7 @@ impl Databases {
     #[inline(always)]
     pub fn hint(&mut self, db: usize, key: &[u8]) -> bool {
         let hash = self.hasher.hash64(key);
-        self.list[db].entries.prefetch_bucket(hash);
+        self[db].entries.prefetch_bucket(hash);
         self.hints.note(db, key, hash)
     }
 
@@ -199,15 +258,13 @@ impl Databases {
     pub fn prefetch_hints(&self) {
         let mut chained = 0u64;
         for (at, hint) in self.hints.all().iter().enumerate() {
-            if self.list[hint.db as usize].entries.prefetch_item(hint.hash) {
+            if self[hint.db as usize].entries.prefetch_item(hint.hash) {
                 chained |= 1 << at;
             }
         }
         while chained != 0 {
             let hint = &self.hints.all()[chained.trailing_zeros() as usize];
-            self.list[hint.db as usize]
-                .entries
-                .prefetch_chain(hint.hash);
+            self[hint.db as usize].entries.prefetch_chain(hint.hash);
             chained &= chained - 1;
         }
     }
@@ -254,7 +311,7 @@ impl Databases {
     /// would do no harm to a prefetch, so names are not compared.
     #[inline]
     fn large_value(&self, db: u32, hash: u64) -> Option<ValueRef<'_>> {
-        let entries = &self.list[db as usize].entries;
+        let entries = &self[db as usize].entries;
         let slot = entries.find_where(hash, |_| true)?;
         entries.get(slot).large()
     }
@@ -276,27 +333,48 @@ impl Databases {
 impl Databases {
     /// Exchanges the contents of two databases.
     pub fn swap(&mut self, a: usize, b: usize) {
-        self.list.swap(a, b);
+        if a.max(b) < self.list.len() {
+            return self.list.swap(a, b);
+        }
+        let empty = || Db::new(self.hasher);
+        let (old_a, old_b) = (empty(), empty());
+        let old_a = std::mem::replace(&mut self[a], old_a);
+        let old_b = std::mem::replace(&mut self[b], old_b);
+        (self[a], self[b]) = (old_b, old_a);
     }
 
     /// Empties a database; what was in it can be freed elsewhere or in pieces.
     pub fn flush(&mut self, db: usize) -> Detached {
+        if db >= self.list.len() {
+            let mut gone = self.others.take(db);
+            let gone = gone.get_or_insert_with(|| Box::new(Db::new(self.hasher)));
+            return gone.detach();
+        }
         let detached = self.list[db].detach();
         self.list[db].pause_resize(self.resize_paused);
         detached
     }
 
+    /// A database of a group that goes, which is empty: it takes no memory any more.
+    pub fn forget(&mut self, db: usize) {
+        if db >= self.list.len() {
+            drop(self.others.take(db));
+        }
+    }
+
     /// Stops all tables from resizing (a snapshot child lives), or lets them go on.
     pub fn pause_resize(&mut self, paused: bool) {
         self.resize_paused = paused;
-        self.list.iter_mut().for_each(|db| db.pause_resize(paused));
+        let all = self.list.iter_mut().chain(self.others.iter_mut());
+        all.for_each(|db| db.pause_resize(paused));
     }
 
     /// For idle time: up to `steps` steps of resizing in one database; true when more are wanted.
     pub fn step_resize(&mut self, steps: usize) -> bool {
-        for _ in 0..self.list.len().min(CYCLE_DATABASES_MAX) {
-            let at = self.resize_next % self.list.len();
-            if self.list[at].step_resize(steps) {
+        for _ in 0..self.places().min(CYCLE_DATABASES_MAX) {
+            let at = self.resize_next % self.places();
+            let db = self.number(at);
+            if self[db].step_resize(steps) {
                 return true;
             }
             self.resize_next = at + 1;
@@ -341,10 +419,11 @@ impl Databases {
         mut cycle: impl FnMut(usize, &mut Db, usize) -> Expired,
     ) -> Expired {
         let mut total = Expired::default();
-        for _ in 0..self.list.len().min(CYCLE_DATABASES_MAX) {
-            let at = self.expire_next % self.list.len();
+        for _ in 0..self.places().min(CYCLE_DATABASES_MAX) {
+            let at = self.expire_next % self.places();
             let left = max.saturating_sub(total.spent);
-            let done = cycle(at, &mut self.list[at], left);
+            let db = self.number(at);
+            let done = cycle(db, &mut self[db], left);
             total.removed += done.removed;
             total.spent += done.spent;
             if done.more {
@@ -511,7 +590,7 @@ mod tests {
     fn new_databases_follow_a_pause_in_force() {
         let mut dbs = databases(1);
         dbs.pause_resize(true);
-        dbs.grow(2);
+
         (0..40i64).for_each(|n| {
             dbs.insert(1, &n.to_le_bytes(), NewValue::Int(n), None);
         });

@@ -60,6 +60,11 @@ impl Db {
         }
     }
 
+    /// The hash of its keys.
+    pub(super) fn hasher(&self) -> KeyHasher {
+        self.entries.hasher()
+    }
+
     /// Keys, expired ones that are not removed yet included.
     #[inline]
     pub fn len(&self) -> usize {

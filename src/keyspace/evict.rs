@@ -73,6 +73,8 @@ impl Pool {
 struct Beat {
     db: usize,
     keys: u64,
+    /// Where its patrol goes on.
+    place: usize,
 }
 
 /// What a search came to.
@@ -103,8 +105,6 @@ pub struct Evictor {
     beats: Vec<Beat>,
     keys: u64,
     until_review: u32,
-    /// By database.
-    places: Vec<usize>,
     /// Looks not yet taken: a step shows a whole bucket, so some come too soon.
     owed: i64,
 }
@@ -155,7 +155,7 @@ impl Evictor {
                 return Pick::Nothing;
             }
             self.until_review -= 1;
-            let db = self.choose(rng);
+            let db = self.beats[self.choose(rng)].db;
             if let Some(slot) = dbs[db].random(rng) {
                 return Pick::Key(db, slot);
             }
@@ -167,32 +167,33 @@ impl Evictor {
     /// Looks at how large the databases are.
     fn review(&mut self, dbs: &Databases, volatile: bool) {
         self.until_review = REVIEW_EVERY;
-        self.beats.clear();
-        for (db, table) in dbs.iter().enumerate() {
+        // Both are by number.
+        let mut before = std::mem::take(&mut self.beats).into_iter().peekable();
+        for (db, table) in dbs.iter() {
             let keys = if volatile {
                 table.expires()
             } else {
                 table.len()
             } as u64;
             if keys > 0 {
-                self.beats.push(Beat { db, keys });
+                while before.next_if(|beat| beat.db < db).is_some() {}
+                let known = before.next_if(|beat| beat.db == db);
+                let place = known.map_or(0, |beat| beat.place);
+                self.beats.push(Beat { db, keys, place });
             }
         }
         self.keys = self.beats.iter().map(|beat| beat.keys).sum();
-        if self.places.len() < dbs.count() {
-            self.places.resize(dbs.count(), 0);
-        }
     }
 
-    /// A database by chance, in proportion to its keys: an old key is as likely found in any of them.
+    /// A beat by chance, in proportion to its keys: an old key is as likely found in any of them.
     fn choose(&self, rng: &mut Rng) -> usize {
         let mut drawn = match self.beats.len() {
             1 => 0,
             _ => rng.below(self.keys),
         };
-        for beat in &self.beats {
+        for (at, beat) in self.beats.iter().enumerate() {
             if drawn < beat.keys {
-                return beat.db;
+                return at;
             }
             drawn -= beat.keys;
         }
@@ -206,7 +207,8 @@ impl Evictor {
     {
         self.owed += i64::from(choice.samples.clamp(1, SAMPLES_MAX));
         while self.owed > 0 {
-            let db = self.choose(rng);
+            let beat = self.choose(rng);
+            let db = self.beats[beat].db;
             let table = &dbs[db];
             if choice.volatile && table.expires() < table.len() / SPARSE {
                 self.owed = 0;
@@ -218,24 +220,25 @@ impl Evictor {
                     if !self.pool.0.is_empty() {
                         return;
                     }
-                    self.step(db, table, choice);
+                    self.step(beat, table, choice);
                 }
                 return;
             }
-            let (shown, ranked) = self.step(db, table, choice);
+            let (shown, ranked) = self.step(beat, table, choice);
             // Where few keys have a rank, looks at the others count as well, a little.
             self.owed -= ranked.max(shown / 8).max(1);
         }
     }
 
     /// Looks at one bucket; how many keys were in it, and how many of them may go.
-    fn step<R>(&mut self, db: usize, table: &Db, choice: &Choice<R>) -> (i64, i64)
+    fn step<R>(&mut self, beat: usize, table: &Db, choice: &Choice<R>) -> (i64, i64)
     where
         R: Fn(EntryRef<'_>) -> Option<u64>,
     {
         let (mut shown, mut ranked) = (0, 0);
-        let pool = &mut self.pool;
-        self.places[db] = table.entries.patrol(self.places[db], |entry| {
+        let (pool, beat) = (&mut self.pool, &mut self.beats[beat]);
+        let db = beat.db;
+        beat.place = table.entries.patrol(beat.place, |entry| {
             shown += 1;
             if let Some(rank) = (choice.rank)(entry) {
                 ranked += 1;

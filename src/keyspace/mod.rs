@@ -12,6 +12,7 @@ pub mod expire;
 mod hints;
 mod layout;
 mod members;
+mod others;
 mod scan;
 
 pub use databases::Databases;

@@ -49,7 +49,7 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 
 /// Throws away all that a file can bring back: not only what FLUSHALL does.
 fn empty(state: &mut State) {
-    state.flush_all(false);
+    state.flush_everything();
     let groups: Vec<GroupId> = state.libraries.iter().map(|(group, _)| group).collect();
     for group in groups {
         state.libraries.of_mut(group).clear();

@@ -27,10 +27,9 @@ pub static FAMILY: Family = Family {
 
 fn flushall(ctx: &mut Ctx<'_>) -> CmdResult {
     let outcome = database::flushall(ctx)?;
-    save::after_flush(ctx.state);
-    // Whatever the snapshot has set the count of changes back to, and also where there was no key: who
-    // reads the log may have one.
-    let request: Vec<&[u8]> = ctx.argv.iter().collect();
-    ctx.propagate_as(&request);
+    // A group's end of its own data is no reason to make all others wait for a snapshot.
+    if ctx.state.group_of(ctx.db).is_default() {
+        save::after_flush(ctx.state);
+    }
     Ok(outcome)
 }

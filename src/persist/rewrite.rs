@@ -36,7 +36,7 @@ use base::Form;
 const COMMANDS: &[Command] = &[cmd(
     "bgrewriteaof",
     1,
-    flag::ADMIN | flag::NOSCRIPT | flag::NO_ASYNC_LOADING,
+    flag::ADMIN | flag::NOSCRIPT | flag::NO_ASYNC_LOADING | flag::SERVER_WIDE,
     acl::NONE,
     NO_KEYS,
     bgrewriteaof,

@@ -12,7 +12,7 @@ use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
 use crate::state::State;
 use crate::state::persistence::ChildKind;
-use flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE};
+use flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, SERVER_WIDE, STALE};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +22,7 @@ const COMMANDS: &[Command] = &[
     cmd(
         "save",
         1,
-        ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI,
+        ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI | SERVER_WIDE,
         acl::NONE,
         NO_KEYS,
         save,
@@ -30,7 +30,7 @@ const COMMANDS: &[Command] = &[
     cmd(
         "bgsave",
         -1,
-        ADMIN | NOSCRIPT | NO_ASYNC_LOADING,
+        ADMIN | NOSCRIPT | NO_ASYNC_LOADING | SERVER_WIDE,
         acl::NONE,
         NO_KEYS,
         bgsave,
@@ -38,7 +38,7 @@ const COMMANDS: &[Command] = &[
     cmd(
         "lastsave",
         1,
-        LOADING | STALE | FAST,
+        LOADING | STALE | FAST | SERVER_WIDE,
         ACL_ADMIN | DANGEROUS,
         NO_KEYS,
         lastsave,

@@ -14,7 +14,7 @@ use crate::state::aof::Mode;
 use crate::state::gate;
 use crate::state::persistence::ChildKind;
 use crate::state::run::Shutdown;
-use flag::{ADMIN, ALLOW_BUSY, LOADING, NO_MULTI, NOSCRIPT, STALE};
+use flag::{ADMIN, ALLOW_BUSY, LOADING, NO_MULTI, NOSCRIPT, SERVER_WIDE, STALE};
 use std::path::Path;
 
 /// SHUTDOWN.
@@ -24,7 +24,7 @@ pub static FAMILY: Family = Family {
     commands: &[cmd(
         "shutdown",
         -1,
-        ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
+        ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY | SERVER_WIDE,
         acl::NONE,
         NO_KEYS,
         shutdown,

@@ -180,6 +180,10 @@ fn refusal(caller: &Caller<'_, '_>, row: &Row) -> Option<CmdError> {
     if row.cmd.is(flag::NOSCRIPT) && state.debug.deny_scripts {
         return Some(FORBIDDEN);
     }
+    let tenant = || !state.group_of(terms.db).is_default();
+    if row.cmd.is(flag::SERVER_WIDE) && tenant() {
+        return Some(error::SERVER_WIDE);
+    }
     let gate = state.gate & row.cmd.blocked_by;
     if gate & gate::STALE_REPLICA != 0 {
         return Some(STALE);

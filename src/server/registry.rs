@@ -33,6 +33,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::multi::FAMILY,
     &commands::status::FAMILY,
     &commands::config::FAMILY,
+    &commands::group::FAMILY,
     &commands::info::FAMILY,
     &commands::commandlog::FAMILY,
     &commands::hotkeys::FAMILY,

@@ -10,6 +10,7 @@ use super::client::ClientId;
 use super::config::MaxmemoryPolicy;
 use super::config::setting::parse_memory;
 use super::gate;
+use super::prop;
 use crate::base::num::parse_i64;
 use std::collections::BTreeMap;
 
@@ -111,6 +112,20 @@ impl Quotas {
         Ok(())
     }
 
+    /// Gives fields their values; none of them where one is wrong.
+    pub fn set_all(&mut self, words: &[&[u8]]) -> Result<(), String> {
+        let mut new = *self;
+        let (pairs, rest) = words.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err("each quota is a field and a value".to_owned());
+        }
+        for [field, value] in pairs {
+            new.set(field, value)?;
+        }
+        *self = new;
+        Ok(())
+    }
+
     /// A field's value as it is shown and as [`Quotas::set`] takes it.
     pub fn shown(&self, field: &str) -> String {
         match field {
@@ -139,6 +154,9 @@ pub struct Group {
 pub struct Groups {
     slots: Vec<Option<Box<Group>>>,
     by_name: BTreeMap<Box<str>, GroupId>,
+    /// How many databases each group has in the file that is being loaded; 0 where it does not say, which
+    /// means as many as here.
+    pub file_databases: usize,
 }
 
 impl Default for Groups {
@@ -146,6 +164,7 @@ impl Default for Groups {
         let mut groups = Groups {
             slots: Vec::new(),
             by_name: BTreeMap::new(),
+            file_databases: 0,
         };
         groups.add(GroupId::DEFAULT, DEFAULT_NAME, Quotas::default());
         groups
@@ -157,6 +176,66 @@ pub fn name_is_fit(name: &[u8]) -> bool {
     let fit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     (1..=NAME_MAX).contains(&name.len()) && name.iter().all(fit)
 }
+
+/// A group that is to be, as a request or a file describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub name: Box<str>,
+    /// Said by files: the number it had.
+    pub id: Option<GroupId>,
+    pub quotas: Quotas,
+}
+
+impl Plan {
+    /// Reads a name and what may follow it: `ID n` in a file, `QUOTA` with fields and values.
+    pub fn parse(words: &[&[u8]], of_file: bool) -> Result<Plan, String> {
+        const SYNTAX: &str = "syntax error";
+        let (name, mut rest) = words.split_first().ok_or(SYNTAX)?;
+        let name = std::str::from_utf8(name)
+            .ok()
+            .filter(|name| name_is_fit(name.as_bytes()));
+        let mut plan = Plan {
+            name: name.ok_or(BAD_NAME)?.into(),
+            id: None,
+            quotas: Quotas::default(),
+        };
+        if let [word, number, more @ ..] = rest
+            && of_file
+            && word.eq_ignore_ascii_case(b"id")
+        {
+            let number = parse_i64(number).and_then(|n| u32::try_from(n).ok());
+            let number = number.filter(|n| (1..GROUPS_MAX).contains(n));
+            plan.id = Some(GroupId(number.ok_or("a group's number out of range")?));
+            rest = more;
+        }
+        if let [word, fields @ ..] = rest {
+            if !word.eq_ignore_ascii_case(b"quota") || fields.is_empty() {
+                return Err(SYNTAX.to_owned());
+            }
+            plan.quotas.set_all(fields)?;
+        }
+        Ok(plan)
+    }
+
+    /// The words that make this group again in a file.
+    pub fn words(group: &Group) -> Vec<String> {
+        let mut words = vec![
+            group.name.to_string(),
+            "ID".to_owned(),
+            group.id.0.to_string(),
+        ];
+        if group.quotas != Quotas::default() {
+            words.push("QUOTA".to_owned());
+            for field in Quotas::FIELDS {
+                words.extend([field.to_owned(), group.quotas.shown(field)]);
+            }
+        }
+        words
+    }
+}
+
+/// What is said of a name that cannot be.
+pub const BAD_NAME: &str = "a group's name is 1 to 64 letters, digits, '_', '.' and '-'";
 
 impl Groups {
     /// Is there any group but the default one?
@@ -267,6 +346,97 @@ impl State {
     pub fn dbs_of(&self, group: GroupId) -> std::ops::Range<usize> {
         let first = self.first_db(group);
         first..first + self.dbs.count()
+    }
+
+    /// The database that a number means in the file that is being loaded: its writer may have given each
+    /// group more of them, or fewer.
+    pub fn db_of_file(&self, number: usize) -> Option<usize> {
+        let count = self.dbs.count();
+        let of_file = match self.groups.file_databases {
+            0 => count,
+            of_file => of_file,
+        };
+        let (group, local) = (number / of_file, number % of_file);
+        let known = self
+            .groups
+            .get(GroupId(u32::try_from(group).ok()?))
+            .is_some();
+        (known && local < count).then(|| group * count + local)
+    }
+
+    /// Makes a group; the error says why it cannot be.
+    pub fn create_group(&mut self, plan: &Plan) -> Result<GroupId, String> {
+        let (groups, name) = (&self.groups, &plan.name);
+        if groups.find(name.as_bytes()).is_some() {
+            return Err(format!("group '{name}' already exists"));
+        }
+        let id = plan.id.unwrap_or_else(|| groups.free_id());
+        if let Some(there) = groups.get(id) {
+            let there = &there.name;
+            return Err(format!(
+                "group '{name}' has number {}, which is that of '{there}'",
+                id.0
+            ));
+        }
+        // The numbers of its databases are ones that a client of a real server could say.
+        let last = (id.0 as usize + 1).saturating_mul(self.dbs.count());
+        if id.0 >= GROUPS_MAX || last > i32::MAX as usize {
+            return Err("there are too many groups".to_owned());
+        }
+        self.groups.add(id, name, plan.quotas);
+        self.settle_groups();
+        Ok(id)
+    }
+
+    /// The same for a group that a file tells of, which may be there already.
+    pub fn restore_group(&mut self, plan: &Plan) -> Result<(), String> {
+        let known = self.groups.find(plan.name.as_bytes());
+        match known.filter(|known| plan.id.is_none_or(|id| id == *known)) {
+            Some(known) => {
+                self.set_quotas(known, plan.quotas);
+                Ok(())
+            }
+            None => self.create_group(plan).map(drop),
+        }
+    }
+
+    /// A group's limits change.
+    pub fn set_quotas(&mut self, group: GroupId, quotas: Quotas) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.quotas = quotas;
+        }
+    }
+
+    /// A group goes, with its keys and whatever else it has; its clients are closed. How many keys it had.
+    pub fn delete_group(&mut self, group: GroupId) -> usize {
+        let clients = self.clients.iter().filter(|client| client.group == group);
+        for who in clients.map(|client| client.id).collect::<Vec<_>>() {
+            self.close_client(who);
+            // Its number may be another's before the end of the turn.
+            self.join_group(who, GroupId::DEFAULT);
+        }
+        let keys = self.flush_all(group, true);
+        for db in self.dbs_of(group) {
+            self.dbs.forget(db);
+        }
+        self.groups.remove(group);
+        self.settle_groups();
+        keys
+    }
+
+    /// How many users a group has.
+    pub fn users_of(&self, _group: GroupId) -> usize {
+        0
+    }
+
+    /// Groups came or went: whoever reads the log is to know what its numbers of databases mean.
+    pub fn settle_groups(&mut self) {
+        let log = &mut self.prop.log;
+        log.preamble.clear();
+        if self.groups.exist() {
+            let told = prop::told_databases(self.dbs.count());
+            prop::push_request(&mut log.preamble, &[b"ECHO", &told]);
+        }
     }
 
     /// The group of the client on whose behalf something runs; the default one while the server works by

@@ -16,6 +16,44 @@ pub struct Log {
     unit_at: usize,
     /// How many they are.
     commands: usize,
+    /// What a reader is told in front of everything else.
+    pub preamble: Vec<u8>,
+}
+
+/// Begins what only a server with groups understands: the argument of an ECHO, which a real one runs in vain.
+const CARRIED: &[u8] = b"redvault:run ";
+const TOLD_DATABASES: &[u8] = b"redvault:databases ";
+
+/// A request as the argument of an ECHO.
+pub fn carried(argv: &[&[u8]]) -> Vec<u8> {
+    let mut text = CARRIED.to_vec();
+    push_request(&mut text, argv);
+    text
+}
+
+/// The same for how many databases each group has where the log is written.
+pub fn told_databases(count: usize) -> Vec<u8> {
+    [TOLD_DATABASES, count.to_string().as_bytes()].concat()
+}
+
+/// What an ECHO in a log carries.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Carried<'a> {
+    /// A request's bytes.
+    Request(&'a [u8]),
+    /// How many databases each group has.
+    Databases(&'a [u8]),
+}
+
+impl Carried<'_> {
+    /// Reads the argument; `None` if it means nothing.
+    pub fn read(text: &[u8]) -> Option<Carried<'_>> {
+        if let Some(request) = text.strip_prefix(CARRIED) {
+            return Some(Carried::Request(request));
+        }
+        let databases = text.strip_prefix(TOLD_DATABASES)?;
+        Some(Carried::Databases(databases))
+    }
 }
 
 /// Room that the log's buffer keeps when it is empty.
@@ -65,6 +103,9 @@ impl Log {
 
     #[cold]
     fn select(&mut self, db: u32) {
+        if self.selected.is_none() {
+            self.bytes.extend_from_slice(&self.preamble);
+        }
         push_request(&mut self.bytes, &[b"SELECT", db.to_string().as_bytes()]);
         self.selected = Some(db);
     }
@@ -121,6 +162,24 @@ impl Propagation {
         self.choice = Choice::Instead;
         push_request(&mut self.instead, argv);
         self.instead_count += 1;
+    }
+
+    /// This instead of the request, for servers that know groups; others are not to notice.
+    pub fn replace_carried(&mut self, argv: &[&[u8]]) {
+        self.reset_choice();
+        self.also_carried(argv);
+    }
+
+    /// The same behind what was chosen before.
+    pub fn also_carried(&mut self, argv: &[&[u8]]) {
+        if self.on {
+            self.also(&[b"ECHO", &carried(argv)]);
+        }
+    }
+
+    /// Says how many databases each group has, instead of the request.
+    pub fn replace_databases(&mut self, count: usize) {
+        self.replace(&[b"ECHO", &told_databases(count)]);
     }
 
     /// Nothing, whatever the request changed.

@@ -53,13 +53,27 @@ impl State {
             && db.iter().map(|e| e.free_effort()).sum::<usize>() <= FREED_AT_ONCE_MAX
     }
 
-    /// Empties all databases; how many keys were in them.
-    pub fn flush_all(&mut self, lazy: bool) -> usize {
-        let keys = (0..self.dbs.count())
-            .map(|db| self.empty_db(db, lazy))
-            .sum();
-        self.invalidate_all(GroupId::DEFAULT);
+    /// Empties all databases of a group; how many keys were in them.
+    pub fn flush_all(&mut self, group: GroupId, lazy: bool) -> usize {
+        let dbs = self.dbs_of(group);
+        let keys = dbs.map(|db| self.empty_db(db, lazy)).sum();
+        self.invalidate_all(group);
         keys
+    }
+
+    /// Empties all databases of all groups.
+    pub fn flush_everything(&mut self) {
+        let groups: Vec<GroupId> = self.groups.iter().map(|group| group.id).collect();
+        for group in groups {
+            self.flush_all(group, false);
+        }
+    }
+
+    /// The databases of a group that hold keys.
+    pub fn filled_dbs(&self, group: GroupId) -> Vec<usize> {
+        let dbs = self.dbs.iter_in(self.dbs_of(group));
+        let filled = dbs.filter(|(_, db)| !db.is_empty());
+        filled.map(|(number, _)| number).collect()
     }
 
     /// Exchanges the contents of two databases. Clients stay where they are: those that watch or
@@ -89,6 +103,7 @@ mod tests {
     use crate::state::State;
     use crate::state::client::{Peer, client_flag};
     use crate::state::config::Config;
+    use crate::state::groups::GroupId;
     use std::sync::atomic::Ordering;
 
     fn state_with(keys: usize) -> State {
@@ -105,7 +120,10 @@ mod tests {
     fn a_small_flush_is_done_at_once_and_a_large_one_in_the_background() {
         let mut state = state_with(100);
         assert_eq!(
-            (state.flush_all(false), state.garbage.waiting.len()),
+            (
+                state.flush_all(GroupId::DEFAULT, false),
+                state.garbage.waiting.len()
+            ),
             (100, 0)
         );
         let mut state = state_with(20_000);
@@ -124,7 +142,7 @@ mod tests {
     #[test]
     fn a_lazy_flush_counts_its_keys() {
         let mut state = state_with(100);
-        state.flush_all(true);
+        state.flush_all(GroupId::DEFAULT, true);
         let garbage = &mut state.garbage;
         assert_eq!(garbage.disposal.pending.load(Ordering::Relaxed), 100);
         for rubbish in garbage.waiting.drain(..) {

@@ -74,7 +74,7 @@ pub fn of_value(entry: EntryRef<'_>) -> Option<Digest> {
 /// The digest of everything; the name of a type that cannot be shown instead if there is one.
 pub fn of_all(databases: &Databases) -> Result<Digest, &'static str> {
     let mut all = Digest::default();
-    for (number, db) in databases.iter().enumerate() {
+    for (number, db) in databases.iter() {
         if db.is_empty() {
             continue;
         }

@@ -68,6 +68,8 @@ fn rename_key(ctx: &mut Ctx<'_>, overwrite: bool) -> Result<bool, CmdError> {
 /// Options of COPY.
 struct CopyOptions {
     db: usize,
+    /// Which argument names it.
+    db_at: Option<usize>,
     replace: bool,
 }
 
@@ -75,6 +77,7 @@ impl CopyOptions {
     fn parse(ctx: &Ctx<'_>) -> Result<CopyOptions, CmdError> {
         let mut options = CopyOptions {
             db: ctx.db,
+            db_at: None,
             replace: false,
         };
         let mut at = 3;
@@ -85,6 +88,7 @@ impl CopyOptions {
                 at += 1;
             } else if word.eq_ignore_ascii_case(b"db") && at + 1 < ctx.argc() {
                 options.db = ctx.db_number(ctx.arg(at + 1))?;
+                options.db_at = Some(at + 1);
                 at += 2;
             } else {
                 return Err(SYNTAX);
@@ -126,6 +130,9 @@ fn copy(ctx: &mut Ctx<'_>) -> CmdResult {
 
     state.notify(options.db, to, Event::NEW);
     state.modified(options.db, to, Event::COPY_TO, 1);
+    if let Some(at) = options.db_at {
+        log_db(ctx, at, options.db);
+    }
     ctx.int(1)
 }
 
@@ -148,5 +155,15 @@ fn move_key(ctx: &mut Ctx<'_>) -> CmdResult {
     state.notify(to, key, Event::NEW);
     state.modified(db, key, Event::MOVE_FROM, 0);
     state.modified(to, key, Event::MOVE_TO, 1);
+    log_db(ctx, 2, to);
     ctx.int(1)
+}
+
+/// The log gets the request with the number of this database where argument `at` says what a group calls it.
+fn log_db(ctx: &mut Ctx<'_>, at: usize, db: usize) {
+    if let Some(number) = ctx.logged_db(db) {
+        let mut argv: Vec<&[u8]> = ctx.argv.iter().collect();
+        argv[at] = number.as_bytes();
+        ctx.propagate_as(&argv);
+    }
 }

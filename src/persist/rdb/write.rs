@@ -58,7 +58,7 @@ pub fn write(
 
     let clocks = Clocks::of(state.config.maxmemory_policy);
     let mut keys = 0;
-    for (number, db) in state.dbs.iter().enumerate() {
+    for (number, db) in state.dbs.iter() {
         if !db.is_empty() {
             write_db(state, sink, number, db, clocks, &mut keys, progress);
         }
@@ -72,7 +72,10 @@ pub fn write(
 
 /// The lowest version that holds the data.
 fn version_for(dbs: &Databases) -> u32 {
-    if dbs.iter().any(|db| db.keys_with_expiring_members() > 0) {
+    if dbs
+        .iter()
+        .any(|(_, db)| db.keys_with_expiring_members() > 0)
+    {
         VERSION_FIELD_DEADLINES
     } else {
         VERSION

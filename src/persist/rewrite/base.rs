@@ -93,7 +93,7 @@ fn write_commands(state: &State, sink: &mut Sink<'_>, progress: &mut dyn FnMut(u
         out.bulk(b"LOAD");
         out.bulk(code);
     }
-    for (number, db) in state.dbs.iter().enumerate() {
+    for (number, db) in state.dbs.iter() {
         if db.is_empty() {
             continue;
         }

@@ -421,7 +421,7 @@ fn payloads_are_those_of_redis() {
     let payload = dump::seal(Vec::new(), saved::version_of(rdb::FUNCTION));
     assert_eq!(payload, b"\x0a\0\x5d\x9b\x5c\x40\x0f\x7f\xa2\xda");
     let mut bench = bench();
-    bench.state.flush_all(false);
+    bench.state.flush_everything();
     assert_eq!(
         bench.state.libraries.of(GroupId::DEFAULT).len(),
         2,
