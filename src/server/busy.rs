@@ -17,6 +17,7 @@ use crate::resp::argv::Argv;
 use crate::resp::request::{Resume, Step, parse};
 use crate::state::State;
 use crate::state::client::{ReplyMode, client_flag};
+use crate::state::gate;
 use crate::state::scripts::{End, Host};
 use mio::{Events, Poll};
 use std::any::Any;
@@ -161,6 +162,7 @@ impl Host for Lent {
             }
         }
         state.running = me;
+        state.count_for(me.map_or_else(Default::default, |me| state.group_of_client(me)));
         if state.wanted.shutdown.is_some()
             && let Some(running) = &mut state.scripts.running
         {
@@ -248,6 +250,8 @@ impl Lent {
                 read(conn, &mut input);
             }
             state.running = Some(conn.id);
+            let group = state.clients.me(conn.id).group;
+            state.count_for(group);
             run_input(state, &self.table, conn, &mut input, slot);
             if !input.bytes.is_empty() {
                 conn.input = Some(Box::new(input));
@@ -335,7 +339,10 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
             me,
         );
         if flow == Flow::Postponed {
-            state.clients.me(me).flags |= client_flag::POSTPONED;
+            // A script's end is seen by the loop, which tries again; the end of a pause takes the mark back.
+            if state.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES) != 0 {
+                state.clients.me(me).flags |= client_flag::POSTPONED;
+            }
             break;
         }
         used = pos;

@@ -416,6 +416,7 @@ impl State {
             self.join_group(who, GroupId::DEFAULT);
         }
         let keys = self.flush_all(group, true);
+        self.forget_shares(group);
         for db in self.dbs_of(group) {
             self.dbs.forget(db);
         }
@@ -456,6 +457,10 @@ impl State {
         let (left, db) = (client.group, client.db as usize);
         if left == group {
             return;
+        }
+        if client.parked.is_some() {
+            // What it waits for is the other group's.
+            self.close_client(who);
         }
         self.discard_transaction(who);
         self.unwatch_all(who);
