@@ -1,4 +1,5 @@
 //! The command line of RedVault: parses it, reads the configuration, boots.
+use redvault::exec::users::file::check_line;
 use redvault::server::cli::{self, Request};
 use redvault::server::{boot, registry};
 use redvault::state::config::Lookups;
@@ -6,25 +7,23 @@ use redvault::tools::command_line;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let table = registry::build(&|_| None);
+    let known = |name: &[u8]| table.find(name).is_some();
+    let lookups = Lookups {
+        command: Some(&known),
+        user: &|words| check_line(&table, words),
+    };
     match cli::parse(std::env::args_os()) {
         Request::Print(answer) => finish(&answer),
         Request::Tool(tool) => exit(command_line::run(&tool)),
-        Request::CheckConfig(path) => finish(&cli::check_config(&path, Lookups::ANY)),
-        Request::Serve(launch) => {
-            let table = registry::build(&|_| None);
-            let known = |name: &[u8]| table.find(name).is_some();
-            let lookups = Lookups {
-                command: Some(&known),
-                ..Lookups::ANY
-            };
-            match launch.configure(&mut std::io::stdin(), lookups) {
-                Ok(config) => exit(boot::run(config, launch.file)),
-                Err(error) => {
-                    boot::refuse(&error);
-                    ExitCode::FAILURE
-                }
+        Request::CheckConfig(path) => finish(&cli::check_config(&path, lookups)),
+        Request::Serve(launch) => match launch.configure(&mut std::io::stdin(), lookups) {
+            Ok(config) => exit(boot::run(config, launch.file)),
+            Err(error) => {
+                boot::refuse(&error);
+                ExitCode::FAILURE
             }
-        }
+        },
     }
 }
 

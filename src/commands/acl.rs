@@ -1,5 +1,7 @@
-//! ACL: what can be said while the default user is the only one. Commands that make or change users
-//! are not here yet, and answer as unknown subcommands.
+//! ACL: users and what they may do. What makes, changes and shows users is in `users`.
+pub mod users;
+
+use super::acl_log;
 use crate::base::num::parse_i64;
 use crate::base::rng::os_bytes;
 use crate::exec::command::{
@@ -8,19 +10,24 @@ use crate::exec::command::{
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NOT_INTEGER, subcommand_syntax};
 use crate::exec::registry::Family;
-use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
-use sha2::{Digest, Sha256};
+use flag::{LOADING, NOSCRIPT, STALE};
 use std::fmt::Write as _;
 
 const OPEN: u32 = NOSCRIPT | LOADING | STALE;
 
 const SUBS: &[Command] = &[
     cmd("cat", -2, OPEN, category::NONE, NO_KEYS, cat),
+    users::DELUSER,
+    acl_log::DRYRUN,
     cmd("genpass", -2, OPEN, category::NONE, NO_KEYS, genpass),
-    cmd("getuser", 3, OPEN | ADMIN, category::NONE, NO_KEYS, getuser),
+    users::GETUSER,
     cmd("help", 2, LOADING | STALE, category::NONE, NO_KEYS, help),
-    cmd("list", 2, OPEN | ADMIN, category::NONE, NO_KEYS, list),
-    cmd("users", 2, OPEN | ADMIN, category::NONE, NO_KEYS, users),
+    users::LIST,
+    users::LOAD,
+    acl_log::LOG,
+    users::SAVE,
+    users::SETUSER,
+    users::USERS,
     cmd("whoami", 2, OPEN, category::NONE, NO_KEYS, whoami),
 ];
 
@@ -46,14 +53,6 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The category of this name, in any case.
-pub(super) fn find_category(name: &[u8]) -> Option<u32> {
-    let known = category::NAMES
-        .iter()
-        .find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name))?;
-    Some(known.0)
-}
-
 fn cat(ctx: &mut Ctx<'_>) -> CmdResult {
     match ctx.argc() {
         2 => {
@@ -64,14 +63,14 @@ fn cat(ctx: &mut Ctx<'_>) -> CmdResult {
         }
         3 => {
             let name = ctx.arg(2);
-            let Some(wanted) = find_category(name) else {
+            let Some(wanted) = category::find(name) else {
                 return Err(CmdError::showing("ERR Unknown category '", name, "'"));
             };
             let table = ctx.table;
             let found = || table.rows().iter().filter(|row| row.acl & wanted != 0);
             ctx.out.array(found().count());
             for row in found() {
-                ctx.out.bulk(table.name(row.id).as_bytes());
+                ctx.out.bulk(table.original_name(row.id).as_bytes());
             }
         }
         _ => return Err(subcommand_syntax(ctx.arg(1), "ACL")),
@@ -97,59 +96,6 @@ fn genpass(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(Outcome::Done)
 }
 
-/// The digest under which the default user's password is shown; none without a password.
-fn password_digest(ctx: &Ctx<'_>) -> Option<String> {
-    let password = ctx.state.config.requirepass.as_ref()?;
-    Some(hex(&Sha256::digest(password)))
-}
-
-fn getuser(ctx: &mut Ctx<'_>) -> CmdResult {
-    if ctx.arg(2) != b"default" {
-        ctx.out.null();
-        return Ok(Outcome::Done);
-    }
-    let digest = password_digest(ctx);
-    let out = &mut *ctx.out;
-    out.map(6);
-    out.bulk(b"flags");
-    let flags: &[&str] = if digest.is_some() {
-        &["on"]
-    } else {
-        &["on", "nopass"]
-    };
-    out.set(flags.len());
-    flags.iter().for_each(|flag| out.bulk(flag.as_bytes()));
-    out.bulk(b"passwords");
-    out.array(usize::from(digest.is_some()));
-    if let Some(digest) = digest {
-        out.bulk(digest.as_bytes());
-    }
-    for (field, value) in [("commands", "+@all"), ("keys", "~*"), ("channels", "&*")] {
-        out.bulk(field.as_bytes());
-        out.bulk(value.as_bytes());
-    }
-    out.bulk(b"selectors");
-    out.empty_array();
-    Ok(Outcome::Done)
-}
-
-fn list(ctx: &mut Ctx<'_>) -> CmdResult {
-    let password = match password_digest(ctx) {
-        Some(digest) => format!("#{digest}"),
-        None => "nopass".to_string(),
-    };
-    ctx.out.array(1);
-    ctx.out
-        .bulk(format!("user default on {password} ~* &* +@all").as_bytes());
-    Ok(Outcome::Done)
-}
-
-fn users(ctx: &mut Ctx<'_>) -> CmdResult {
-    ctx.out.array(1);
-    ctx.out.bulk(b"default");
-    Ok(Outcome::Done)
-}
-
 fn whoami(ctx: &mut Ctx<'_>) -> CmdResult {
     let user = ctx.state.user_of(ctx.me);
     ctx.out.bulk(ctx.state.users.get(user).name.as_ref());
@@ -160,12 +106,24 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.help(&[
         "CAT [<category>]",
         "    Names of the categories, or of the commands in one of them.",
+        "DELUSER <username> [<username> ...]",
+        "    Delete users; their clients are closed.",
+        "DRYRUN <username> <command> [<arg> ...]",
+        "    Tell whether a user would be allowed a request, without running it.",
         "GENPASS [<bits>]",
         "    Make up a password of 256 bits, or of <bits>, as hexadecimal digits.",
         "GETUSER <username>",
         "    What a user may do.",
         "LIST",
         "    All users with their rules, as a configuration file has them.",
+        "LOAD",
+        "    Read the users from the ACL file again.",
+        "LOG [<count>|RESET]",
+        "    What was refused lately, the last first; or forget it.",
+        "SAVE",
+        "    Write the users to the ACL file.",
+        "SETUSER <username> <rule> [<rule> ...]",
+        "    Make a user, or change what one may do.",
         "USERS",
         "    Names of all users.",
         "WHOAMI",

@@ -1,5 +1,4 @@
 //! COMMAND: the rows, as clients and tools see them.
-use super::acl::find_category;
 use super::docs;
 use crate::base::glob;
 use crate::exec::command::{
@@ -229,7 +228,7 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
         5 if argv.get(2).eq_ignore_ascii_case(b"filterby") => {
             let value = argv.get(4);
             match argv.get(3).to_ascii_lowercase().as_slice() {
-                b"aclcat" => find_category(value).map_or(Only::Nothing, Only::Category),
+                b"aclcat" => acl::find(value).map_or(Only::Nothing, Only::Category),
                 b"pattern" => Only::Pattern(value),
                 // There are no modules, so no command is from one.
                 b"module" => Only::Nothing,

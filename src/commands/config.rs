@@ -7,6 +7,7 @@ use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, conta
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
+use crate::exec::users;
 use crate::resp::request::Argv;
 use crate::state;
 use crate::state::config::file::errno_text;
@@ -97,6 +98,8 @@ fn reset_stat(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn rewrite_file(ctx: &mut Ctx<'_>) -> CmdResult {
     let state = &mut *ctx.state;
+    // The users as they are now; where an ACL file has them, they are not written.
+    state.config.user = users::file::lines(state);
     let Some(path) = &state.run.config_file else {
         return Err(CmdError::new(
             "ERR The server is running without a config file",

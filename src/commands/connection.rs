@@ -1,11 +1,12 @@
 //! Connections: who a client is, which protocol it speaks, which database it uses.
 use crate::base::num::parse_i64;
-use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
+use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, UsedDbs, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, SYNTAX, WRONG_PASS, wrong_arity};
 use crate::exec::registry::Family;
 use crate::resp::request::Argv;
 use crate::state::State;
+use crate::state::acl_log::Reason;
 use crate::state::client::{ReplyMode, client_flag};
 use crate::state::config::REDIS_VERSION;
 use crate::state::gate;
@@ -30,7 +31,8 @@ const COMMANDS: &[Command] = &[
         acl::NONE,
         NO_KEYS,
         select,
-    ),
+    )
+    .using(UsedDbs::Named(|_| vec![1])),
     cmd(
         "quit",
         -1,
@@ -77,16 +79,15 @@ fn password_fits(state: &State, name: &[u8], given: &[u8]) -> Option<UserId> {
     let user = id.map(|id| state.users.get(id));
     let known = user.map_or(&[][..], |user| &user.passwords);
     let fits = password::check(known, given) == Fit::Yes;
-    let user = user.filter(|user| {
-        user.enabled && (user.nopass || fits) && !user.has_expired(state.clock.unix_ms / 1000)
-    });
+    let user =
+        user.filter(|user| (user.nopass || fits) && user.admits_logins(state.clock.unix_ms / 1000));
     user.and(id)
 }
 
 /// Lets the client in as this user, or counts the attempt.
 fn log_in(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
     let Some(user) = password_fits(ctx.state, user, password) else {
-        ctx.state.stats.acl_denied[0] += 1;
+        ctx.note_failed_login(user, Reason::Auth);
         return Err(WRONG_PASS);
     };
     ctx.state.log_in(ctx.me, user);

@@ -1,7 +1,7 @@
 //! Whole databases: DBSIZE, FLUSHDB, SWAPDB, and what FLUSHALL does to them.
 use crate::base::num::parse_i64;
 use crate::exec::command::{
-    CmdResult, Command, NO_KEYS,
+    CmdResult, Command, NO_KEYS, UsedDbs,
     acl::{self, DANGEROUS, NONE},
     cmd, flag,
 };
@@ -11,9 +11,10 @@ use crate::exec::registry::Family;
 use flag::{FAST, READONLY, WRITE};
 
 const COMMANDS: &[Command] = &[
-    cmd("dbsize", 1, READONLY | FAST, NONE, NO_KEYS, dbsize),
-    cmd("flushdb", -1, WRITE, DANGEROUS, NO_KEYS, flushdb),
-    cmd("swapdb", 3, WRITE | FAST, DANGEROUS, NO_KEYS, swapdb),
+    cmd("dbsize", 1, READONLY | FAST, NONE, NO_KEYS, dbsize).using(UsedDbs::Selected),
+    cmd("flushdb", -1, WRITE, DANGEROUS, NO_KEYS, flushdb).using(UsedDbs::Selected),
+    cmd("swapdb", 3, WRITE | FAST, DANGEROUS, NO_KEYS, swapdb)
+        .using(UsedDbs::Named(|_| vec![1, 2])),
 ];
 
 /// Whole databases.

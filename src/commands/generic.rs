@@ -6,7 +6,7 @@ mod relocate;
 use super::scan;
 use crate::base::glob;
 use crate::exec::command::{
-    CmdResult, Command, KEY1_RO_META, KEYS_RM, KEYS_RO_META, NO_KEYS, Outcome,
+    CmdResult, Command, KEY1_RO_META, KEYS_RM, KEYS_RO_META, NO_KEYS, Outcome, UsedDbs,
     acl::{self, DANGEROUS, NONE},
     cmd, flag,
 };
@@ -31,9 +31,9 @@ const COMMANDS: &[Command] = &[
         touch,
     ),
     cmd("type", 2, READONLY | FAST, NONE, KEY1_RO_META, kind),
-    cmd("keys", 2, READONLY, DANGEROUS, NO_KEYS, keys),
-    cmd("randomkey", 1, WALK, NONE, NO_KEYS, randomkey),
-    cmd("scan", -2, WALK, NONE, NO_KEYS, scan::scan),
+    cmd("keys", 2, READONLY, DANGEROUS, NO_KEYS, keys).using(UsedDbs::Selected),
+    cmd("randomkey", 1, WALK, NONE, NO_KEYS, randomkey).using(UsedDbs::Selected),
+    cmd("scan", -2, WALK, NONE, NO_KEYS, scan::scan).using(UsedDbs::Selected),
     relocate::RENAME,
     relocate::RENAMENX,
     relocate::COPY,

@@ -575,11 +575,13 @@ fn stats(r: &mut Report<'_>) {
     let each = if turns > 0.0 { busy / turns } else { 0.0 };
     r.field("instantaneous_eventloop_cycles_per_sec", turns as u64);
     r.field("instantaneous_eventloop_duration_usec", each as u64);
-    let [auth, command, key, channel] = s.acl_denied;
+    let [auth, command, key, channel, db, certificate] = s.acl_denied;
     r.field("acl_access_denied_auth", auth);
     r.field("acl_access_denied_cmd", command);
     r.field("acl_access_denied_key", key);
     r.field("acl_access_denied_channel", channel);
+    r.field("acl_access_denied_db", db);
+    r.field("acl_access_denied_tls_cert", certificate);
     r.field("loop_longest_turn_us", s.longest_turn_us);
     r.field("loop_longest_turn_cause", s.longest_turn_cause);
 }

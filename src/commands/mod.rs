@@ -1,6 +1,7 @@
 //! The command families: a file each, its rows beside its handlers. No family knows another, a
 //! socket, a path or another client.
 pub mod acl;
+mod acl_log;
 pub mod bitmap;
 pub mod client;
 pub mod client_list;

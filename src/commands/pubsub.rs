@@ -1,7 +1,7 @@
 //! Publish and subscribe: channels, patterns, shard channels, and looking at them.
 use crate::base::glob;
 use crate::exec::command::{
-    CmdResult, Command, KeySpec, NO_KEYS, Outcome, acl, cmd, container, flag, key_flag,
+    Channels, CmdResult, Command, KeySpec, NO_KEYS, Outcome, acl, cmd, container, flag, key_flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::registry::Family;
@@ -29,14 +29,14 @@ const SUBS: &[Command] = &[
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("subscribe", -2, SUBSCRIBING, acl::NONE, NO_KEYS, subscribe),
+    cmd("subscribe", -2, SUBSCRIBING, acl::NONE, NO_KEYS, subscribe).on_channels(Channels::All),
     cmd("unsubscribe", -1, SUBSCRIBING, acl::NONE, NO_KEYS, unsubscribe),
-    cmd("psubscribe", -2, SUBSCRIBING, acl::NONE, NO_KEYS, psubscribe),
+    cmd("psubscribe", -2, SUBSCRIBING, acl::NONE, NO_KEYS, psubscribe).on_channels(Channels::Patterns),
     cmd("punsubscribe", -1, SUBSCRIBING, acl::NONE, NO_KEYS, punsubscribe),
-    cmd("ssubscribe", -2, SUBSCRIBING, acl::NONE, SHARDS, ssubscribe),
+    cmd("ssubscribe", -2, SUBSCRIBING, acl::NONE, SHARDS, ssubscribe).on_channels(Channels::All),
     cmd("sunsubscribe", -1, SUBSCRIBING, acl::NONE, SHARDS, sunsubscribe),
-    cmd("publish", 3, PUBLISHING, acl::NONE, NO_KEYS, publish),
-    cmd("spublish", 3, PUBLISHING, acl::NONE, SHARD, spublish),
+    cmd("publish", 3, PUBLISHING, acl::NONE, NO_KEYS, publish).on_channels(Channels::First),
+    cmd("spublish", 3, PUBLISHING, acl::NONE, SHARD, spublish).on_channels(Channels::First),
     container("pubsub", -2, 0, acl::NONE, SUBS),
 ];
 

@@ -32,6 +32,10 @@ use pattern::{Pattern, look_up};
 const NOT_NUMBERS: CmdError =
     CmdError::new("ERR One or more scores can't be converted into double");
 const BY_IN_CLUSTER: CmdError = CmdError::new("ERR BY option of SORT denied in cluster mode.");
+const BY_DENIED: CmdError =
+    CmdError::new("ERR BY option of SORT denied due to insufficient ACL permissions.");
+const GET_DENIED: CmdError =
+    CmdError::new("ERR GET option of SORT denied due to insufficient ACL permissions.");
 const GET_IN_CLUSTER: CmdError = CmdError::new("ERR GET option of SORT denied in cluster mode.");
 
 const fn unknown(flags: u32) -> KeySpec {
@@ -114,8 +118,8 @@ impl<'a> Options<'a> {
             get: Vec::new(),
             store: None,
         };
-        // A pattern may name any key. ACL (issue 6) will refuse BY and GET here, too, to users who
-        // may not read every key.
+        // A pattern may name any key.
+        let reads_all = ctx.may_read_all_keys();
         let in_cluster = ctx.state.config.cluster_enabled;
         let (argc, mut at) = (ctx.argc(), 2);
         while at < argc {
@@ -143,11 +147,17 @@ impl<'a> Options<'a> {
                 if pattern::has_star(by) && in_cluster {
                     return Err(BY_IN_CLUSTER);
                 }
+                if pattern::has_star(by) && !reads_all {
+                    return Err(BY_DENIED);
+                }
                 options.by = Some(pattern);
                 at += 1;
             } else if is("get") && left >= 1 {
                 if in_cluster {
                     return Err(GET_IN_CLUSTER);
+                }
+                if !reads_all {
+                    return Err(GET_DENIED);
                 }
                 options.get.push(Pattern::new(ctx.arg(at + 1)));
                 at += 1;

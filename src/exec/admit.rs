@@ -2,6 +2,7 @@
 //!
 //! Called only when a restriction in force (`state::gate`) concerns the row; then the checks run in
 //! a fixed order, the order in which Redis answers when several apply.
+use super::acl;
 use super::call::reject;
 use super::command::{blocked_by, flag};
 use super::ctx::{Ctx, Mode};
@@ -103,6 +104,13 @@ pub fn flags_of(ctx: &Ctx<'_>, row: &Row) -> u32 {
 fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<CmdError> {
     if concerned & gate::UNAUTHENTICATED != 0 && ctx.state.password_needed() {
         return Some(error::NO_AUTH);
+    }
+    if concerned & gate::ACL != 0 {
+        let queueing = concerned & gate::IN_MULTI != 0;
+        let refused = acl::refusal(ctx, row, queueing);
+        if refused.is_some() {
+            return refused;
+        }
     }
     if concerned & gate::TENANT != 0 {
         return Some(error::SERVER_WIDE);

@@ -166,6 +166,12 @@ pub mod acl {
         (TRANSACTION, "transaction"),
         (SCRIPTING, "scripting"),
     ];
+
+    /// The category of this name, in any case.
+    pub fn find(name: &[u8]) -> Option<u32> {
+        let same = |known: &&(u32, &str)| known.1.as_bytes().eq_ignore_ascii_case(name);
+        NAMES.iter().find(same).map(|known| known.0)
+    }
 }
 
 /// Where a key spec begins.
@@ -260,6 +266,44 @@ pub const KEYS_RO_META: &[KeySpec] = &[KeySpec::range(k::RO, 1, -1, 1)];
 /// All arguments are keys, removed.
 pub const KEYS_RM: &[KeySpec] = &[KeySpec::range(k::RM | k::DELETE, 1, -1, 1)];
 
+/// Which arguments of a command are channels that its user must be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channels {
+    None,
+    /// The first one.
+    First,
+    /// All of them.
+    All,
+    /// All of them, and they are patterns.
+    Patterns,
+}
+
+/// Which databases a command uses besides the one that its keys are in.
+#[derive(Debug, Clone, Copy)]
+pub enum UsedDbs {
+    None,
+    /// The one selected, though no key is named.
+    Selected,
+    /// Those whose numbers are these arguments.
+    Named(DbFinder),
+    /// All of them.
+    All,
+}
+
+/// Finds the arguments that are numbers of databases.
+pub type DbFinder = fn(Argv<'_>) -> Vec<usize>;
+
+/// The keys of a row that are found by counting alone: its only spec, for the first look at rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainKeys {
+    pub first: u8,
+    /// Negative: from the end.
+    pub last: i8,
+    pub step: u8,
+    /// `key_flag`s: at least what any request does to them.
+    pub flags: u32,
+}
+
 /// A command or, inside a container, a subcommand.
 #[derive(Debug, Clone, Copy)]
 pub struct Command {
@@ -274,6 +318,10 @@ pub struct Command {
     pub handler: Handler,
     pub subs: &'static [Command],
     pub finder: Option<KeyFinder>,
+    pub channels: Channels,
+    pub dbs: UsedDbs,
+    /// None where keys have to be looked for.
+    pub plain_keys: Option<PlainKeys>,
     /// For admission, where it is called at all.
     pub flag_finder: Option<FlagFinder>,
     /// Where only some arguments are secrets (`flag::SECRET`: all of them).
@@ -327,6 +375,9 @@ pub const fn cmd(
         handler,
         subs: &[],
         finder: None,
+        channels: Channels::None,
+        dbs: UsedDbs::None,
+        plain_keys: plain_keys(keys),
         flag_finder: None,
         secret: None,
         blocked_by: blocked_by(flags),
@@ -336,6 +387,40 @@ pub const fn cmd(
         first_member: 0,
         member_step: 0,
     }
+}
+
+/// See [`PlainKeys`]; `first` is 0 where there are no keys at all.
+const fn plain_keys(keys: &[KeySpec]) -> Option<PlainKeys> {
+    const READS_AND_WRITES: u32 = key_flag::ACCESS | key_flag::UPDATE;
+    if keys.is_empty() || keys.len() == 1 && keys[0].flags & key_flag::NOT_KEY != 0 {
+        return Some(PlainKeys {
+            first: 0,
+            last: 0,
+            step: 1,
+            flags: 0,
+        });
+    }
+    let (Begin::Index(first), Find::Range { last, step, limit }) = (keys[0].begin, keys[0].find)
+    else {
+        return None;
+    };
+    let vague = keys[0].flags & key_flag::VARIABLE_FLAGS != 0;
+    let last = if last >= 0 { last + first as i32 } else { last };
+    if keys.len() > 1 || keys[0].flags & key_flag::INCOMPLETE != 0 || limit > 1 {
+        return None;
+    }
+    assert!(first < 128 && last < 128 && last > -128 && step > 0 && step < 128);
+    Some(PlainKeys {
+        first: first as u8,
+        last: last as i8,
+        step: step as u8,
+        // What it does depends on its arguments: whoever may do both may do that.
+        flags: if vague {
+            READS_AND_WRITES
+        } else {
+            keys[0].flags
+        },
+    })
 }
 
 /// The old triple of COMMAND (first key, last key, step).
@@ -401,6 +486,21 @@ impl Command {
     /// specs cannot say it.
     pub const fn with_finder(mut self, finder: KeyFinder) -> Self {
         self.finder = Some(finder);
+        if self.keys.is_empty() || self.keys[0].flags & key_flag::VARIABLE_FLAGS == 0 {
+            self.plain_keys = None;
+        }
+        self
+    }
+
+    /// The same row with arguments that are channels.
+    pub const fn on_channels(mut self, channels: Channels) -> Self {
+        self.channels = channels;
+        self
+    }
+
+    /// The same row using databases that its keys do not tell.
+    pub const fn using(mut self, dbs: UsedDbs) -> Self {
+        self.dbs = dbs;
         self
     }
 

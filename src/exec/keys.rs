@@ -19,16 +19,37 @@ pub fn has_keys(cmd: &Command) -> bool {
             .any(|spec| spec.flags & key_flag::NOT_KEY == 0)
 }
 
-/// The keys of a request that has the row's arity, in their order.
+/// The keys of a request that has the row's arity: in their order, those that only the finder knows last.
+///
+/// Never fewer than the command will use: where the specs and the finder read a request differently (a
+/// group that is called `STREAMS`, several `STORE`s), the keys of both count.
 pub fn find(cmd: &Command, argv: Argv<'_>) -> Result<Vec<KeyAt>, Malformed> {
     let vague = key_flag::VARIABLE_FLAGS | key_flag::INCOMPLETE;
     let exact = !cmd.keys.is_empty() && cmd.keys.iter().all(|spec| spec.flags & vague == 0);
     let by_specs = || by_specs(cmd.keys, argv);
-    match cmd.finder {
-        None => by_specs().or_else(|_| counted(cmd.keys, argv)),
-        Some(finder) if exact => by_specs().or_else(|_| finder(argv).map_err(|_| Malformed)),
-        Some(finder) => finder(argv).map_err(|_| Malformed),
+    let Some(finder) = cmd.finder else {
+        return by_specs().or_else(|_| counted(cmd.keys, argv));
+    };
+    let known = finder(argv).map_err(|_| Malformed);
+    match by_specs() {
+        Ok(mut found) if exact => {
+            let first = found.len();
+            for key in known.unwrap_or_default() {
+                if !found[..first].iter().any(|other| other.at == key.at) {
+                    found.push(key);
+                }
+            }
+            Ok(found)
+        }
+        _ => known,
     }
+}
+
+/// What a request must be allowed to do with a key that it uses so: to read what it holds, to change it.
+/// Neither is needed to learn that it is there.
+pub const fn needs(flags: u32) -> (bool, bool) {
+    let changes = key_flag::INSERT | key_flag::DELETE | key_flag::UPDATE;
+    (flags & key_flag::ACCESS != 0, flags & changes != 0)
 }
 
 /// What the key specs say; they do not all have to fit where one of them is incomplete.
@@ -36,6 +57,9 @@ fn by_specs(specs: &[KeySpec], argv: Argv<'_>) -> Result<Vec<KeyAt>, Malformed> 
     let mut found = Vec::new();
     for spec in specs {
         if spec.flags & key_flag::NOT_KEY != 0 {
+            continue;
+        }
+        if is_left_out(spec, argv) {
             continue;
         }
         let (first, last, step) = bounds(spec, argv).ok_or(Malformed)?;
@@ -84,6 +108,14 @@ fn atoi(text: &[u8]) -> i32 {
     });
     let long = (if negative { -sum } else { sum }).clamp(i64::MIN.into(), i64::MAX.into());
     long as i32
+}
+
+/// Does the request end before keys that need not be there (the sources of PFMERGE)?
+fn is_left_out(spec: &KeySpec, argv: Argv<'_>) -> bool {
+    match (spec.begin, spec.find) {
+        (Begin::Index(first), Find::Range { last, .. }) => last < 0 && first >= argv.len(),
+        _ => false,
+    }
 }
 
 /// First and last key of a spec, and the step between two.
@@ -227,10 +259,17 @@ mod tests {
         }
         let vague = row(-2, VAGUE).with_finder(second);
         assert_eq!(keys_of(&vague, "set a b"), Some(vec![2]));
-        // Specs that are exact go before the finder, which helps where they do not fit.
+        // Where specs are exact, both count.
         let exact = row(-2, STREAMS).with_finder(second);
         assert_eq!(keys_of(&exact, "x streams a 0"), Some(vec![2]));
+        assert_eq!(keys_of(&exact, "x y streams a 0"), Some(vec![3, 2]));
         assert_eq!(keys_of(&exact, "x y z"), Some(vec![2]));
+        // Keys that may be missing leave the others known.
+        const OPTIONAL: &[KeySpec] = &[
+            KeySpec::range(k::RW, 1, 1, 1),
+            KeySpec::range(k::RO, 2, -1, 1),
+        ];
+        assert_eq!(keys_of(&row(-2, OPTIONAL), "merge a"), Some(vec![1]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The frame in which every command runs: rows, the context a handler sees, admission, the one
 //! execute path and the unit that ends with propagation. Contains no command name.
+pub mod acl;
 pub mod admit;
 pub mod batch;
 pub mod call;
@@ -14,3 +15,4 @@ pub mod registry;
 pub mod testing;
 pub mod track;
 pub mod unit;
+pub mod users;

@@ -1,4 +1,5 @@
 //! The way of a client's request: lookup, arity, admission, queue or call, end of unit.
+use super::acl;
 use super::admit::{self, Verdict};
 use super::call::{call, reject};
 use super::command::{Outcome, flag};
@@ -57,8 +58,7 @@ pub fn process<'a>(
         },
     };
     let concerned = row.cmd.blocked_by & gate;
-    // A limit on memory concerns every command, and nearly always there is room.
-    if concerned != 0 && (concerned != gate::MAXMEMORY || !ctx.state.is_at_ease()) {
+    if concerned != 0 && !is_free(&mut ctx, row, concerned) {
         match admit::admit(&mut ctx, row, gate) {
             Verdict::Run => {}
             Verdict::RunAside => return run_aside(ctx, row, gate),
@@ -74,6 +74,23 @@ pub fn process<'a>(
         }
     }
     run(ctx, row)
+}
+
+/// Does nothing of what concerns every command stand in the way of this one? There is nearly always room
+/// where memory is limited, and users mostly do what they may.
+#[inline]
+fn is_free(ctx: &mut Ctx<'_>, row: &Row, concerned: u32) -> bool {
+    if concerned & gate::MAXMEMORY != 0 && !ctx.state.is_at_ease() {
+        return false;
+    }
+    match concerned & !gate::MAXMEMORY {
+        0 => true,
+        gate::ACL => {
+            let user = ctx.client().user;
+            acl::allows_at_once(ctx.state.users.get(user), row, ctx.argv)
+        }
+        _ => false,
+    }
 }
 
 /// Runs an admitted request and ends its unit.

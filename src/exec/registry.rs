@@ -3,6 +3,11 @@
 //! The list of families is `server::registry`'s; this is the structure it fills. Lookup is a perfect
 //! hash over two folded words of the name, found by search when the registry is built.
 use super::command::{Command, acl, flag};
+use crate::resp::argv::Argv;
+use crate::state::State;
+use crate::state::client::Client;
+use crate::state::groups::GroupId;
+use std::borrow::Cow;
 
 /// Position of a row in the registry: what state keeps instead of a reference to a row.
 pub use crate::state::stats::RowNumber as CommandId;
@@ -32,8 +37,13 @@ pub struct Row {
     pub first_sub: u16,
 }
 
+/// Writes a client's line for who is in a group, without its end; the request is the one it runs just now.
+pub type Describe = fn(&State, &Registry, &Client, GroupId, Option<Argv<'_>>, &mut String);
+
 /// Every command the server knows.
 pub struct Registry {
+    /// Writes the line by which logs show a client; from a floor above.
+    pub describe: Describe,
     rows: Vec<Row>,
     names: Vec<Box<str>>,
     top: Vec<CommandId>,
@@ -115,6 +125,7 @@ impl Registry {
             }
         }
         let mut registry = Self {
+            describe: super::acl::no_line,
             rows,
             names,
             top,
@@ -192,6 +203,36 @@ impl Registry {
         match memchr::memchr(b'|', name) {
             None => self.find(name),
             Some(at) => self.find_sub(self.find(&name[..at])?, &name[at + 1..]),
+        }
+    }
+
+    /// The same by the names that the commands have in Redis, whatever they were renamed to: as ACL rules name them.
+    pub fn find_original(&self, name: &[u8]) -> Option<&Row> {
+        let (name, sub) = match memchr::memchr(b'|', name) {
+            None => (name, None),
+            Some(at) => (&name[..at], Some(&name[at + 1..])),
+        };
+        let same = |id: &&CommandId| {
+            let row = self.row(**id);
+            row.cmd.name.as_bytes().eq_ignore_ascii_case(name)
+        };
+        let row = self.row(*self.top.iter().find(same)?);
+        match sub {
+            None => Some(row),
+            Some(sub) => self.find_sub(row, sub),
+        }
+    }
+
+    /// The name of a row in Redis, whatever it was renamed to.
+    pub fn original_name(&self, id: CommandId) -> Cow<'static, str> {
+        let row = self.row(id);
+        match row.parent == id {
+            true => Cow::Borrowed(row.cmd.name),
+            false => Cow::Owned(format!(
+                "{}|{}",
+                self.row(row.parent).cmd.name,
+                row.cmd.name
+            )),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! When a unit ends, what it changed is propagated as a whole and clients that wait for keys it
 //! made ready are served, each by running its own request again through `call`.
+use super::acl;
 use super::admit::{Verdict, admit, feed_monitors, flags_of};
 use super::call::call;
 use super::command::Outcome;
@@ -62,7 +63,13 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
             .hotkeys
             .looking
             .then(|| Look::begin(inner.state, inner.out));
-        call(&mut inner, row);
+        match acl::refusal_in_exec(&mut inner, row) {
+            None => _ = call(&mut inner, row),
+            Some(error) => {
+                inner.out.error_bytes(error.text());
+                inner.state.count_error(error.code());
+            }
+        }
         let db = inner.db;
         if let Some(look) = looked {
             look.end(inner.state, row, argv, db, inner.out);

@@ -2,21 +2,15 @@
 use super::save;
 use crate::commands::database;
 use crate::exec::command::{
-    CmdResult, Command, NO_KEYS,
+    CmdResult, Command, NO_KEYS, UsedDbs,
     acl::{self, DANGEROUS},
     cmd, flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::registry::Family;
 
-const COMMANDS: &[Command] = &[cmd(
-    "flushall",
-    -1,
-    flag::WRITE,
-    DANGEROUS,
-    NO_KEYS,
-    flushall,
-)];
+const COMMANDS: &[Command] =
+    &[cmd("flushall", -1, flag::WRITE, DANGEROUS, NO_KEYS, flushall).using(UsedDbs::All)];
 
 /// FLUSHALL.
 pub static FAMILY: Family = Family {

@@ -3,6 +3,7 @@
 //! It takes the one way of all commands, `exec::call`, in a mode of its own. What a script may not do is
 //! looked at here, in the order in which Redis answers; statistics count a refusal once, here.
 use crate::base::sys::ticks;
+use crate::exec::acl;
 use crate::exec::admit::{disk_error, feed_monitors};
 use crate::exec::call::call;
 use crate::exec::command::flag;
@@ -98,7 +99,7 @@ pub fn perform(caller: &mut Caller<'_, '_>, argv: Argv<'_>, out: &mut Writer) {
         Ok(row) => row,
         Err(error) => return refuse(caller, None, &error, out),
     };
-    if let Some(error) = refusal(caller, row) {
+    if let Some(error) = refusal(caller, row, argv) {
         return refuse(caller, Some(row), &error, out);
     }
     run(caller, row, argv, out);
@@ -166,17 +167,19 @@ fn find<'t>(table: &'t Registry, argv: Argv<'_>) -> Result<&'t Row, CmdError> {
     }
 }
 
-/// Is this a command that a script may check its rights for (`redis.acl_check_cmd`)?
-pub fn is_command(table: &Registry, argv: Argv<'_>) -> bool {
-    table.find(argv.get(0)).is_some_and(|row| {
-        row.cmd.subs.is_empty() || argv.len() < 2 || table.find_sub(row, argv.get(1)).is_some()
-    })
+/// The command that a script checks its rights for (`redis.acl_check_cmd`).
+pub fn find_command<'t>(table: &'t Registry, argv: Argv<'_>) -> Option<&'t Row> {
+    let row = table.find(argv.get(0))?;
+    if row.cmd.subs.is_empty() || argv.len() < 2 {
+        return Some(row);
+    }
+    table.find_sub(row, argv.get(1))
 }
 
 /// Why the script may not run this row, or may not run it now.
 #[inline]
-fn refusal(caller: &Caller<'_, '_>, row: &Row) -> Option<CmdError> {
-    let (state, terms) = (&*caller.ctx.state, &*caller.terms);
+fn refusal(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>) -> Option<CmdError> {
+    let (state, db) = (&*caller.ctx.state, caller.terms.db);
     if row.cmd.is(flag::NOSCRIPT) && state.debug.deny_scripts {
         return Some(FORBIDDEN);
     }
@@ -188,6 +191,10 @@ fn refusal(caller: &Caller<'_, '_>, row: &Row) -> Option<CmdError> {
     if gate & gate::STALE_REPLICA != 0 {
         return Some(STALE);
     }
+    if let Some(error) = acl::refusal_in_script(caller.ctx, row, argv, db) {
+        return Some(error);
+    }
+    let (state, terms) = (&*caller.ctx.state, &*caller.terms);
     // What only may be told to replicas (PUBLISH, PFCOUNT) counts as a write here.
     if terms.read_only && row.cmd.flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
         return Some(READ_ONLY_SCRIPT);

@@ -21,11 +21,6 @@ pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
             Key::tls_port,
             "this release has no TLS yet",
         ),
-        (
-            !config.aclfile.is_empty(),
-            Key::aclfile,
-            "this release has no users but the default one yet",
-        ),
     ];
     wants
         .into_iter()
@@ -35,9 +30,6 @@ pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
 
 /// What else asks for a part that is not there, for the start only: lines that CONFIG SET has not.
 pub fn refused_lines(config: &Config) -> Option<&'static str> {
-    if !config.user.is_empty() {
-        return Some("'user' lines: this release has no users but the default one yet");
-    }
     if !config.loadmodule.is_empty() {
         return Some("'loadmodule' lines: modules in C are not supported");
     }

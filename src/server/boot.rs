@@ -117,6 +117,9 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     let rows = table.rows().len();
     let mut state = State::new(config, Rng::from_os(), Clock::system(), rows, ticks_per_us);
     state.apply_config();
+    if let Err(text) = crate::exec::users::file::load_at_start(&mut state, &table) {
+        return fail(&text);
+    }
     state.config_apply = reconfigure::hook();
     state.run.run_id = state.rng.hex_id(40);
     state.run.supervised = supervised;

@@ -14,6 +14,10 @@ pub mod loading;
 pub mod logging;
 pub mod reconfigure;
 pub mod registry;
+#[cfg(test)]
+pub mod requests;
+#[cfg(test)]
+mod rules;
 pub mod shutdown;
 pub mod supervise;
 pub mod turn;

@@ -20,6 +20,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::sort::FAMILY,
     &commands::connection::FAMILY,
     &commands::acl::FAMILY,
+    &commands::acl::users::SHORT_FORMS,
     &commands::client::FAMILY,
     &commands::command::FAMILY,
     &commands::module::FAMILY,
@@ -49,7 +50,9 @@ pub const FAMILIES: &[&Family] = &[
 
 /// The registry with the names in force.
 pub fn build(rename: &dyn Fn(&str) -> Option<String>) -> Registry {
-    Registry::new(FAMILIES, rename)
+    let mut registry = Registry::new(FAMILIES, rename);
+    registry.describe = commands::client_list::describe;
+    registry
 }
 
 #[cfg(test)]

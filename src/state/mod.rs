@@ -4,6 +4,7 @@
 //! it was modified. What belongs to one part lives with that part or on a floor above. No field
 //! names a socket, a file descriptor or a command row.
 pub mod access;
+pub mod acl_log;
 pub mod aof;
 pub mod census;
 pub mod client;
@@ -80,6 +81,8 @@ pub struct State {
     pub clients: Clients,
     /// Who may log in, and what each may do.
     pub users: users::Users,
+    /// What was refused to whom.
+    pub acl_logs: acl_log::AclLogs,
     /// Whose data are kept apart.
     pub groups: groups::Groups,
     /// What they hold together, if that is limited.
@@ -161,6 +164,7 @@ impl State {
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             users: users::Users::new(rows),
+            acl_logs: acl_log::AclLogs::default(),
             groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
             running: None,
@@ -221,6 +225,7 @@ impl State {
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
         self.settle_default_password();
+        self.acl_logs.shorten(self.config.acllog_max_len);
         self.settle_events();
         self.tick_access_clock();
         self.settle_memory_limit();

@@ -116,6 +116,7 @@ impl State {
         self.scripts.forget(group);
         self.commandlog.forget(group);
         self.hotkeys.forget(group);
+        self.acl_logs.forget(group);
         self.census.forget(group);
         self.stats.errors.take(group);
     }

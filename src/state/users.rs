@@ -13,6 +13,7 @@ use super::client::{ClientId, client_flag};
 use super::config::Secret;
 use super::gate;
 use super::groups::GroupId;
+use super::pubsub::Topic;
 use password::PasswordHash;
 use selector::Selector;
 use slab::Slab;
@@ -54,6 +55,11 @@ pub struct User {
     pub selectors: Vec<Selector>,
     /// Whose data its clients use.
     pub group: GroupId,
+    /// The name of a group that there was not yet when the user was configured: until there is, no login
+    /// succeeds.
+    pub awaits_group: Option<Box<str>>,
+    /// It stands in the configuration or the ACL file: what the data say of it does not count.
+    pub configured: bool,
     /// Unix seconds from when on no login succeeds.
     pub expires: Option<i64>,
 }
@@ -69,6 +75,8 @@ impl User {
             passwords: Vec::new(),
             selectors: vec![Selector::new(rows)],
             group: GroupId::DEFAULT,
+            awaits_group: None,
+            configured: false,
             expires: None,
         }
     }
@@ -103,6 +111,36 @@ impl User {
     /// May nobody log in as this user any more at this time?
     pub fn has_expired(&self, unix_s: i64) -> bool {
         self.expires.is_some_and(|at| unix_s >= at)
+    }
+
+    /// May it use this channel?
+    fn may_hear(&self, channel: &[u8]) -> bool {
+        self.selectors
+            .iter()
+            .any(|selector| selector.channels.allow_channel(channel))
+    }
+
+    /// May it subscribe to this pattern?
+    fn may_hear_pattern(&self, pattern: &[u8]) -> bool {
+        self.selectors
+            .iter()
+            .any(|selector| selector.channels.allow_pattern(pattern))
+    }
+
+    /// May it use every channel that another user may use, for all that the rules say?
+    fn hears_all_of(&self, other: &User) -> bool {
+        let all = |user: &User| {
+            user.selectors
+                .iter()
+                .any(|selector| selector.channels.allows_all())
+        };
+        let mut patterns = other.selectors.iter().flat_map(|s| s.channels.patterns());
+        all(self) || (!all(other) && patterns.all(|pattern| self.may_hear_pattern(pattern.text())))
+    }
+
+    /// May anybody log in as this user at this time?
+    pub fn admits_logins(&self, unix_s: i64) -> bool {
+        self.enabled && !self.has_expired(unix_s) && self.awaits_group.is_none()
     }
 }
 
@@ -178,6 +216,13 @@ impl Users {
         id
     }
 
+    /// What there is now stands in the ACL file.
+    pub fn all_are_configured(&mut self) {
+        self.slab
+            .iter_mut()
+            .for_each(|(_, user)| user.configured = true);
+    }
+
     /// Takes a user out, the default one excepted.
     fn take(&mut self, id: UserId) -> Option<User> {
         if id == UserId::DEFAULT {
@@ -218,6 +263,16 @@ impl State {
             .iter()
             .map(|given| PasswordHash::sha256(given))
             .collect();
+        self.put_user(user);
+    }
+
+    /// The default user as it is when no file says anything of it.
+    pub fn restore_default_user(&mut self) {
+        let mut user = User::all_powerful(self.users.rows);
+        if let Some(given) = &self.config.requirepass {
+            user.nopass = false;
+            user.passwords.push(PasswordHash::sha256(given));
+        }
         self.put_user(user);
     }
 
@@ -310,7 +365,24 @@ impl State {
     }
 
     /// Closes the clients of a user who subscribed to what it may not hear any more.
-    fn close_deaf(&mut self, _id: UserId, _old: &User) {
-        // Follows with the rules of channels.
+    fn close_deaf(&mut self, id: UserId, old: &User) {
+        let new = self.users.get(id);
+        if new.hears_all_of(old) {
+            return;
+        }
+        let deaf = |who: &ClientId| {
+            let heard = |topic| self.subscriptions_of(*who, topic);
+            heard(Topic::Pattern)
+                .iter()
+                .any(|name| !new.may_hear_pattern(name))
+                || [Topic::Channel, Topic::ShardChannel]
+                    .into_iter()
+                    .any(|topic| heard(topic).iter().any(|name| !new.may_hear(name)))
+        };
+        let subscribed = self.clients.iter().filter(|client| {
+            client.user == id && client.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
+        });
+        let closed: Vec<ClientId> = subscribed.map(|client| client.id).filter(deaf).collect();
+        closed.into_iter().for_each(|who| self.close_politely(who));
     }
 }

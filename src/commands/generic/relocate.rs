@@ -1,10 +1,11 @@
 //! A key under another name or in another database: RENAME, RENAMENX, COPY, MOVE.
 use crate::exec::command::{
-    CmdResult, Command, KEY1_RW_ACCESS, KeySpec, acl::NONE, cmd, flag, key_flag,
+    CmdResult, Command, KEY1_RW_ACCESS, KeySpec, UsedDbs, acl::NONE, cmd, flag, key_flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NO_SUCH_KEY, SAME_OBJECT, SYNTAX};
 use crate::keyspace::Entry;
+use crate::resp::argv::Argv;
 use crate::state::notify::Event;
 use crate::types::string::StrRef;
 use flag::{DENYOOM, FAST, WRITE};
@@ -26,8 +27,10 @@ const COPY_KEYS: &[KeySpec] = &[
 pub(super) const RENAME: Command = cmd("rename", 3, WRITE, NONE, RENAME_KEYS, rename);
 pub(super) const RENAMENX: Command =
     cmd("renamenx", 3, WRITE | FAST, NONE, RENAMENX_KEYS, renamenx);
-pub(super) const COPY: Command = cmd("copy", -3, WRITE | DENYOOM, NONE, COPY_KEYS, copy);
-pub(super) const MOVE: Command = cmd("move", 3, WRITE | FAST, NONE, KEY1_RW_ACCESS, move_key);
+pub(super) const COPY: Command =
+    cmd("copy", -3, WRITE | DENYOOM, NONE, COPY_KEYS, copy).using(UsedDbs::Named(dbs_of_copy));
+pub(super) const MOVE: Command =
+    cmd("move", 3, WRITE | FAST, NONE, KEY1_RW_ACCESS, move_key).using(UsedDbs::Named(|_| vec![2]));
 
 fn rename(ctx: &mut Ctx<'_>) -> CmdResult {
     rename_key(ctx, true)?;
@@ -63,6 +66,12 @@ fn rename_key(ctx: &mut Ctx<'_>, overwrite: bool) -> Result<bool, CmdError> {
     ctx.modified(from, Event::RENAME_FROM, 0);
     ctx.modified(to, Event::RENAME_TO, 1);
     Ok(true)
+}
+
+/// The databases that COPY names.
+fn dbs_of_copy(argv: Argv<'_>) -> Vec<usize> {
+    let named = |at: &usize| argv.get(at - 1).eq_ignore_ascii_case(b"db");
+    (4..argv.len()).filter(named).collect()
 }
 
 /// Options of COPY.

@@ -2,8 +2,9 @@
 use super::Shared;
 use super::value::{self, bytes_at, push_bytes, push_closure, shared};
 use crate::base::num::{fmt_f64, fmt_i64};
+use crate::exec::acl;
 use crate::resp::argv::{Argv, Span};
-use crate::script::perform::{is_command, perform, repl};
+use crate::script::perform::{find_command, perform, repl};
 use crate::state::config::REDIS_VERSION;
 use crate::state::scripts::Kind;
 use mlua::ffi::{self, lua_State};
@@ -241,13 +242,14 @@ unsafe extern "C-unwind" fn acl_check_cmd(lua: *mut lua_State) -> c_int {
         if let Err(text) = gather(lua, &mut *shared, false) {
             return raise(lua, text);
         }
-        let table = (*(*shared).caller).ctx.table;
+        let caller = &mut *(*shared).caller;
+        let table = caller.ctx.table;
         let argv = Argv::new(&(*shared).words, &(*shared).spans);
-        if !is_command(table, argv) {
+        let Some(row) = find_command(table, argv) else {
             return raise(lua, b"ERR Invalid command passed to redis.acl_check_cmd()");
-        }
-        // There is no user yet who may not.
-        ffi::lua_pushboolean(lua, 1);
+        };
+        let denied = acl::denied_in_script(caller.ctx, row, argv, caller.terms.db);
+        ffi::lua_pushboolean(lua, c_int::from(denied.is_none()));
         1
     }
 }

@@ -195,6 +195,16 @@ impl Loader<'_, '_> {
             (b"include", [path]) => self.include(path),
             (b"rename-command", [from, to]) => Ok(self.rename(from, to)?),
             (b"user", [_, ..]) => {
+                if self.config.user.iter().any(|words| words[0] == values[0]) {
+                    return Err(Refusal::Reason(
+                        format!(
+                            "Error in user declaration '{}': Duplicate user found. A user can only be defined \
+                             once in config files",
+                            String::from_utf8_lossy(values[0])
+                        )
+                        .into(),
+                    ));
+                }
                 (self.lookups.user)(values)?;
                 self.config.user.push(owned(values));
                 Ok(())

@@ -160,7 +160,7 @@ pub fn rewrite_file(path: &Path, config: &Config, force_all: bool) -> io::Result
 }
 
 /// Puts `text` in the place of a file such that a crash leaves either the old or the new one.
-fn replace_file(path: &Path, text: &[u8]) -> io::Result<()> {
+pub fn replace_file(path: &Path, text: &[u8]) -> io::Result<()> {
     // A link stays a link: the file it points to is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = match path.parent() {

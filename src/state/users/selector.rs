@@ -74,6 +74,17 @@ impl Commands {
         }
     }
 
+    /// Keeps what was said for showing it: what it overrides is forgotten. Names are shown in lower case.
+    pub fn note(&mut self, text: &[u8], allow: bool) {
+        let text = text.to_ascii_lowercase().into_boxed_slice();
+        self.rules
+            .retain(|rule| match rule.text.strip_prefix(&*text) {
+                Some(rest) => !(rest.is_empty() || rest.starts_with(b"|")),
+                None => true,
+            });
+        self.rules.push(CommandRule { allow, text });
+    }
+
     /// May this row, which `allows` does not allow, be run with this first argument?
     pub fn allows_first_arg(&self, row: RowNumber, arg: &[u8]) -> bool {
         let args = self.first_args.iter().find(|(known, _)| *known == row);
