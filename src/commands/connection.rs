@@ -91,6 +91,8 @@ fn log_in(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdErro
         return Err(WRONG_PASS);
     };
     ctx.state.log_in(ctx.me, user);
+    // The user may be in another group: what follows in a transaction is that group's.
+    ctx.db = ctx.client().db as usize;
     // Another group has other databases.
     ctx.db = ctx.client().db as usize;
     Ok(())
@@ -242,14 +244,16 @@ fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
         client.reply_mode = ReplyMode::On;
     }
     client.resp3 = false;
-    client.db = 0;
     client.flags &= !(client_flag::PUBSUB
         | client_flag::READONLY
         | client_flag::NO_TOUCH
         | client_flag::NO_EVICT);
     client.gate &= !(gate::SUBSCRIBED | gate::NO_TOUCH);
     ctx.state.forget_login(me);
-    ctx.db = 0;
+    let client = ctx.state.clients.me(me);
+    let group = client.group;
+    ctx.db = ctx.state.first_db(group);
+    ctx.client().db = ctx.db as u32;
     ctx.out.resp3 = false;
     ctx.out.simple("RESET");
     Ok(Outcome::Done)

@@ -92,9 +92,11 @@ fn del(ctx: &mut Ctx<'_>) -> CmdResult {
     let keys = state.dbs.keys_in(state.dbs_of(group));
     let users = state.users_of(group);
     let name = state.groups.name(group).to_owned();
-    if !force && keys + users > 0 {
+    let libraries = state.libraries.of(group).len();
+    if !force && keys + users + libraries > 0 {
         return Err(refused(format!(
-            "group '{name}' has {keys} keys and {users} users: say FORCE to delete them with it"
+            "group '{name}' has {keys} keys, {users} users and {libraries} function libraries: say \
+             FORCE to delete them with it"
         )));
     }
     let filled = state.filled_dbs(group);
@@ -201,4 +203,158 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "SET <name> <field> <value> [<field> <value> ...]",
         "    Change quotas of a group.",
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::{connection, database, generic, string};
+    use crate::exec::testing::Bench;
+
+    fn bench() -> Bench {
+        Bench::new(&[
+            &FAMILY,
+            &connection::FAMILY,
+            &database::FAMILY,
+            &generic::FAMILY,
+            &string::FAMILY,
+        ])
+    }
+
+    /// The bench's client goes into a group, or back.
+    fn enter(bench: &mut Bench, name: &str) {
+        let group = bench.state.groups.find(name.as_bytes()).expect("a group");
+        let who = bench.state.clients.iter().next().expect("a client").id;
+        bench.state.join_group(who, group);
+    }
+
+    fn carried(words: &str) -> String {
+        let argv: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+        let text = crate::state::prop::carried(&argv);
+        format!("ECHO {}", String::from_utf8_lossy(&text))
+    }
+
+    #[test]
+    fn groups_come_change_and_go() {
+        let mut bench = bench();
+        assert_eq!(bench.ask("group create blue"), "+OK");
+        let create = bench.logs("group create red quota keys 5 policy allkeys-lru");
+        assert_eq!(create.len(), 4, "{create:?}");
+        assert_eq!(create[1], "ECHO redvault:databases 16");
+        let all = "bytes 0 keys 5 clients 0 ops 0 output 0 policy allkeys-lru";
+        let red = format!("GROUP CREATE red ID 2 QUOTA {all}");
+        assert_eq!(create[2], carried(&red));
+        assert_eq!(bench.ask("group list"), "*3 $7 default $4 blue $3 red");
+        assert_eq!(bench.ask("group set red ops 7 keys 0"), "+OK");
+        let info = bench.ask("group info red");
+        assert!(
+            info.contains("$14 first-database :32 $9 databases :16"),
+            "{info}"
+        );
+        assert!(
+            info.contains("$4 keys :0 $7 clients :0 $3 ops :7"),
+            "{info}"
+        );
+        assert!(info.ends_with("$6 policy $11 allkeys-lru"), "{info}");
+
+        for (request, error) in [
+            ("group create blue", "group 'blue' already exists"),
+            ("group create default", "group 'default' already exists"),
+            ("group create a:b", crate::state::groups::BAD_NAME),
+            ("group create x quota", "syntax error"),
+            (
+                "group create x quota keys",
+                "each quota is a field and a value",
+            ),
+            ("group create x id 7", "syntax error"),
+            (
+                "group set red keys x",
+                "quota 'keys' must be a number that is not negative",
+            ),
+            ("group set green keys 1", "no such group 'green'"),
+            ("group del green", "no such group 'green'"),
+            ("group del red now", "syntax error"),
+        ] {
+            assert_eq!(bench.ask(request), format!("-ERR {error}"), "{request}");
+        }
+        assert!(bench.ask("group del default").contains("cannot be deleted"));
+        assert!(
+            bench
+                .ask("group set default keys 1")
+                .contains("has no quotas")
+        );
+
+        assert_eq!(bench.ask("group del blue"), "+OK");
+        let create = bench.logs("group create green");
+        assert_eq!(
+            create[2],
+            carried("GROUP CREATE green ID 1"),
+            "a number that is free"
+        );
+    }
+
+    #[test]
+    fn a_group_has_numbers_of_its_own_and_the_log_has_those_of_all() {
+        let mut bench = bench();
+        bench.ask("group create blue");
+        bench.ask("set k zero");
+        enter(&mut bench, "blue");
+        assert_eq!(bench.ask("get k"), "$-1");
+        assert_eq!(bench.logs("set k one"), ["SELECT 16", "set k one"]);
+        assert_eq!(bench.ask("select 16"), "-ERR DB index is out of range");
+        assert_eq!(bench.ask("select 3"), "+OK");
+        bench.ask("set a 1");
+        assert_eq!(
+            bench.logs("copy a b db 0 replace")[0],
+            "copy a b db 16 replace"
+        );
+        assert_eq!(bench.logs("move a 15")[0], "move a 31");
+        assert_eq!(bench.logs("copy a b").len(), 0, "nothing was copied");
+        assert_eq!(bench.logs("swapdb 0 3")[0], "SWAPDB 16 19");
+        assert_eq!(bench.ask("swapdb 0 16"), "-ERR DB index is out of range");
+        assert_eq!(
+            (bench.ask("dbsize"), bench.ask("get k")),
+            (":2".into(), "$3 one".into())
+        );
+        enter(&mut bench, "default");
+        assert_eq!(bench.ask("get k"), "$4 zero");
+    }
+
+    #[test]
+    fn a_group_with_keys_goes_only_by_force_and_its_clients_with_it() {
+        let mut bench = bench();
+        bench.ask("group create blue");
+        let other = bench.state.open_session(crate::state::client::Peer::None);
+        bench.state.join_group(other, GroupId(1));
+        bench
+            .state
+            .dbs
+            .insert(20, b"k", crate::keyspace::NewValue::Int(1), None);
+        let refused = bench.ask("group del blue");
+        assert!(
+            refused.starts_with("-ERR group 'blue' has 1 keys, 0 users and 0 function"),
+            "{refused}"
+        );
+        let logged = bench.logs("group del blue force");
+        assert_eq!(logged[..4], ["SELECT 20", "MULTI", "FLUSHDB", "SELECT 0"]);
+        assert_eq!(logged[4], carried("GROUP DEL blue FORCE"));
+        assert!(bench.state.closing.contains(&other) && bench.state.dbs.total_keys() == 0);
+        assert_eq!(bench.state.group_of_client(other), GroupId::DEFAULT);
+        assert_eq!(bench.state.dbs.next_from(16), None, "nothing is left of it");
+    }
+
+    #[test]
+    fn what_concerns_the_server_is_refused_inside() {
+        let mut bench = bench();
+        bench.ask("group create blue");
+        enter(&mut bench, "blue");
+        for request in ["group list", "group create x", "group del default"] {
+            assert!(
+                bench
+                    .ask(request)
+                    .starts_with("-NOPERM this command concerns"),
+                "{request}"
+            );
+        }
+    }
 }

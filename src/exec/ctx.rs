@@ -172,14 +172,6 @@ impl<'a> Ctx<'a> {
         (n < self.state.dbs.count()).then(|| self.state.first_db(group) + n)
     }
 
-    /// The client is in this group from now on (it logs in as another user), and so is what runs for it.
-    pub fn join_group(&mut self, group: GroupId) {
-        if self.client().group != group {
-            self.state.join_group(self.me, group);
-            self.db = self.client().db as usize;
-        }
-    }
-
     /// A database's number in the log, which knows no groups; `None` where it is the one that was asked
     /// for, so that the request can be logged as it is.
     pub fn logged_db(&self, db: usize) -> Option<String> {

@@ -49,12 +49,13 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 
 /// Throws away all that a file can bring back: not only what FLUSHALL does.
 fn empty(state: &mut State) {
-    state.flush_everything();
-    let groups: Vec<GroupId> = state.libraries.iter().map(|(group, _)| group).collect();
-    for group in groups {
-        state.libraries.of_mut(group).clear();
-        functions::sweep(state, group);
+    let groups: Vec<GroupId> = state.groups.iter().map(|group| group.id).collect();
+    for group in groups.into_iter().filter(|group| !group.is_default()) {
+        state.delete_group(group);
     }
+    state.flush_all(GroupId::DEFAULT, false);
+    state.libraries.of_mut(GroupId::DEFAULT).clear();
+    functions::sweep(state, GroupId::DEFAULT);
 }
 
 /// Saves everything and loads it again.

@@ -27,3 +27,44 @@ fn flushall(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     Ok(outcome)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::{connection, group, string};
+    use crate::exec::testing::Bench;
+    use crate::state::groups::GroupId;
+
+    #[test]
+    fn a_group_flushes_what_is_its_own_and_the_log_says_which_databases() {
+        let families = [
+            &FAMILY,
+            &connection::FAMILY,
+            &group::FAMILY,
+            &string::FAMILY,
+        ];
+        let mut bench = Bench::new(&families);
+        bench.state.config.save.points.clear();
+        assert_eq!(bench.logs("flushall"), ["SELECT 0", "flushall"]);
+        bench.ask("group create blue");
+        bench.ask("set k 1");
+        let who = bench.state.clients.iter().next().expect("a client").id;
+        bench.state.join_group(who, GroupId(1));
+        for request in ["set k 1", "select 9", "set k 1", "select 2"] {
+            bench.ask(request);
+        }
+        let told = bench.logs("flushall async");
+        let commands = ["FLUSHDB async", "SELECT 25", "FLUSHDB async", "SELECT 18"];
+        assert_eq!(told[..2], ["SELECT 16", "MULTI"]);
+        assert_eq!(
+            told[2..],
+            [&commands[..], &["FLUSHDB async", "EXEC"]].concat()
+        );
+        assert_eq!(bench.state.dbs.total_keys(), 1);
+        bench.state.join_group(who, GroupId::DEFAULT);
+        assert_eq!(
+            bench.logs("flushall"),
+            ["SELECT 2", "FLUSHDB", "SELECT 0", "FLUSHDB"][..0]
+        );
+    }
+}

@@ -27,7 +27,7 @@ use crate::state::loading::LoadProgress;
 use super::aof::files;
 use super::aof::replay::{self, Replay, ReplayError, Why, is_torn};
 use super::rdb::read::{LoadError, Options, Progress, Reader, Summary, Taken};
-use super::save;
+use super::{groups, save};
 
 #[cfg(test)]
 mod tests;
@@ -227,6 +227,7 @@ impl Loader {
 
     fn begin(state: &mut State, tasks: VecDeque<Task>) -> Loader {
         let now_us = state.clock.mono_us;
+        groups::begin(state);
         state.gate |= gate::LOADING;
         state.load = LoadProgress {
             started_s: state.clock.unix_ms / 1000,
@@ -431,7 +432,7 @@ impl Open {
                     self.lacks = reader.wants();
                     Ok(false)
                 }
-                Ok(Progress::Done) => Ok(self.rdb_done(state, table)),
+                Ok(Progress::Done) => self.rdb_done(state, table),
                 Err(error) => Err(self.rdb_failed(&error)),
             },
             AnyReader::Aof(replay) => {
@@ -520,11 +521,18 @@ impl Open {
     }
 
     /// The snapshot is in; true when nothing else is in its file.
-    fn rdb_done(&mut self, state: &mut State, table: &Registry) -> bool {
+    fn rdb_done(&mut self, state: &mut State, table: &Registry) -> Result<bool, Failed> {
         let AnyReader::Rdb(reader) = &mut self.reader else {
-            return true;
+            return Ok(true);
         };
         let summary = reader.summary();
+        if let Err(why) = groups::restore_users(state, table, &summary.users) {
+            let (at, why) = (
+                reader.position(),
+                format!("a group's user cannot be: {why}"),
+            );
+            return Err(self.rdb_failed(&LoadError { at, why }));
+        }
         let (keys, expired) = (summary.keys, summary.expired);
         (state.load.rdb_keys, state.load.rdb_expired) = (keys, expired);
         let empty = match summary.empty {
@@ -533,14 +541,14 @@ impl Open {
         };
         log::info!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}{empty}.");
         if matches!(self.task.kind, Kind::Snapshot(_)) {
-            return true;
+            return Ok(true);
         }
         if self.task.old_style() {
             log::info!("Reading the remaining AOF tail...");
         }
         let (gone, rest) = (reader.position(), reader.take_rest());
         self.reader = AnyReader::Aof(Box::new(Replay::behind(table, gone, rest)));
-        false
+        Ok(false)
     }
 
     fn rdb_failed(&self, error: &LoadError) -> Failed {

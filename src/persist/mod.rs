@@ -6,6 +6,7 @@ pub mod cron;
 pub mod debug;
 pub mod fit;
 pub mod flush;
+pub mod groups;
 pub mod leftovers;
 pub mod load;
 pub mod rdb;

@@ -125,6 +125,11 @@ fn run(ctx: &mut Ctx<'_>, read_only: bool) -> CmdResult {
 /// A change, which goes to the log as it came.
 fn changed(ctx: &mut Ctx<'_>) {
     ctx.state.dirty += 1;
+    // To a server that knows no groups these would be everybody's.
+    if !ctx.group().is_default() {
+        let argv: Vec<&[u8]> = ctx.argv.iter().collect();
+        ctx.state.prop.replace_carried(&argv);
+    }
 }
 
 fn load(ctx: &mut Ctx<'_>) -> CmdResult {

@@ -183,7 +183,7 @@ fn refusal(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>) -> Option<Cmd
     if row.cmd.is(flag::NOSCRIPT) && state.debug.deny_scripts {
         return Some(FORBIDDEN);
     }
-    let tenant = || !state.group_of(terms.db).is_default();
+    let tenant = || !state.group_of(db).is_default();
     if row.cmd.is(flag::SERVER_WIDE) && tenant() {
         return Some(error::SERVER_WIDE);
     }

@@ -12,7 +12,7 @@ use super::config::setting::parse_memory;
 use super::gate;
 use super::prop;
 use crate::base::num::parse_i64;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a group. Numbers are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -157,6 +157,8 @@ pub struct Groups {
     /// How many databases each group has in the file that is being loaded; 0 where it does not say, which
     /// means as many as here.
     pub file_databases: usize,
+    /// Users that were there before files were loaded: what those say of them does not hold.
+    pub configured_users: BTreeSet<Box<[u8]>>,
 }
 
 impl Default for Groups {
@@ -165,6 +167,7 @@ impl Default for Groups {
             slots: Vec::new(),
             by_name: BTreeMap::new(),
             file_databases: 0,
+            configured_users: BTreeSet::new(),
         };
         groups.add(GroupId::DEFAULT, DEFAULT_NAME, Quotas::default());
         groups
@@ -364,6 +367,32 @@ impl State {
         (known && local < count).then(|| group * count + local)
     }
 
+    /// Why a number means no database in the file that is being loaded.
+    pub fn unknown_db(&self, number: usize) -> String {
+        let (count, of_file) = (self.dbs.count(), self.groups.file_databases);
+        if of_file == 0 {
+            return format!(
+                "FATAL: Data file was created with a Redis server configured to handle more than \
+                 {count} databases: it has keys in number {number}"
+            );
+        }
+        let group = u32::try_from(number / of_file)
+            .ok()
+            .and_then(|id| self.groups.get(GroupId(id)));
+        match group {
+            Some(group) => format!(
+                "FATAL: Data file has keys in database {} of group '{}': its writer had {of_file} \
+                 databases for each group, and 'databases' is {count} here",
+                number % of_file,
+                group.name
+            ),
+            None => format!(
+                "FATAL: Data file has keys in number {number}, which with {of_file} databases for \
+                 each group is none of any group's"
+            ),
+        }
+    }
+
     /// Makes a group; the error says why it cannot be.
     pub fn create_group(&mut self, plan: &Plan) -> Result<GroupId, String> {
         let (groups, name) = (&self.groups, &plan.name);
@@ -415,19 +444,24 @@ impl State {
             // Its number may be another's before the end of the turn.
             self.join_group(who, GroupId::DEFAULT);
         }
+        let users = self.users.iter().filter(|(_, user)| user.group == group);
+        let users: Vec<_> = users.map(|(_, user)| user.name.clone()).collect();
+        users.iter().for_each(|name| _ = self.remove_user(name));
         let keys = self.flush_all(group, true);
         self.forget_shares(group);
         for db in self.dbs_of(group) {
             self.dbs.forget(db);
         }
+        self.forget_shares(group);
         self.groups.remove(group);
         self.settle_groups();
         keys
     }
 
     /// How many users a group has.
-    pub fn users_of(&self, _group: GroupId) -> usize {
-        0
+    pub fn users_of(&self, group: GroupId) -> usize {
+        let users = self.users.iter();
+        users.filter(|(_, user)| user.group == group).count()
     }
 
     /// Groups came or went: whoever reads the log is to know what its numbers of databases mean.

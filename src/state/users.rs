@@ -321,6 +321,11 @@ impl State {
         let id = self.users.put(user);
         if let Some(old) = old {
             self.close_deaf(id, &old);
+            if old.group != self.users.get(id).group {
+                // What they did so far was with another group's data.
+                let moved = self.clients_of(id);
+                moved.into_iter().for_each(|who| self.close_politely(who));
+            }
         }
         let concerned: Vec<ClientId> = self.clients_of(id);
         concerned

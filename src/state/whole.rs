@@ -61,14 +61,6 @@ impl State {
         keys
     }
 
-    /// Empties all databases of all groups.
-    pub fn flush_everything(&mut self) {
-        let groups: Vec<GroupId> = self.groups.iter().map(|group| group.id).collect();
-        for group in groups {
-            self.flush_all(group, false);
-        }
-    }
-
     /// The databases of a group that hold keys.
     pub fn filled_dbs(&self, group: GroupId) -> Vec<usize> {
         let dbs = self.dbs.iter_in(self.dbs_of(group));

@@ -12,6 +12,7 @@ mod dump;
 mod eviction;
 mod expire;
 mod geo;
+mod groups;
 mod harness;
 mod hash_fields;
 mod hashes;

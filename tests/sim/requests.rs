@@ -1,5 +1,5 @@
-//! Requests for any row of the command table, drawn by the syntax that COMMAND DOCS tells: a new row is
-//! tried without anybody having to remember it.
+//! Requests for any row of the command table: examples, and others drawn by the syntax that COMMAND DOCS
+//! tells, so that a new row is tried without anybody having to remember it.
 
 use redvault::base::rng::Rng;
 use redvault::commands::docs;
@@ -9,6 +9,9 @@ use sha1::{Digest, Sha1};
 
 /// A request's words.
 pub type Words = Vec<Vec<u8>>;
+
+/// Examples of every row, which make sense as they stand.
+const EXAMPLES: &str = include_str!("../assets/requests.txt");
 
 /// What most of the traffic is made of: what leaves something behind, and what looks for it.
 const COMMON: &[&str] = &[
@@ -91,6 +94,7 @@ const COMMON: &[&str] = &[
 pub struct Drawer<'t> {
     table: &'t Registry,
     common: Vec<&'t Row>,
+    examples: Vec<&'static str>,
     /// Stands in what is the group's own: half of its names, and what it stores.
     marker: &'static str,
     /// Numbers of clients, its own and others'.
@@ -112,6 +116,10 @@ impl<'t> Drawer<'t> {
         Drawer {
             table,
             common,
+            examples: EXAMPLES
+                .lines()
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                .collect(),
             marker,
             clients: Vec::new(),
         }
@@ -119,6 +127,11 @@ impl<'t> Drawer<'t> {
 
     /// A request; its row's name, too.
     pub fn draw(&self, rng: &mut Rng) -> (&'t str, Words) {
+        if rng.below(4) == 0
+            && let Some(example) = self.example(rng)
+        {
+            return example;
+        }
         let rows = self.table.rows();
         let row = match rng.below(3) {
             0 => &rows[rng.below(rows.len() as u64) as usize],
@@ -134,6 +147,29 @@ impl<'t> Drawer<'t> {
             self.args(&doc.args(), rng, &mut keys, &mut words);
         }
         (name, words)
+    }
+
+    /// An example, with the group's own values in it.
+    fn example(&self, rng: &mut Rng) -> Option<(&'t str, Words)> {
+        let line = self.examples[rng.below(self.examples.len() as u64) as usize];
+        let word = |word: &str| -> Vec<u8> {
+            let plain = match word.strip_prefix('%').and_then(|word| word.split_once('~')) {
+                Some((_, key)) => key,
+                None => word.trim_start_matches('&'),
+            };
+            match plain {
+                "x" | "a" | "b" | "c" => format!("{}{plain}", self.marker).into_bytes(),
+                plain => plain.as_bytes().to_vec(),
+            }
+        };
+        let words: Words = line
+            .split(' ')
+            .filter(|w| !w.is_empty())
+            .map(word)
+            .collect();
+        let row = self.table.find(words.first()?)?;
+        let sub = words.get(1).and_then(|word| self.table.find_sub(row, word));
+        Some((self.table.name(sub.unwrap_or(row).id), words))
     }
 
     fn args(&self, args: &[Arg<'_>], rng: &mut Rng, keys: &mut u64, words: &mut Words) {

@@ -11,6 +11,7 @@
 
 use std::fmt;
 
+use crate::base::num::parse_i64;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
 use crate::exec::call::replay;
 use crate::exec::command::flag;
@@ -19,11 +20,13 @@ use crate::exec::error::CmdError;
 use crate::exec::process::resolve_row;
 use crate::exec::registry::{CommandId, Registry, Row};
 use crate::keyspace::databases::BATCH_MAX;
+use crate::persist::groups;
 use crate::resp::reply::Writer;
 use crate::resp::request::{Argv, Limits, Resume, Step, parse};
 use crate::state::State;
 use crate::state::client::ClientId;
 use crate::state::config::PropagationErrorBehavior;
+use crate::state::prop::Carried;
 
 /// Bytes to be fed at least.
 const CHUNK: usize = 128 << 10;
@@ -126,6 +129,7 @@ struct Names {
     multi: u16,
     exec: u16,
     select: u16,
+    echo: u16,
 }
 
 impl Names {
@@ -135,6 +139,7 @@ impl Names {
             multi: number(b"multi"),
             exec: number(b"exec"),
             select: number(b"select"),
+            echo: number(b"echo"),
         }
     }
 }
@@ -427,6 +432,10 @@ impl Replay {
         if row == self.names.multi || row == self.names.exec {
             return Ok(());
         }
+        if row == self.names.echo {
+            return self.run_carried(state, table, me, argv.get(1));
+        }
+        let moves = row == self.names.select;
         let row = table.row(CommandId(row));
         let mut ctx = Ctx {
             state: &mut *state,
@@ -443,7 +452,34 @@ impl Replay {
         self.out.clear();
         match result {
             Ok(()) => Ok(()),
+            // What follows would go into another database.
+            Err(_) if moves => {
+                let number = parse_i64(argv.get(1)).and_then(|n| usize::try_from(n).ok());
+                Err(Why::Failed(state.unknown_db(number.unwrap_or(usize::MAX))))
+            }
             Err(error) => self.failed(state, table.name(row.id), &error),
+        }
+    }
+
+    /// What a server with groups says to its like in the argument of an ECHO.
+    #[cold]
+    fn run_carried(
+        &mut self,
+        state: &mut State,
+        table: &Registry,
+        me: ClientId,
+        text: &[u8],
+    ) -> Result<(), Why> {
+        match Carried::read(text) {
+            None => Ok(()),
+            Some(Carried::Databases(count)) => {
+                state.groups.file_databases = groups::count_of_file(count).map_err(Why::Failed)?;
+                Ok(())
+            }
+            Some(Carried::Request(bytes)) => {
+                groups::run_carried(state, table, (me, self.db), bytes)
+                    .map_err(|why| Why::Failed(format!("a group or its user cannot be: {why}")))
+            }
         }
     }
 

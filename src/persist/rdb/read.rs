@@ -15,9 +15,11 @@ use crate::base::crc64::Crc64;
 use crate::base::num::parse_i64;
 use crate::codec::{Fault, Source, Why};
 use crate::keyspace::arrivals::Arrivals;
+use crate::persist::groups;
 use crate::script::functions;
 use crate::state::State;
 use crate::state::groups::GroupId;
+use crate::state::libraries::{Library, Refusal};
 use crate::types::saved::{Loaded, Loading, complaint};
 
 /// So many keys without elements are named in the log.
@@ -63,6 +65,8 @@ pub struct Summary {
     pub aux: Vec<(Vec<u8>, Vec<u8>)>,
     /// Function libraries that are in the state now.
     pub libraries: u64,
+    /// Requests that make users of groups: for who knows the commands.
+    pub users: Vec<Vec<u8>>,
 }
 
 /// Why a file cannot be loaded.
@@ -329,21 +333,18 @@ impl Reader {
             }
             Record::End => return Ok(Item::End),
             Record::Db(db) => {
-                if db >= state.dbs.count() as u64 {
-                    return Err(Stop::from(Problem::Other(format!(
-                        "FATAL: Data file was created with a Redis server configured to handle \
-                         more than {} databases: it has keys in number {db}",
-                        state.dbs.count()
-                    ))));
-                }
+                let number = usize::try_from(db).unwrap_or(usize::MAX);
+                let Some(db) = state.db_of_file(number) else {
+                    return Err(Stop::from(Problem::Other(state.unknown_db(number))));
+                };
                 self.settle(state)?;
-                self.db = db as usize;
+                self.db = db;
             }
             Record::Size { keys } => self.reserve(keys, state),
             Record::Deadline(at) => self.before.expire_at = Some(at),
             Record::Idle(seconds) => self.before.idle_s = Some(seconds),
             Record::Uses(uses) => self.before.uses = Some(uses),
-            Record::Fact { name, value } => self.aux(state, name, value),
+            Record::Fact { name, value } => self.aux(state, name, value)?,
             Record::Function(library) => {
                 let replace = self.options.taken == Taken::Replace;
                 let added = functions::add(state, GroupId::DEFAULT, library, replace, false);
@@ -377,7 +378,7 @@ impl Reader {
         state.dbs[self.db].reserve(there + keys.min(most) as usize);
     }
 
-    fn aux(&mut self, state: &mut State, name: Vec<u8>, value: Vec<u8>) {
+    fn aux(&mut self, state: &mut State, name: Vec<u8>, value: Vec<u8>) -> Result<(), Stop> {
         /// Facts that are kept: nobody writes more.
         const KEPT_MAX: usize = 100;
         let number = || parse_i64(&value).unwrap_or_default();
@@ -396,11 +397,45 @@ impl Reader {
                 log::info!("RDB memory usage when created {mib:.2} Mb");
             }
             b"aof-base" if number() == 1 => log::info!("RDB is base AOF"),
+            name if name.starts_with(b"redvault-") => return self.group_fact(state, name, &value),
             _ => {}
         }
         if self.summary.aux.len() < KEPT_MAX {
             self.summary.aux.push((name, value));
         }
+        Ok(())
+    }
+
+    /// What the file says of groups.
+    fn group_fact(&mut self, state: &mut State, name: &[u8], value: &[u8]) -> Result<(), Stop> {
+        let done = match std::str::from_utf8(name) {
+            Ok(groups::DATABASES) => {
+                groups::count_of_file(value).map(|count| state.groups.file_databases = count)
+            }
+            Ok(groups::GROUP) => groups::restore(state, value),
+            Ok(groups::USER) => {
+                self.summary.users.push(value.to_vec());
+                Ok(())
+            }
+            Ok(groups::LIBRARY) => self.library(state, value),
+            // A newer server's.
+            _ => Ok(()),
+        };
+        done.map_err(|why| Stop::from(Problem::Other(format!("a group cannot be: {why}"))))
+    }
+
+    /// A group's number and, behind a colon, the code of a library.
+    fn library(&mut self, state: &mut State, value: &[u8]) -> Result<(), String> {
+        let colon = memchr::memchr(b':', value).ok_or("a library of no group")?;
+        let id = parse_i64(&value[..colon]).and_then(|id| u32::try_from(id).ok());
+        let group = id.map(GroupId).filter(|id| state.groups.get(*id).is_some());
+        let group = group.ok_or("a library of a group that is not there")?;
+        let replace = self.options.taken == Taken::Replace;
+        let added = Library::parse(value[colon + 1..].to_vec())
+            .and_then(|library| functions::add(state, group, library, replace, false));
+        added.map_err(|Refusal(why)| String::from_utf8_lossy(&why).into_owned())?;
+        self.summary.libraries += 1;
+        Ok(())
     }
 
     /// Builds a key.

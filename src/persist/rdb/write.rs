@@ -6,6 +6,7 @@ use super::{AUX, CHECKSUM_VERSION_MIN, EOF, EXPIRE_MS, FREQ, IDLE, RESIZE_DB, SE
 use crate::codec::Sink;
 use crate::keyspace::databases::Databases;
 use crate::keyspace::{Db, EntryRef};
+use crate::persist::groups;
 use crate::state::State;
 use crate::state::config::{MaxmemoryPolicy, REDIS_VERSION};
 use crate::state::groups::GroupId;
@@ -45,15 +46,20 @@ pub fn write(
 ) {
     let version = version_for(&state.dbs);
     sink.raw(format!("REDIS{version:04}").as_bytes());
-    write_aux(sink, "redis-ver", REDIS_VERSION);
-    write_aux(sink, "redis-bits", "64");
-    write_aux(sink, "ctime", &(state.clock.unix_ms / 1000).to_string());
-    write_aux(sink, "used-mem", &used_memory.to_string());
+    write_aux(sink, "redis-ver", REDIS_VERSION.as_bytes());
+    write_aux(sink, "redis-bits", b"64");
+    write_aux(
+        sink,
+        "ctime",
+        (state.clock.unix_ms / 1000).to_string().as_bytes(),
+    );
+    write_aux(sink, "used-mem", used_memory.to_string().as_bytes());
     aux.iter()
-        .for_each(|(name, value)| write_aux(sink, name, value));
+        .for_each(|(name, value)| write_aux(sink, name, value.as_bytes()));
     if !aux.iter().any(|(name, _)| *name == "aof-base") {
-        write_aux(sink, "aof-base", "0");
+        write_aux(sink, "aof-base", b"0");
     }
+    groups::write_facts(state, sink);
     state.libraries.of(GroupId::DEFAULT).save(sink);
 
     let clocks = Clocks::of(state.config.maxmemory_policy);
@@ -82,10 +88,11 @@ fn version_for(dbs: &Databases) -> u32 {
     }
 }
 
-fn write_aux(sink: &mut Sink<'_>, name: &str, value: &str) {
+/// Writes a fact about the file; servers skip those they do not know.
+pub fn write_aux(sink: &mut Sink<'_>, name: &str, value: &[u8]) {
     sink.byte(AUX);
     sink.string(name.as_bytes());
-    sink.string(value.as_bytes());
+    sink.string(value);
 }
 
 /// Keys written between two calls that tell of it.

@@ -8,6 +8,7 @@ use crate::base::{alloc, sys};
 use crate::codec::{Commands, Sink};
 use crate::persist::aof::timestamp;
 use crate::persist::child::Reporter;
+use crate::persist::groups;
 use crate::persist::rdb;
 use crate::persist::rdb::file::Flowing;
 use crate::persist::rdb::write::{delay, progress_every};
@@ -88,6 +89,7 @@ fn write_commands(state: &State, sink: &mut Sink<'_>, progress: &mut dyn FnMut(u
     let every = progress_every(state);
     let mut out = Commands::new(sink);
     let mut keys = 0u64;
+    groups::write_commands(state, &mut out);
     for (_, code) in state.libraries.of(GroupId::DEFAULT).iter() {
         out.command("FUNCTION", 2);
         out.bulk(b"LOAD");

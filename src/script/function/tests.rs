@@ -1,6 +1,7 @@
 //! FUNCTION and FCALL without a network. Texts are those of redis-server 7.0.15.
 use super::*;
 use crate::exec::testing::Bench;
+use crate::state::groups::GroupId;
 
 /// Commands to call, of which the keyspace need not know.
 static KEYS_FAMILY: Family = Family {
@@ -421,7 +422,7 @@ fn payloads_are_those_of_redis() {
     let payload = dump::seal(Vec::new(), saved::version_of(rdb::FUNCTION));
     assert_eq!(payload, b"\x0a\0\x5d\x9b\x5c\x40\x0f\x7f\xa2\xda");
     let mut bench = bench();
-    bench.state.flush_everything();
+    bench.state.flush_all(GroupId::DEFAULT, false);
     assert_eq!(
         bench.state.libraries.of(GroupId::DEFAULT).len(),
         2,

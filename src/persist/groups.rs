@@ -1,0 +1,201 @@
+//! Groups in files: what a file says of them besides their keys, which lie in databases with high numbers.
+//!
+//! A snapshot has facts about itself that servers skip which do not know them, and a log of changes has ECHO
+//! with an argument that means nothing to others: a server without groups reads both and has each group's keys
+//! in a range of databases. What is said is the same in both, and comes from [`tell`] alone.
+//!
+//! Users of groups are data like their keys; those of the default group are configuration. Where the
+//! configuration has a user of the same name, it wins.
+use crate::base::num::parse_i64;
+use crate::codec::{Commands, Sink};
+use crate::exec::call::replay;
+use crate::exec::ctx::{Ctx, Mode};
+use crate::exec::process::resolve_row;
+use crate::exec::registry::Registry;
+use crate::persist::rdb::write::write_aux;
+use crate::resp::reply::Writer;
+use crate::resp::request::{Argv, Limits, Resume, Step, parse};
+use crate::state::State;
+use crate::state::client::ClientId;
+use crate::state::groups::{GroupId, Plan};
+use crate::state::prop::{Carried, carried, told_databases};
+
+/// Names of facts.
+pub const DATABASES: &str = "redvault-databases";
+pub const GROUP: &str = "redvault-group";
+pub const USER: &str = "redvault-user";
+pub const LIBRARY: &str = "redvault-library";
+
+/// What a file says of groups.
+pub enum Told<'a> {
+    /// How many databases each group has, in front of everything else.
+    Databases(usize),
+    /// A group: the words behind GROUP CREATE.
+    Group(&'a [String]),
+    /// A user of a group: the words behind ACL SETUSER.
+    User(&'a [Vec<u8>]),
+    /// The code of a library of functions.
+    Library(GroupId, &'a [u8]),
+}
+
+/// Tells all there is; nothing where there are no groups.
+pub fn tell(state: &State, told: &mut dyn FnMut(Told<'_>)) {
+    if !state.groups.exist() {
+        return;
+    }
+    told(Told::Databases(state.dbs.count()));
+    for group in state.groups.iter().filter(|group| !group.id.is_default()) {
+        told(Told::Group(&Plan::words(group)));
+        for (_, code) in state.libraries.of(group.id).iter() {
+            told(Told::Library(group.id, code));
+        }
+    }
+}
+
+/// As facts of a snapshot.
+pub fn write_facts(state: &State, sink: &mut Sink<'_>) {
+    tell(state, &mut |told| match told {
+        Told::Databases(count) => write_aux(sink, DATABASES, count.to_string().as_bytes()),
+        Told::Group(words) => write_aux(sink, GROUP, words.join(" ").as_bytes()),
+        Told::User(words) => {
+            let mut argv: Vec<&[u8]> = vec![b"ACL", b"SETUSER"];
+            argv.extend(words.iter().map(Vec::as_slice));
+            write_aux(sink, USER, &carried(&argv));
+        }
+        Told::Library(group, code) => {
+            let text = [group.0.to_string().as_bytes(), b":", code].concat();
+            write_aux(sink, LIBRARY, &text);
+        }
+    });
+}
+
+/// As commands of a log.
+pub fn write_commands(state: &State, out: &mut Commands<'_, '_>) {
+    let mut echo = |text: &[u8]| {
+        out.command("ECHO", 1);
+        out.bulk(text);
+    };
+    let mut told_dbs = Vec::new();
+    tell(state, &mut |told| match told {
+        Told::Databases(count) => echo(&told_databases(count)),
+        Told::Group(words) => {
+            let mut argv: Vec<&[u8]> = vec![b"GROUP", b"CREATE"];
+            argv.extend(words.iter().map(String::as_bytes));
+            echo(&carried(&argv));
+        }
+        Told::User(words) => {
+            let mut argv: Vec<&[u8]> = vec![b"ACL", b"SETUSER"];
+            argv.extend(words.iter().map(Vec::as_slice));
+            echo(&carried(&argv));
+        }
+        Told::Library(group, code) => told_dbs.push((group, code.to_vec())),
+    });
+    for (group, code) in told_dbs {
+        out.command("SELECT", 1);
+        out.uint(state.first_db(group) as u64);
+        out.command("ECHO", 1);
+        out.bulk(&carried(&[b"FUNCTION", b"LOAD", &code]));
+    }
+}
+
+/// How many databases each group has, as a file says it.
+pub fn count_of_file(text: &[u8]) -> Result<usize, String> {
+    let count = parse_i64(text).and_then(|count| i32::try_from(count).ok());
+    let count = count.and_then(|count| usize::try_from(count).ok());
+    count
+        .filter(|count| *count > 0)
+        .ok_or_else(|| "a number of databases that cannot be".to_owned())
+}
+
+/// A group as a snapshot tells of it.
+pub fn restore(state: &mut State, text: &[u8]) -> Result<(), String> {
+    let words: Vec<&[u8]> = text.split(|b| *b == b' ').collect();
+    let plan = Plan::parse(&words, true)?;
+    state.restore_group(&plan)
+}
+
+/// Files are about to be loaded: nothing is known of them yet.
+pub fn begin(state: &mut State) {
+    state.groups.file_databases = 0;
+    let users = state.users.iter().map(|(_, user)| user.name.clone());
+    state.groups.configured_users = users.collect();
+}
+
+/// The users that a snapshot told of.
+pub fn restore_users(state: &mut State, table: &Registry, users: &[Vec<u8>]) -> Result<(), String> {
+    let me = state.open_loader_session();
+    let run = |text: &Vec<u8>| match Carried::read(text) {
+        Some(Carried::Request(request)) => run_carried(state, table, (me, 0), request),
+        _ => Err("it is no request".to_owned()),
+    };
+    let done = users.iter().try_for_each(run);
+    state.end_session(me);
+    done
+}
+
+/// No argument is too long for a file that a server has written.
+const LIMITS: Limits = Limits {
+    bulk_len_max: u32::MAX as u64,
+    multibulk_max: i32::MAX as i64,
+    inline_max: 0,
+    authenticated: true,
+};
+
+/// Requests that files may carry: they make groups, and what groups have besides keys.
+const CARRIED: &[&str] = &[
+    "group|create",
+    "group|del",
+    "acl|setuser",
+    "acl|deluser",
+    "function|load",
+    "function|delete",
+    "function|flush",
+    "function|restore",
+];
+
+/// Runs a request that a file carried, in this database.
+pub fn run_carried(
+    state: &mut State,
+    table: &Registry,
+    (me, db): (ClientId, usize),
+    request: &[u8],
+) -> Result<(), String> {
+    let (mut bytes, mut at, mut spans) = (request.to_vec(), 0, Vec::new());
+    let step = parse(
+        &mut bytes,
+        &mut at,
+        &mut Resume::default(),
+        &LIMITS,
+        &mut spans,
+    );
+    if step != Step::Request || at != bytes.len() {
+        return Err("it is no request".to_owned());
+    }
+    let argv = Argv::new(&bytes, &spans);
+    let row = resolve_row(table, table.find(argv.get(0)), argv);
+    let row = row.map_err(|(_, error)| String::from_utf8_lossy(error.text()).into_owned())?;
+    let name = table.name(row.id);
+    if !CARRIED.contains(&name) {
+        return Err(format!("'{name}' is nothing that makes one"));
+    }
+    // The configuration's users are as it says.
+    if name.starts_with("acl|") && state.groups.configured_users.contains(argv.get(2)) {
+        return Ok(());
+    }
+    let mut ctx = Ctx {
+        state,
+        table,
+        argv,
+        out: &mut Writer::new(false),
+        me,
+        db,
+        mode: Mode::Replay,
+        id: row.id,
+    };
+    let done = replay(&mut ctx, row);
+    done.map_err(|error| {
+        let text = error.text();
+        let text = text.strip_prefix(b"ERR ").unwrap_or(text);
+        String::from_utf8_lossy(text).into_owned()
+    })
+}
