@@ -725,7 +725,9 @@ fn cluster(r: &mut Report<'_>) {
 fn keyspace(r: &mut Report<'_>) {
     r.head("Keyspace");
     let now_ms = r.state.clock.unix_ms;
-    for (i, db) in r.state.dbs.iter_in(0..r.state.dbs.count()) {
+    let dbs = r.state.dbs_of(r.group);
+    for (number, db) in r.state.dbs.iter_in(dbs) {
+        let i = r.state.local_db(number);
         if !db.is_empty() {
             let _ = write!(
                 r.out,

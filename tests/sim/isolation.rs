@@ -22,9 +22,10 @@ use redvault::state::State;
 use redvault::state::client::{ClientId, Peer, client_flag};
 use redvault::state::config::{Config, EventMask};
 use redvault::state::groups::{GroupId, Quotas};
+use std::collections::BTreeSet;
 
 const START_MS: i64 = 1_700_000_000_000;
-const CASES: u64 = 40;
+const CASES: u64 = 60;
 const STEPS: usize = 500;
 /// Clients of a group at work, and those that take the place of who is closed.
 const AT_WORK: usize = 4;
@@ -154,6 +155,15 @@ impl World {
             got.push((me, shown(step.row, out.to_vec())));
         }
         self.deliver(&mut got);
+        self.end_turn(got)
+    }
+
+    /// Time passes without a request.
+    fn rest(&mut self) -> Vec<(Side, Seen)> {
+        self.end_turn(Vec::new())
+    }
+
+    fn end_turn(&mut self, mut got: Vec<(ClientId, Vec<u8>)>) -> Vec<(Side, Seen)> {
         self.keep_house();
         self.deliver(&mut got);
         let seen = got.into_iter().filter_map(|(who, bytes)| {
@@ -332,80 +342,113 @@ fn contains(bytes: &[u8], part: &str) -> bool {
         .any(|window| window == part.as_bytes())
 }
 
+/// Where two answers part, with what stands around it.
+fn difference(got: &[Seen], expected: &[Seen]) -> Option<String> {
+    let line = |all: &[Seen]| -> Vec<u8> {
+        let parts = all
+            .iter()
+            .map(|(who, bytes)| format!("{who}: {} ", bytes.escape_ascii()));
+        parts.collect::<String>().into_bytes()
+    };
+    let (got, expected) = (line(got), line(expected));
+    if got == expected {
+        return None;
+    }
+    let same = got
+        .iter()
+        .zip(&expected)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let around = |all: &[u8]| {
+        let part = &all[same.saturating_sub(80)..all.len().min(same + 120)];
+        String::from_utf8_lossy(part).into_owned()
+    };
+    Some(format!(
+        "\n   with them: {}\nwithout them: {}",
+        around(&got),
+        around(&expected)
+    ))
+}
+
+fn of_ours(seen: Vec<(Side, Seen)>) -> Vec<Seen> {
+    let ours = seen.into_iter().filter(|(side, _)| *side == Side::Ours);
+    ours.map(|(_, seen)| seen).collect()
+}
+
+/// Runs one case: what is wrong with the first answer that is wrong, rows that were asked for, and how much
+/// was compared.
+fn case(
+    seed: u64,
+    table: &'static Registry,
+    rows: &mut BTreeSet<&'static str>,
+) -> (Option<String>, usize) {
+    let (mut with, mut without) = (World::new(table, true), World::new(table, false));
+    let mut compared = 0;
+    for (at, step) in steps(seed, table).iter().enumerate() {
+        let wrong = |what: &str| {
+            let request = text(&step.words);
+            Some(format!(
+                "seed {seed} step {at} {:?}: {request}: {what}",
+                step.side
+            ))
+        };
+        // In a transaction the reply comes later, and what is not compared would be part of it.
+        let whole = shown(step.row, b"*0\r\n".to_vec()) == b"*0\r\n";
+        let me = with.team(step.side).map(|team| team.at_work[step.place]);
+        let in_multi = me.is_some_and(|me| with.state.clients.me(me).multi.is_some());
+        if !whole && in_multi {
+            continue;
+        }
+        let chance = seed << 32 ^ at as u64;
+        let seen = with.run(step, chance);
+        for (side, (_, bytes)) in &seen {
+            if *side != Side::Theirs && contains(bytes, OTHERS) {
+                let shown = String::from_utf8_lossy(bytes);
+                return (
+                    wrong(&format!("{side:?} see what is not theirs: {shown}")),
+                    compared,
+                );
+            }
+        }
+        let got = of_ours(seen);
+        compared += got.len();
+        let expected = if step.side == Side::Ours {
+            rows.insert(step.row);
+            of_ours(without.run(step, chance))
+        } else {
+            // Time passes for both.
+            of_ours(without.rest())
+        };
+        if let Some(difference) = difference(&got, &expected) {
+            return (wrong(&difference), compared);
+        }
+        if !with.lives() || !without.lives() {
+            break;
+        }
+    }
+    (None, compared)
+}
+
 #[test]
 fn a_group_sees_the_same_whether_or_not_there_is_another() {
     let table: &'static Registry = Box::leak(Box::new(registry::build(&|_| None)));
-    let (mut rows, mut compared) = (std::collections::BTreeSet::new(), 0);
+    let (mut rows, mut compared, mut wrong) = (BTreeSet::new(), 0, Vec::new());
     for seed in super::cases_of(CASES) {
-        let (mut with, mut without) = (World::new(table, true), World::new(table, false));
-        for (at, step) in steps(seed, table).iter().enumerate() {
-            let place = |what: &str| {
-                format!(
-                    "seed {seed} step {at} {:?} {}: {what}",
-                    step.side,
-                    text(&step.words)
-                )
-            };
-            // In a transaction the reply comes later, and what is not compared would be part of it.
-            let in_multi = |world: &mut World| {
-                let me = world.team(step.side).map(|team| team.at_work[step.place]);
-                me.is_some_and(|me| world.state.clients.me(me).multi.is_some())
-            };
-            if !shown(step.row, b"*0\r\n".to_vec()).starts_with(b"*") && in_multi(&mut with) {
-                continue;
-            }
-            let seen = with.run(step, seed ^ at as u64);
-            let ours = |seen: &[(Side, Seen)]| -> Vec<Seen> {
-                let ours = seen.iter().filter(|(side, _)| *side == Side::Ours);
-                ours.map(|(_, seen)| seen.clone()).collect()
-            };
-            for (side, (_, bytes)) in &seen {
-                assert!(
-                    *side == Side::Theirs || !contains(bytes, OTHERS),
-                    "{}",
-                    place(&format!("{side:?} see {}", String::from_utf8_lossy(bytes)))
-                );
-            }
-            if step.side == Side::Ours {
-                rows.insert(step.row);
-                let expected = without.run(step, seed ^ at as u64);
-                let (got, expected) = (ours(&seen), ours(&expected));
-                compared += got.len();
-                let lines = |all: &[Seen]| -> Vec<String> {
-                    let line = |(who, bytes): &Seen| format!("{who}: {}", bytes.escape_ascii());
-                    all.iter().map(line).collect()
-                };
-                assert_eq!(lines(&got), lines(&expected), "{}", place("differs"));
-            } else {
-                let got = ours(&seen);
-                without.keep_house();
-                let mut alone = Vec::new();
-                without.deliver(&mut alone);
-                // Time passes for both: what becomes due is seen in either.
-                let bytes = |all: &[Vec<u8>]| {
-                    all.iter()
-                        .map(|b| b.escape_ascii().to_string())
-                        .collect::<Vec<_>>()
-                };
-                let got: Vec<Vec<u8>> = got.into_iter().map(|(_, bytes)| bytes).collect();
-                let alone: Vec<Vec<u8>> = alone.into_iter().map(|(_, bytes)| bytes).collect();
-                assert_eq!(bytes(&got), bytes(&alone), "{}", place("is seen"));
-                without.replace_the_gone();
-            }
-            if !with.lives() || !without.lives() {
-                break;
-            }
-        }
+        let (found, count) = case(seed, table, &mut rows);
+        wrong.extend(found);
+        compared += count;
     }
-    println!(
-        "isolation: {compared} answers and messages compared, of {} rows",
-        rows.len()
+    let asked = rows.len();
+    println!("isolation: {compared} answers and messages compared, of {asked} rows");
+    assert!(
+        wrong.is_empty(),
+        "{} cases:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(40)].join("\n")
     );
     if super::cases_of(CASES).count() as u64 >= CASES {
-        let missing: Vec<&str> = (table.rows().iter())
-            .map(|row| table.name(row.id))
-            .filter(|name| !rows.contains(name))
-            .collect();
+        let all = table.rows().iter().map(|row| table.name(row.id));
+        let missing: Vec<&str> = all.filter(|name| !rows.contains(name)).collect();
         assert!(missing.is_empty(), "never asked for: {missing:?}");
     }
 }
