@@ -1,7 +1,7 @@
 //! ACL: users and what they may do. What makes, changes and shows users is in `users`.
 pub mod users;
 
-use super::acl_log;
+use super::{acl_log, lockouts};
 use crate::base::num::parse_i64;
 use crate::base::rng::os_bytes;
 use crate::exec::command::{
@@ -24,9 +24,11 @@ const SUBS: &[Command] = &[
     cmd("help", 2, LOADING | STALE, category::NONE, NO_KEYS, help),
     users::LIST,
     users::LOAD,
+    lockouts::LOCKOUTS,
     acl_log::LOG,
     users::SAVE,
     users::SETUSER,
+    lockouts::UNLOCK,
     users::USERS,
     cmd("whoami", 2, OPEN, category::NONE, NO_KEYS, whoami),
 ];
@@ -118,12 +120,16 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "    All users with their rules, as a configuration file has them.",
         "LOAD",
         "    Read the users from the ACL file again.",
+        "LOCKOUTS",
+        "    Whose failed logins are counted, and who is locked out.",
         "LOG [<count>|RESET]",
         "    What was refused lately, the last first; or forget it.",
         "SAVE",
         "    Write the users to the ACL file.",
         "SETUSER <username> <rule> [<rule> ...]",
         "    Make a user, or change what one may do.",
+        "UNLOCK ALL | [USER <username>] [ADDR <address>]",
+        "    Forget failed logins: of all, of a user, at an address.",
         "USERS",
         "    Names of all users.",
         "WHOAMI",

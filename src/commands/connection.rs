@@ -2,16 +2,14 @@
 use crate::base::num::parse_i64;
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, UsedDbs, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode};
-use crate::exec::error::{CmdError, SYNTAX, WRONG_PASS, wrong_arity};
+use crate::exec::error::{CmdError, SYNTAX, wrong_arity};
+use crate::exec::login::log_in;
 use crate::exec::registry::Family;
 use crate::resp::request::Argv;
-use crate::state::State;
-use crate::state::acl_log::Reason;
 use crate::state::client::{ReplyMode, client_flag};
 use crate::state::config::REDIS_VERSION;
 use crate::state::gate;
-use crate::state::users::password::{self, Fit};
-use crate::state::users::{DEFAULT_NAME, UserId};
+use crate::state::users::DEFAULT_NAME;
 use flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, SECRET, STALE, SUBSCRIBED_OK, UNQUEUED};
 
 /// What a client may always say, whatever state it or the server is in.
@@ -73,31 +71,6 @@ const NO_PROTOCOL: CmdError = CmdError::new("NOPROTO unsupported protocol versio
 pub(super) const BAD_NAME: CmdError =
     CmdError::new("ERR Client names cannot contain spaces, newlines or special characters.");
 
-/// Who may log in under this name with this password? What a name is worth does not show in the time it takes.
-fn password_fits(state: &State, name: &[u8], given: &[u8]) -> Option<UserId> {
-    let id = state.users.find(name);
-    let user = id.map(|id| state.users.get(id));
-    let known = user.map_or(&[][..], |user| &user.passwords);
-    let fits = password::check(known, given) == Fit::Yes;
-    let user =
-        user.filter(|user| (user.nopass || fits) && user.admits_logins(state.clock.unix_ms / 1000));
-    user.and(id)
-}
-
-/// Lets the client in as this user, or counts the attempt.
-fn log_in(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
-    let Some(user) = password_fits(ctx.state, user, password) else {
-        ctx.note_failed_login(user, Reason::Auth);
-        return Err(WRONG_PASS);
-    };
-    ctx.state.log_in(ctx.me, user);
-    // The user may be in another group: what follows in a transaction is that group's.
-    ctx.db = ctx.client().db as usize;
-    // Another group has other databases.
-    ctx.db = ctx.client().db as usize;
-    Ok(())
-}
-
 fn auth(ctx: &mut Ctx<'_>) -> CmdResult {
     let (user, password): (&[u8], &[u8]) = match ctx.argc() {
         2 if ctx.state.users.default_user().nopass => return Err(NO_PASSWORD_SET),
@@ -105,8 +78,10 @@ fn auth(ctx: &mut Ctx<'_>) -> CmdResult {
         3 => (ctx.arg(1), ctx.arg(2)),
         _ => return Err(SYNTAX),
     };
-    log_in(ctx, user, password)?;
-    ctx.ok()
+    match log_in(ctx, user, password)? {
+        Outcome::Done => ctx.ok(),
+        waits => Ok(waits),
+    }
 }
 
 /// What stands behind HELLO's AUTH is not shown.
@@ -152,8 +127,10 @@ fn hello(ctx: &mut Ctx<'_>) -> CmdResult {
             return Err(CmdError::showing(text, word, "'"));
         }
     }
-    if let Some((user, password)) = login {
-        log_in(ctx, user, password)?;
+    if let Some((user, password)) = login
+        && log_in(ctx, user, password)? == Outcome::Block
+    {
+        return Ok(Outcome::Block);
     }
     if ctx.client().gate & gate::UNAUTHENTICATED != 0 && ctx.state.password_needed() {
         return Err(HELLO_NEEDS_AUTH);

@@ -502,6 +502,8 @@ fn child(r: &mut Report<'_>) {
 
 fn stats(r: &mut Report<'_>) {
     let s = &r.state.stats;
+    let logins = &r.state.logins;
+    let (lockouts, waiting) = (logins.lockouts.total, logins.waiting());
     let kib = |rate: usize| s.instant[rate].per_second() / 1024.0;
     r.head("Stats");
     r.field("total_connections_received", s.connections);
@@ -580,6 +582,8 @@ fn stats(r: &mut Report<'_>) {
     r.field("acl_access_denied_cmd", command);
     r.field("acl_access_denied_key", key);
     r.field("acl_access_denied_channel", channel);
+    r.field("login_lockouts_total", lockouts);
+    r.field("logins_waiting", waiting);
     r.field("acl_access_denied_db", db);
     r.field("acl_access_denied_tls_cert", certificate);
     r.field("loop_longest_turn_us", s.longest_turn_us);

@@ -26,6 +26,7 @@ pub mod hyperloglog;
 pub mod info;
 pub mod latency;
 pub mod list;
+pub mod lockouts;
 mod lolwut;
 pub mod memory;
 pub mod module;

@@ -8,6 +8,7 @@ pub mod command;
 pub mod ctx;
 pub mod error;
 pub mod keys;
+pub mod login;
 pub mod observe;
 pub mod process;
 pub mod registry;

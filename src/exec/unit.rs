@@ -7,7 +7,7 @@ use super::admit::{Verdict, admit, feed_monitors, flags_of};
 use super::call::call;
 use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
-use super::error::CmdError;
+use super::error::{CmdError, WRONG_PASS};
 use super::observe::Look;
 use super::registry::{Registry, Row};
 use super::track;
@@ -173,9 +173,55 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
     state.prop.end_unit();
 }
 
+/// Runs the request of a client again that waited for something else than a key, as if it came just now.
+pub fn rerun(state: &mut State, table: &Registry, who: ClientId) {
+    let Some(client) = state.clients.get_mut(who) else {
+        return;
+    };
+    let Some(parked) = client.parked.take() else {
+        return;
+    };
+    client.flags &= !client_flag::BLOCKED;
+    let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
+    state.blocked.unpark(&parked);
+    let row = table.row(parked.row);
+    let before = state.running.replace(who);
+    let place = state.outbox.place();
+    let mut reply = Writer::new(resp3);
+    let mut ctx = Ctx {
+        state: &mut *state,
+        table,
+        argv: parked.argv.argv(),
+        out: &mut reply,
+        me: who,
+        db,
+        mode: Mode::Client,
+        id: row.id,
+    };
+    let gate = (client_gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
+    let refused = gate != 0 && admit(&mut ctx, row, gate) == Verdict::Refused;
+    if !refused && call(&mut ctx, row) == Outcome::Block {
+        let client = state.clients.me(who);
+        if let Some(again) = &mut client.parked {
+            again.silent = parked.silent;
+        }
+    } else {
+        answer(state, who, &parked, &reply);
+        if !parked.silent {
+            state.outbox.advance_last(place);
+        }
+    }
+    state.running = before;
+    finish(state, table);
+}
+
 /// Unblocks a client with this reply.
 fn release(state: &mut State, who: ClientId, parked: &Parked, reply: &Writer) {
     state.blocked.unpark(parked);
+    answer(state, who, parked, reply);
+}
+
+fn answer(state: &mut State, who: ClientId, parked: &Parked, reply: &Writer) {
     if let Some(client) = state.clients.get_mut(who) {
         client.flags = client.flags & !client_flag::BLOCKED | client_flag::RESUME;
     }
@@ -194,7 +240,12 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
         return false;
     };
     let resp3 = client.resp3;
-    let Some(parked) = client.parked.take() else {
+    // A login is answered when it is time, whoever asks for it.
+    let timely = client.parked.as_ref().is_some_and(|parked| {
+        let now_ms = state.clock.mono_us / 1000;
+        !parked.is_login() || parked.deadline_ms != 0 && parked.deadline_ms <= now_ms
+    });
+    let Some(parked) = client.parked.take_if(|_| timely) else {
         return false;
     };
     let mut reply = Writer::new(resp3);
@@ -208,6 +259,16 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
         (None, TimeoutReply::Null) => reply.null(),
         (None, TimeoutReply::NullArray) => reply.null_array(),
         (None, TimeoutReply::Integer(n)) => reply.int(n),
+        (None, TimeoutReply::WrongPassword) => {
+            reply.error_bytes(WRONG_PASS.text());
+            let group = state.group_of_client(who);
+            let stats = &mut state.stats;
+            stats.errors.of_mut(group).count(WRONG_PASS.code());
+            stats.commands_processed += 1;
+            let per = &mut stats.per_command[parked.row.0 as usize];
+            per.calls += 1;
+            per.failed += 1;
+        }
     }
     release(state, who, &parked, &reply);
     true
@@ -298,6 +359,20 @@ impl Ctx<'_> {
         self.state.listen(listener::BLOCKED, true);
         self.state.clients.me(me).parked = Some(parked);
         Outcome::Block
+    }
+
+    /// The client waits for no key: until its request is run again ([`rerun`]), or until the deadline
+    /// (monotonic milliseconds, 0: none), when it is told that its password is wrong.
+    pub(super) fn block_until(&mut self, deadline_ms: u64) -> Outcome {
+        let outcome = self.block_on(&Wait {
+            keys: &[],
+            kind: Kind::String,
+            wants_absence: false,
+            deadline_ms,
+            on_timeout: TimeoutReply::WrongPassword,
+        });
+        debug_assert!(self.client().parked.is_some(), "it was not parked before");
+        outcome
     }
 }
 

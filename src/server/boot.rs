@@ -120,6 +120,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     if let Err(text) = crate::exec::users::file::load_at_start(&mut state, &table) {
         return fail(&text);
     }
+    state.keep_default_password();
     state.config_apply = reconfigure::hook();
     state.run.run_id = state.rng.hex_id(40);
     state.run.supervised = supervised;

@@ -100,6 +100,13 @@ impl Server {
         let Some(client) = self.state.clients.at(slot) else {
             return;
         };
+        let user = self.state.users.get(client.user);
+        if client.authenticated && user.has_expired(now_ms / 1000) {
+            log::info!("Closing a client whose user has expired");
+            let id = client.id;
+            self.state.close_client(id);
+            return;
+        }
         let exempt = client_flag::REPLICA
             | client_flag::PRIMARY
             | client_flag::BLOCKED

@@ -2,11 +2,14 @@
 //!
 //! They get ownership of what they work on and share nothing but counters and tickets. One frees values and
 //! closes files whose names are gone; the other does the AOF's fsyncs, which may not stand behind a value that
-//! takes seconds to free.
+//! takes seconds to free. A third one, which is there once it is needed, checks passwords: each takes tens of
+//! milliseconds, and neither those nor these may stand behind each other.
 use crate::state::aof::FileJob;
 use crate::state::run::{Disposal, Rubbish};
+use crate::state::users::logins::{Done, Task};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
 /// Work for a background thread.
@@ -19,7 +22,17 @@ enum Job {
 pub struct Jobs {
     frees: Option<Sender<Job>>,
     syncs: Option<Sender<Job>>,
+    passwords: Option<Passwords>,
+    processors: Option<Vec<u8>>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// The thread that checks passwords.
+struct Passwords {
+    tasks: Sender<Task>,
+    done: Receiver<Done>,
+    /// What is still to be done is of no use to anybody.
+    ends: Arc<AtomicBool>,
 }
 
 impl Jobs {
@@ -47,8 +60,37 @@ impl Jobs {
         Ok(Self {
             frees,
             syncs,
+            passwords: None,
+            processors,
             threads,
         })
+    }
+
+    /// Checks passwords there; what `wake` makes is called whenever one is done. The task comes back where
+    /// there can be no such thread.
+    pub fn check(
+        &mut self,
+        task: Task,
+        wake: impl FnOnce() -> Box<dyn Fn() + Send>,
+    ) -> Result<(), Task> {
+        if self.passwords.is_none() {
+            match Passwords::start(wake(), self.processors.clone()) {
+                Ok((passwords, thread)) => {
+                    self.threads.push(thread);
+                    self.passwords = Some(passwords);
+                }
+                Err(error) => log::warn!("Can't start the thread for passwords: {error}"),
+            }
+        }
+        match &self.passwords {
+            Some(passwords) => passwords.tasks.send(task).map_err(|back| back.0),
+            None => Err(task),
+        }
+    }
+
+    /// What has been checked.
+    pub fn checked(&self) -> Option<Done> {
+        self.passwords.as_ref()?.done.try_recv().ok()
     }
 
     /// Frees a value there.
@@ -66,6 +108,31 @@ impl Jobs {
     }
 }
 
+impl Passwords {
+    fn start(
+        wake: Box<dyn Fn() + Send>,
+        processors: Option<Vec<u8>>,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (tasks, receiver) = channel::<Task>();
+        let (sender, done) = channel::<Done>();
+        let ends = Arc::new(AtomicBool::new(false));
+        let stop = ends.clone();
+        let thread = Builder::new()
+            .name("rv_passwords".to_owned())
+            .spawn(move || {
+                super::crash::own_stack();
+                super::supervise::bind_to(processors.as_deref());
+                for task in receiver {
+                    if stop.load(Relaxed) || sender.send(task.run()).is_err() {
+                        return;
+                    }
+                    wake();
+                }
+            })?;
+        Ok((Self { tasks, done, ends }, thread))
+    }
+}
+
 fn send(sender: &Option<Sender<Job>>, job: Job) {
     if let Some(sender) = sender {
         // The thread lives as long as the sender: a failed send would only drop the job here.
@@ -76,6 +143,9 @@ fn send(sender: &Option<Sender<Job>>, job: Job) {
 impl Drop for Jobs {
     fn drop(&mut self) {
         (self.frees, self.syncs) = (None, None);
+        if let Some(passwords) = self.passwords.take() {
+            passwords.ends.store(true, Relaxed);
+        }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

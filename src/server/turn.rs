@@ -14,7 +14,7 @@ use crate::base::alloc;
 use crate::base::clock::mono_us;
 use crate::base::sys::{Signals, thread_cpu_us, ticks};
 use crate::exec::registry::Registry;
-use crate::exec::unit;
+use crate::exec::{login, unit};
 use crate::persist::aof;
 use crate::persist::load::Loader;
 use crate::resp::reply::Writer;
@@ -55,6 +55,8 @@ const ACCEPTS_MAX: usize = 64;
 const ACCEPT_US: u64 = 200;
 /// Time for telling blocked clients that their time is up in a turn, microseconds.
 const TIMEOUTS_US: u64 = 200;
+/// Time for clients whose passwords were checked in a turn, microseconds.
+const LOGINS_US: u64 = 200;
 /// Time for closing connections in a turn, microseconds.
 const CLOSE_US: u64 = 200;
 /// Pause after accepting failed for want of descriptors.
@@ -137,6 +139,7 @@ impl Server {
             || !self.unwritten.is_empty()
             || !self.posts.list.is_empty()
             || self.state.pubsub.has_leaving()
+            || self.state.logins.has_finished()
             || !self.state.closing.is_empty()
             || self.more_to_expire
             || self.state.eviction.running
@@ -197,6 +200,7 @@ impl Server {
             self.gather(events);
         }
         self.serve_timeouts();
+        self.resume_logins();
         self.end_pause();
 
         let mut phase_us = 0;
@@ -387,6 +391,10 @@ impl Server {
         while let Some(who) = self.state.resumed.pop() {
             if let Some(client) = self.state.clients.get_mut(who) {
                 client.flags &= !client_flag::RESUME;
+                // What it waited for may have been HELLO.
+                if let Some(Some(conn)) = self.conns.get_mut(who.slot as usize) {
+                    conn.out.resp3 = client.resp3;
+                }
                 self.queue(who.slot as usize);
             }
         }
@@ -399,6 +407,41 @@ impl Server {
             // Thousands at once are told over many turns.
             let end = ticks() + self.state.stats.us_to_ticks(TIMEOUTS_US);
             while unit::time_out(&mut self.state, 64) && ticks() < end {}
+        }
+    }
+
+    /// Logins whose passwords were checked go on.
+    fn resume_logins(&mut self) {
+        if !self.state.logins.is_busy() {
+            return;
+        }
+        while let Some(done) = self.jobs.checked() {
+            self.state.logins.done(done);
+        }
+        let end = ticks() + self.state.stats.us_to_ticks(LOGINS_US);
+        while login::resume_some(&mut self.state, &self.table, 16) && ticks() < end {}
+    }
+
+    /// Hands passwords to the thread that checks them.
+    fn check_passwords(&mut self) {
+        for task in std::mem::take(&mut self.state.logins.tasks) {
+            let registry = self.poll.registry();
+            let wake = || -> Box<dyn Fn() + Send> {
+                match mio::Waker::new(registry, Token(TOKEN_WAKE)) {
+                    // Without it the loop looks again at the next tick of its cron.
+                    Err(error) => {
+                        log::warn!("Can't be woken by the thread for passwords: {error}");
+                        Box::new(|| {})
+                    }
+                    Ok(waker) => Box::new(move || {
+                        let _ = waker.wake();
+                    }),
+                }
+            };
+            if let Err(task) = self.jobs.check(task, wake) {
+                // Better late than never.
+                self.state.logins.done(task.run());
+            }
         }
     }
 
@@ -471,6 +514,7 @@ impl Server {
     }
 
     pub(super) fn hand_over_garbage(&mut self) {
+        self.check_passwords();
         for job in self.state.aof.jobs.drain(..) {
             self.jobs.file(job);
         }

@@ -99,6 +99,15 @@ pub enum TimeoutReply {
     Null,
     NullArray,
     Integer(i64),
+    /// It waits for its login, or for the end of a failed one's delay.
+    WrongPassword,
+}
+
+impl Parked {
+    /// Is it a password that this client waits for?
+    pub fn is_login(&self) -> bool {
+        self.on_timeout == TimeoutReply::WrongPassword
+    }
 }
 
 /// What the transport keeps up to date for CLIENT LIST: bytes, as of the client's last request.

@@ -81,6 +81,8 @@ pub struct State {
     pub clients: Clients,
     /// Who may log in, and what each may do.
     pub users: users::Users,
+    /// Logins that failed, or take time.
+    pub logins: users::logins::Logins,
     /// What was refused to whom.
     pub acl_logs: acl_log::AclLogs,
     /// Whose data are kept apart.
@@ -164,6 +166,7 @@ impl State {
             scripts: scripts::Scripts::default(),
             clients: Clients::default(),
             users: users::Users::new(rows),
+            logins: users::logins::Logins::default(),
             acl_logs: acl_log::AclLogs::default(),
             groups: groups::Groups::default(),
             client_memory: client_memory::ClientMemory::default(),
@@ -225,6 +228,8 @@ impl State {
         self.restrict(gate::FEW_REPLICAS, few_replicas);
         self.settle_writes();
         self.settle_default_password();
+        let limits = users::lockout::Limits::of(&self.config);
+        self.logins.lockouts.configure(limits);
         self.acl_logs.shorten(self.config.acllog_max_len);
         self.settle_events();
         self.tick_access_clock();

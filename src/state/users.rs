@@ -4,6 +4,7 @@
 //! looked at by `exec::acl` when a request of a restricted user is admitted. No client acts for a user who is
 //! gone: whoever takes a user away sees to the clients first (`State::remove_user`).
 pub mod lockout;
+pub mod logins;
 pub mod password;
 pub mod pattern;
 pub mod selector;
@@ -237,7 +238,8 @@ impl Users {
 impl State {
     /// Must a new connection log in before it may do anything?
     pub fn password_needed(&self) -> bool {
-        !self.users.default_user().is_open()
+        let user = self.users.default_user();
+        !user.is_open() || user.has_expired(self.clock.unix_ms / 1000)
     }
 
     /// The user a client acts as.
@@ -274,6 +276,15 @@ impl State {
             user.passwords.push(PasswordHash::sha256(given));
         }
         self.put_user(user);
+    }
+
+    /// What a file holds is the default user's password, whatever the lines of users say of it: they are what
+    /// a rewrite of them found when the file had another one.
+    pub fn keep_default_password(&mut self) {
+        if self.config.requirepass_file.is_some() {
+            self.users.requirepass = None;
+            self.settle_default_password();
+        }
     }
 
     /// The session acts as this user from now on.

@@ -22,6 +22,7 @@ mod keys;
 mod limits;
 mod lists;
 mod loading;
+mod logins;
 mod noise;
 mod offline;
 mod operations;

@@ -5,6 +5,7 @@
 use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl as category, cmd, flag};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, wrong_arity};
+use crate::exec::login;
 use crate::exec::registry::Family;
 use crate::exec::users::rules::{RuleError, name_refused};
 use crate::exec::users::{self, Refused, describe, file};
@@ -70,6 +71,9 @@ fn set(ctx: &mut Ctx<'_>, name: &[u8], rules: &[&[u8]]) -> Result<UserId, CmdErr
 
 fn setuser(ctx: &mut Ctx<'_>) -> CmdResult {
     let rules: Vec<&[u8]> = ctx.argv.from(3).iter().collect();
+    if let Some(waits) = login::prepare(ctx, ctx.arg(2), &rules) {
+        return waits;
+    }
     set(ctx, ctx.arg(2), &rules)?;
     ctx.ok()
 }
@@ -173,6 +177,11 @@ fn load(ctx: &mut Ctx<'_>) -> CmdResult {
     if file::path(ctx.state).is_none() {
         return Err(NO_FILE);
     }
+    let new = file::new_passwords(ctx.state);
+    let new: Vec<&[u8]> = new.iter().map(|rule| rule.as_slice()).collect();
+    if let Some(waits) = login::prepare(ctx, b"", &new) {
+        return waits;
+    }
     match file::load(ctx.state, ctx.table) {
         Ok(()) => ctx.ok(),
         Err(errors) => {
@@ -211,6 +220,9 @@ fn add_user(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut rules: Vec<&[u8]> = vec![b"reset", b"on", &password, b"~*", b"&*", b"+@all"];
     if let Some(group) = &group {
         rules.push(group);
+    }
+    if let Some(waits) = login::prepare(ctx, ctx.arg(1), &rules) {
+        return waits;
     }
     match set(ctx, ctx.arg(1), &rules) {
         Ok(_) => ctx.ok(),

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 /// Where the ACL file is; none without one.
 pub fn path(state: &State) -> Option<PathBuf> {
@@ -111,6 +112,14 @@ fn read_user(
     } else {
         Err(wrong)
     }
+}
+
+/// The rules of the ACL file that give new passwords; none where it cannot be read.
+pub fn new_passwords(state: &State) -> Vec<Zeroizing<Vec<u8>>> {
+    let text = Zeroizing::new(std::fs::read(path(state).unwrap_or_default()).unwrap_or_default());
+    let words = text.split(|b| b" \t\r\n".contains(b));
+    let new = words.filter(|word| word.first() == Some(&b'>'));
+    new.map(|word| Zeroizing::new(word.to_vec())).collect()
 }
 
 /// Checks a `user` line of the configuration: the words behind `user`.

@@ -5,11 +5,12 @@
 use super::Refused;
 use crate::base::num::parse_i64;
 use crate::exec::command::acl;
+use crate::exec::login;
 use crate::exec::registry::{Registry, Row};
 use crate::state::State;
 use crate::state::config::choices::AclPubsubDefault;
 use crate::state::groups::{Groups, name_is_fit};
-use crate::state::users::password::PasswordHash;
+use crate::state::users::password::{NotDerived, PasswordHash};
 use crate::state::users::pattern::Access;
 use crate::state::users::selector::{Commands, Dbs, Selector};
 use crate::state::users::{DEFAULT_NAME, Sanitize, User};
@@ -36,6 +37,7 @@ pub enum RuleError {
     BadTime,
     /// The default user is whoever has not logged in: an operator.
     DefaultInGroup,
+    NotDerived(NotDerived),
 }
 
 impl RuleError {
@@ -66,6 +68,7 @@ impl RuleError {
             RuleError::NoSuchGroup => "There is no group of this name",
             RuleError::BadDatabase => "The databases must be numbers from 0 to 'databases' - 1",
             RuleError::BadTime => "The time must be in unix seconds",
+            RuleError::NotDerived(why) => why.text(),
             RuleError::DefaultInGroup => "The default user cannot be in a group",
         }
     }
@@ -125,6 +128,8 @@ pub fn join_selectors<'w>(words: &[&'w [u8]]) -> Result<Vec<Cow<'w, [u8]>>, Refu
 /// Reads rules.
 pub struct Rules<'t> {
     table: &'t Registry,
+    /// Who knows passwords that take time; none where a line is only checked.
+    state: Option<&'t State>,
     /// The groups there are; none while a configuration is read, when nobody knows them yet.
     groups: Option<&'t Groups>,
     /// New users may use all channels (`acl-pubsub-default`).
@@ -138,6 +143,7 @@ impl<'t> Rules<'t> {
     pub fn of(state: &'t State, table: &'t Registry) -> Self {
         Self {
             table,
+            state: Some(state),
             groups: Some(&state.groups),
             all_channels: state.config.acl_pubsub_default == AclPubsubDefault::Allchannels,
             databases: state.config.databases,
@@ -155,6 +161,7 @@ impl<'t> Rules<'t> {
     pub fn unconfigured(table: &'t Registry) -> Self {
         Self {
             table,
+            state: None,
             groups: None,
             all_channels: false,
             databases: u32::MAX,
@@ -201,9 +208,12 @@ impl<'t> Rules<'t> {
                 user.configured = configured;
             }
             _ => match (rule[0], &rule[1..]) {
-                (b'>', password) => add(user, PasswordHash::sha256(password)),
+                (b'>', password) => add(user, self.keep(password)?),
                 (b'#', hash) => add(user, PasswordHash::parse(hash).ok_or(RuleError::BadHash)?),
-                (b'<', password) => remove(user, &PasswordHash::sha256(password))?,
+                (b'<', password) => {
+                    let kept = self.find_password(user, password);
+                    remove(user, &kept.ok_or(RuleError::NoSuchPassword)?)?;
+                }
                 (b'!', hash) => {
                     remove(user, &PasswordHash::parse(hash).ok_or(RuleError::BadHash)?)?;
                 }
@@ -223,6 +233,22 @@ impl<'t> Rules<'t> {
             },
         }
         Ok(())
+    }
+
+    /// A password as it is kept. Whoever cannot wait has it derived before: see `exec::login::prepare`.
+    fn keep(&self, password: &[u8]) -> Result<PasswordHash, RuleError> {
+        match self.state {
+            Some(state) => login::keep(state, password).map_err(RuleError::NotDerived),
+            None => Ok(PasswordHash::sha256(password)),
+        }
+    }
+
+    /// Which of a user's passwords this is.
+    fn find_password(&self, user: &User, password: &[u8]) -> Option<PasswordHash> {
+        match self.state {
+            Some(state) => login::find(state, &user.passwords, password),
+            None => Some(PasswordHash::sha256(password)),
+        }
     }
 
     /// `group:NAME`.

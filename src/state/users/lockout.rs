@@ -5,6 +5,7 @@
 //! looked at until the lock ends, so that a lock tells nothing about the password, the right one included.
 //! The table is bounded: whoever fills it pushes out what would be forgotten first.
 use crate::state::client::Peer;
+use crate::state::config::Config;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -111,6 +112,17 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What the configuration says.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            pair: config.login_lockout_failures,
+            user: config.login_lockout_user_failures,
+            origin: config.login_lockout_address_failures,
+            lock_ms: u64::from(config.login_lockout_seconds) * 1000,
+            delay_ms: config.login_failure_delay,
+        }
+    }
+
     fn is_on(&self) -> bool {
         self.pair > 0 || self.user > 0 || self.origin > 0 || self.delay_ms > 0
     }

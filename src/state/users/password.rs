@@ -6,6 +6,7 @@
 //! wherever two secrets differ, and look at every password of a user, whichever fits.
 use crate::base::alloc::LeftOut;
 use crate::base::rng::os_bytes;
+use crate::state::config::{Config, PasswordKdf};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
 use sha2::{Digest, Sha256};
@@ -38,6 +39,16 @@ pub struct Cost {
     pub passes: u32,
 }
 
+impl Cost {
+    /// How passwords are derived under this configuration; none where their digest is kept.
+    pub fn of(config: &Config) -> Option<Self> {
+        (config.acl_password_kdf == PasswordKdf::Argon2id).then_some(Self {
+            memory_kib: (config.acl_argon2id_memory >> 10) as u32,
+            passes: config.acl_argon2id_passes,
+        })
+    }
+}
+
 /// Does a password fit one of a user's?
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fit {
@@ -48,8 +59,15 @@ pub enum Fit {
 }
 
 /// Why nothing could be derived.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotDerived(&'static str);
+
+impl NotDerived {
+    /// The words for it.
+    pub fn text(self) -> &'static str {
+        self.0
+    }
+}
 
 impl fmt::Display for NotDerived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,10 +240,21 @@ pub fn derive(password: &[u8], cost: Cost) -> Result<PasswordHash, NotDerived> {
     let Cost { memory_kib, passes } = cost;
     let mut derived = Zeroizing::new([0; DERIVED_BYTES]);
     argon2id(password, &salt, (memory_kib, passes, 1), &mut *derived)?;
-    let salt = Base64Unpadded::encode_string(&salt);
-    let derived = Base64Unpadded::encode_string(&*derived);
+    Ok(phc(cost, &salt, &*derived))
+}
+
+/// What costs as much to compare with as a password, and is none. The key is a secret of this process.
+pub fn unfitting(cost: Cost, key: &[u8; 32]) -> PasswordHash {
+    let derived: [u8; DERIVED_BYTES] = Sha256::digest(key).into();
+    phc(cost, &derived[..SALT_BYTES], &derived)
+}
+
+fn phc(cost: Cost, salt: &[u8], derived: &[u8]) -> PasswordHash {
+    let Cost { memory_kib, passes } = cost;
+    let salt = Base64Unpadded::encode_string(salt);
+    let derived = Base64Unpadded::encode_string(derived);
     let text = format!("$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${derived}");
-    Ok(PasswordHash::Argon2id(text.into()))
+    PasswordHash::Argon2id(text.into())
 }
 
 #[cfg(test)]

@@ -1,0 +1,219 @@
+//! Logins: who may act as which user, and what a wrong password costs.
+//!
+//! One function for AUTH and HELLO. What a name is worth (no such user, one that is off, a wrong password)
+//! shows neither in the reply nor in the time it takes. Work that takes milliseconds parks the client; its request
+//! runs again, from the beginning, when the background thread is done with it: whatever has changed in
+//! between counts.
+use super::command::{CmdResult, Outcome};
+use super::ctx::{Ctx, Mode};
+use super::error::{CmdError, WRONG_PASS};
+use super::registry::Registry;
+use super::unit;
+use crate::state::State;
+use crate::state::acl_log::Reason;
+use crate::state::gate;
+use crate::state::users::UserId;
+use crate::state::users::lockout::Origin;
+use crate::state::users::logins::{Password, TooMany, Work};
+use crate::state::users::password::{self, Cost, Fit, NotDerived, PasswordHash};
+
+const EXPIRED: CmdError =
+    CmdError::new("WRONGPASS the password is right, but this user has expired");
+const NOT_HERE: CmdError = CmdError::new(
+    "ERR a password kept as Argon2id takes time to check: log in outside of the transaction",
+);
+const BUSY: CmdError =
+    CmdError::new("TRYAGAIN too many passwords wait to be checked, try again in a moment");
+
+/// What was found of a name and a password.
+enum Verdict {
+    Fits(UserId),
+    Fails,
+    Ask(Vec<Box<str>>),
+}
+
+fn verdict(state: &State, name: &[u8], given: &[u8]) -> Verdict {
+    let id = state.users.find(name);
+    let user = id.map(|id| state.users.get(id));
+    let user = user.filter(|user| user.enabled && user.awaits_group.is_none());
+    let known = user.map_or(&[][..], |user| &user.passwords);
+    let fit = state.logins.fits(known, given);
+    let open = user.is_some_and(|user| user.nopass);
+    match (id, fit) {
+        (Some(id), _) if open => Verdict::Fits(id),
+        (Some(id), Fit::Yes) => Verdict::Fits(id),
+        (_, Fit::Ask(phc)) => Verdict::Ask(phc),
+        _ => took_no_time(state, known, given),
+    }
+}
+
+/// Where passwords take time, the time tells nobody which names there are: one that was refused without it has
+/// a password compared that nobody has.
+fn took_no_time(state: &State, known: &[PasswordHash], given: &[u8]) -> Verdict {
+    let slow = |hash: &PasswordHash| matches!(hash, PasswordHash::Argon2id(_));
+    match Cost::of(&state.config).filter(|_| !known.iter().any(slow)) {
+        Some(cost) => match state.logins.fits(&state.logins.nobody(cost), given) {
+            Fit::Ask(phc) => Verdict::Ask(phc),
+            _ => Verdict::Fails,
+        },
+        None => Verdict::Fails,
+    }
+}
+
+/// Lets the client in as this user. `Done`: it is in. `Block`: it waits, and its request will run again or be
+/// answered later.
+pub fn log_in(ctx: &mut Ctx<'_>, name: &[u8], given: &[u8]) -> CmdResult {
+    let origin = Origin::of(&ctx.client().peer);
+    let now_ms = ctx.state.clock.mono_us / 1000;
+    if let Some(origin) = origin
+        && let Some(left_ms) = ctx.state.logins.lockouts.locked_ms(name, origin, now_ms)
+    {
+        ctx.note_failed_login(name, Reason::Auth);
+        return Err(CmdError::owned(format!(
+            "WRONGPASS too many failed logins, no more are looked at for {} seconds",
+            left_ms.div_ceil(1000)
+        )));
+    }
+    match verdict(ctx.state, name, given) {
+        Verdict::Fits(user) => enter(ctx, user, name, origin),
+        Verdict::Fails => fail(ctx, name, origin),
+        Verdict::Ask(phc) => {
+            let password = Password::new(given.to_vec());
+            let work = Work {
+                verify: vec![(phc, password)],
+                ..Work::default()
+            };
+            if ctx.may_block() && ctx.state.gate & gate::BUSY_SCRIPT == 0 {
+                return wait_for(ctx, work);
+            }
+            if ctx.mode != Mode::Client {
+                return Err(NOT_HERE);
+            }
+            // The loop is held up by a script, and this may be who comes to end it.
+            ctx.state.logins.ask_now(&work);
+            let told = verdict(ctx.state, name, given);
+            ctx.state.logins.forget_settled();
+            match told {
+                Verdict::Fits(user) => enter(ctx, user, name, origin),
+                _ => fail(ctx, name, origin),
+            }
+        }
+    }
+}
+
+/// The client's request runs again when this work is done.
+pub fn wait_for(ctx: &mut Ctx<'_>, work: Work) -> CmdResult {
+    if let Some(error) = ctx.state.logins.failure() {
+        return Err(CmdError::owned(format!(
+            "ERR the password can't be looked at: {error}"
+        )));
+    }
+    let me = ctx.me;
+    let origin = Origin::of(&ctx.client().peer);
+    match ctx.state.logins.ask(me, origin, work) {
+        Ok(()) => Ok(ctx.block_until(0)),
+        Err(TooMany) => Err(BUSY),
+    }
+}
+
+fn enter(ctx: &mut Ctx<'_>, user: UserId, name: &[u8], origin: Option<Origin>) -> CmdResult {
+    if let Some(origin) = origin {
+        ctx.state.logins.lockouts.succeeded(name, origin);
+    }
+    let now_s = ctx.state.clock.unix_ms / 1000;
+    if ctx.state.users.get(user).has_expired(now_s) {
+        ctx.note_failed_login(name, Reason::Auth);
+        return Err(EXPIRED);
+    }
+    ctx.state.log_in(ctx.me, user);
+    // Another group has other databases.
+    ctx.db = ctx.client().db as usize;
+    Ok(Outcome::Done)
+}
+
+fn fail(ctx: &mut Ctx<'_>, name: &[u8], origin: Option<Origin>) -> CmdResult {
+    ctx.note_failed_login(name, Reason::Auth);
+    let Some(origin) = origin else {
+        return Err(WRONG_PASS);
+    };
+    let now_ms = ctx.state.clock.mono_us / 1000;
+    let follows = ctx.state.logins.lockouts.failed(name, origin, now_ms);
+    let seconds = ctx.state.config.login_lockout_seconds;
+    for scope in &follows.locked {
+        log::warn!("Logins of {scope} are locked for {seconds} seconds: too many failed");
+    }
+    if follows.delay_ms > 0 && ctx.may_block() {
+        return Ok(ctx.block_until(now_ms + follows.delay_ms));
+    }
+    Err(WRONG_PASS)
+}
+
+/// Runs the requests of up to `max` clients again whose work is done; true when there may be more.
+pub fn resume_some(state: &mut State, table: &Registry, max: usize) -> bool {
+    for _ in 0..max {
+        let Some(who) = state.logins.next_finished() else {
+            return false;
+        };
+        unit::rerun(state, table, who);
+        state.logins.settle_down();
+    }
+    true
+}
+
+/// A new password as it is kept. Where nobody derived it before, that is done here and now: tens of
+/// milliseconds.
+pub fn keep(state: &State, given: &[u8]) -> Result<PasswordHash, NotDerived> {
+    let Some(cost) = Cost::of(&state.config) else {
+        return Ok(PasswordHash::sha256(given));
+    };
+    if let Some(known) = state.logins.derived(given) {
+        return Ok(known.clone());
+    }
+    password::derive(given, cost)
+}
+
+/// Which of these passwords this one is. Slow, as [`keep`], where nobody looked before.
+pub fn find(state: &State, known: &[PasswordHash], given: &[u8]) -> Option<PasswordHash> {
+    let digest = PasswordHash::sha256(given);
+    if known.contains(&digest) {
+        return Some(digest);
+    }
+    if let Some(hash) = state.logins.fitting(known, given) {
+        return Some(hash.clone());
+    }
+    let Fit::Ask(phc) = state.logins.fits(known, given) else {
+        return None;
+    };
+    let at = password::verify(&phc, given).ok().flatten()?;
+    Some(PasswordHash::Argon2id(phc.get(at)?.clone()))
+}
+
+/// Has the new passwords among a user's rules derived, and those looked for that are taken away, before the
+/// request runs: `Some` if it waits for that now.
+pub fn prepare(ctx: &mut Ctx<'_>, name: &[u8], rules: &[&[u8]]) -> Option<CmdResult> {
+    if !ctx.may_block() || ctx.state.logins.failure().is_some() {
+        return None;
+    }
+    let (state, own) = (&*ctx.state, |password: &[u8]| {
+        Password::new(password.to_vec())
+    });
+    let behind = |sign: u8| move |rule: &&[u8]| rule.first() == Some(&sign);
+    let user = state.users.find(name).map(|id| state.users.get(id));
+    let known = user.map_or(&[][..], |user| &user.passwords);
+    let mut work = Work {
+        cost: Cost::of(&state.config),
+        ..Work::default()
+    };
+    if work.cost.is_some() {
+        let new = rules.iter().copied().filter(behind(b'>'));
+        let missing = new.filter(|rule| state.logins.derived(&rule[1..]).is_none());
+        work.derive.extend(missing.map(|rule| own(&rule[1..])));
+    }
+    for rule in rules.iter().copied().filter(behind(b'<')) {
+        if let Fit::Ask(phc) = state.logins.fits(known, &rule[1..]) {
+            work.verify.push((phc, own(&rule[1..])));
+        }
+    }
+    let nothing = work.derive.is_empty() && work.verify.is_empty();
+    (!nothing).then(|| wait_for(ctx, work))
+}
