@@ -317,6 +317,12 @@ mod tests {
             (":2".into(), "$3 one".into())
         );
         enter(&mut bench, "default");
+        assert_eq!(
+            bench.ask("get k"),
+            "$-1",
+            "in the database of the same number"
+        );
+        bench.ask("select 0");
         assert_eq!(bench.ask("get k"), "$4 zero");
     }
 

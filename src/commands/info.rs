@@ -502,8 +502,6 @@ fn child(r: &mut Report<'_>) {
 
 fn stats(r: &mut Report<'_>) {
     let s = &r.state.stats;
-    let logins = &r.state.logins;
-    let (lockouts, waiting) = (logins.lockouts.total, logins.waiting());
     let kib = |rate: usize| s.instant[rate].per_second() / 1024.0;
     r.head("Stats");
     r.field("total_connections_received", s.connections);
@@ -582,8 +580,6 @@ fn stats(r: &mut Report<'_>) {
     r.field("acl_access_denied_cmd", command);
     r.field("acl_access_denied_key", key);
     r.field("acl_access_denied_channel", channel);
-    r.field("login_lockouts_total", lockouts);
-    r.field("logins_waiting", waiting);
     r.field("acl_access_denied_db", db);
     r.field("acl_access_denied_tls_cert", certificate);
     r.field("loop_longest_turn_us", s.longest_turn_us);
@@ -729,10 +725,9 @@ fn cluster(r: &mut Report<'_>) {
 fn keyspace(r: &mut Report<'_>) {
     r.head("Keyspace");
     let now_ms = r.state.clock.unix_ms;
-    let dbs = r.state.dbs_of(r.group);
-    for (number, db) in r.state.dbs.iter_in(dbs) {
-        let i = r.state.local_db(number);
+    for (number, db) in r.state.dbs.iter_in(r.state.dbs_of(r.group)) {
         if !db.is_empty() {
+            let i = r.state.local_db(number);
             let _ = write!(
                 r.out,
                 "db{i}:keys={},expires={},avg_ttl={},subexpiry={}\r\n",

@@ -7,6 +7,7 @@ pub mod rules;
 
 use super::registry::Registry;
 use crate::state::State;
+use crate::state::groups::Groups;
 use crate::state::users::{User, UserId};
 use rules::{RuleError, Rules};
 
@@ -48,4 +49,40 @@ pub fn set(
 ) -> Result<UserId, Refused> {
     let user = draft(state, table, name, rules)?;
     Ok(state.put_user(user))
+}
+
+/// Is this user kept with the data? Those of groups are, unless the configuration tells of them.
+pub fn is_data(user: &User) -> bool {
+    !user.group.is_default() && !user.configured
+}
+
+/// The rules that make this user whatever it was before.
+pub fn whole_rules(user: &User, groups: &Groups) -> Vec<Vec<u8>> {
+    let mut words = vec![user.name.to_vec(), b"reset".to_vec()];
+    words.extend(describe::rules(user, groups));
+    words
+}
+
+/// The log is told of a user who changed or went, where that is kept with the data. `was`: it was kept there
+/// before.
+pub fn log_change(state: &mut State, name: &[u8], was: bool) {
+    let user = state.users.find(name).map(|id| state.users.get(id));
+    let words = match user.filter(|user| is_data(user)) {
+        Some(user) => whole_rules(user, &state.groups),
+        None if was => Vec::new(),
+        None => return,
+    };
+    state.dirty += 1;
+    let mut argv: Vec<&[u8]> = match words.is_empty() {
+        true => vec![b"ACL", b"DELUSER", name],
+        false => vec![b"ACL", b"SETUSER"],
+    };
+    argv.extend(words.iter().map(Vec::as_slice));
+    state.prop.also_carried(&argv);
+}
+
+/// Is the user of this name kept with the data now?
+pub fn is_kept(state: &State, name: &[u8]) -> bool {
+    let user = state.users.find(name).map(|id| state.users.get(id));
+    user.is_some_and(is_data)
 }

@@ -12,6 +12,7 @@ use crate::exec::call::replay;
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::process::resolve_row;
 use crate::exec::registry::Registry;
+use crate::exec::users;
 use crate::persist::rdb::write::write_aux;
 use crate::resp::reply::Writer;
 use crate::resp::request::{Argv, Limits, Resume, Step, parse};
@@ -49,6 +50,10 @@ pub fn tell(state: &State, told: &mut dyn FnMut(Told<'_>)) {
         for (_, code) in state.libraries.of(group.id).iter() {
             told(Told::Library(group.id, code));
         }
+    }
+    let users = state.users.iter().filter(|(_, user)| users::is_data(user));
+    for (_, user) in users {
+        told(Told::User(&users::whole_rules(user, &state.groups)));
     }
 }
 
@@ -117,8 +122,6 @@ pub fn restore(state: &mut State, text: &[u8]) -> Result<(), String> {
 /// Files are about to be loaded: nothing is known of them yet.
 pub fn begin(state: &mut State) {
     state.groups.file_databases = 0;
-    let users = state.users.iter().map(|(_, user)| user.name.clone());
-    state.groups.configured_users = users.collect();
 }
 
 /// The users that a snapshot told of.
@@ -179,7 +182,11 @@ pub fn run_carried(
         return Err(format!("'{name}' is nothing that makes one"));
     }
     // The configuration's users are as it says.
-    if name.starts_with("acl|") && state.groups.configured_users.contains(argv.get(2)) {
+    let known = state
+        .users
+        .find(argv.get(2))
+        .filter(|_| name.starts_with("acl|"));
+    if known.is_some_and(|user| state.users.get(user).configured) {
         return Ok(());
     }
     let mut ctx = Ctx {

@@ -12,7 +12,7 @@ use super::config::setting::parse_memory;
 use super::gate;
 use super::prop;
 use crate::base::num::parse_i64;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Names a group. Numbers are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -157,8 +157,6 @@ pub struct Groups {
     /// How many databases each group has in the file that is being loaded; 0 where it does not say, which
     /// means as many as here.
     pub file_databases: usize,
-    /// Users that were there before files were loaded: what those say of them does not hold.
-    pub configured_users: BTreeSet<Box<[u8]>>,
 }
 
 impl Default for Groups {
@@ -167,7 +165,6 @@ impl Default for Groups {
             slots: Vec::new(),
             by_name: BTreeMap::new(),
             file_databases: 0,
-            configured_users: BTreeSet::new(),
         };
         groups.add(GroupId::DEFAULT, DEFAULT_NAME, Quotas::default());
         groups
@@ -414,6 +411,15 @@ impl State {
         }
         self.groups.add(id, name, plan.quotas);
         self.settle_groups();
+        // The configuration may have told of its users before there was a group.
+        let waiting = self
+            .users
+            .iter()
+            .filter(|(_, user)| user.awaits_group.as_ref() == Some(name));
+        for mut user in waiting.map(|(_, user)| user.clone()).collect::<Vec<_>>() {
+            (user.group, user.awaits_group) = (id, None);
+            self.put_user(user);
+        }
         Ok(id)
     }
 

@@ -3,6 +3,7 @@ use std::io;
 
 use super::console::{Console, shown};
 use crate::base::disk::Disk;
+use crate::persist::groups;
 use crate::persist::rdb::check::{Check, Checksum, Event, Failure, Tally};
 use crate::persist::window::Window;
 use crate::state::config::file::errno_text;
@@ -67,6 +68,15 @@ pub fn check(
 
 fn tell(console: &mut Console<'_>, at: u64, event: &Event<'_>) {
     match event {
+        // Hashes of passwords and code are nothing to look at.
+        Event::Fact { name, value }
+            if [groups::USER.as_bytes(), groups::LIBRARY.as_bytes()].contains(name) =>
+        {
+            let (name, bytes) = (shown(name), value.len());
+            console.line(format_args!(
+                "[offset {at}] AUX FIELD {name}, {bytes} bytes"
+            ));
+        }
         Event::Fact { name, value } => console.line(format_args!(
             "[offset {at}] AUX FIELD {} = '{}'",
             shown(name),

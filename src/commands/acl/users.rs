@@ -66,7 +66,19 @@ fn set(ctx: &mut Ctx<'_>, name: &[u8], rules: &[&[u8]]) -> Result<UserId, CmdErr
     if let Some(why) = name_refused(name) {
         return Err(CmdError::owned(format!("ERR {why}")));
     }
-    users::set(ctx.state, ctx.table, name, rules).map_err(|refused| refusal(&refused))
+    let was = users::is_kept(ctx.state, name);
+    let set = users::set(ctx.state, ctx.table, name, rules);
+    let id = set.map_err(|refused| refusal(&refused))?;
+    users::log_change(ctx.state, name, was);
+    Ok(id)
+}
+
+/// Takes a user away, and sees to it that it stays away. Was there one?
+fn remove(ctx: &mut Ctx<'_>, name: &[u8]) -> bool {
+    let was = users::is_kept(ctx.state, name);
+    let gone = ctx.state.remove_user(name);
+    users::log_change(ctx.state, name, was);
+    gone
 }
 
 fn setuser(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -83,10 +95,7 @@ fn deluser(ctx: &mut Ctx<'_>) -> CmdResult {
     if names.contains(&DEFAULT_NAME) {
         return Err(CmdError::new("ERR The 'default' user cannot be removed"));
     }
-    let gone = names
-        .iter()
-        .filter(|name| ctx.state.remove_user(name))
-        .count();
+    let gone = names.iter().filter(|name| remove(ctx, name)).count();
     ctx.int(gone as i64)
 }
 
@@ -244,7 +253,7 @@ fn delete_user(ctx: &mut Ctx<'_>) -> CmdResult {
     if name == DEFAULT_NAME {
         return Err(CmdError::new("ERR The 'default' user cannot be removed"));
     }
-    if !ctx.state.remove_user(name) {
+    if !remove(ctx, name) {
         return Err(CmdError::showing("ERR There is no user '", name, "'"));
     }
     ctx.ok()

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::base::crc64::Crc64;
 use crate::codec::{Fault, Source, Why};
+use crate::persist::groups;
 use crate::persist::window::Window;
 use crate::types::dump::knows_version;
 use crate::types::saved::{Loading, name_of};
@@ -244,6 +245,7 @@ fn note(
             if name == b"ctime" {
                 tally.created_s = crate::base::num::parse_i64(&value);
             }
+            tally.functions += u64::from(name == groups::LIBRARY.as_bytes());
             tell(Event::Fact {
                 name: &name,
                 value: &value,
