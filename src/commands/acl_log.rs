@@ -64,7 +64,7 @@ fn show(out: &mut Writer, entry: &Entry, now_ms: i64) {
 /// Would a user be allowed this request? It is looked at, not run.
 fn dryrun(ctx: &mut Ctx<'_>) -> CmdResult {
     let (name, argv) = (ctx.arg(2), ctx.argv.from(3));
-    let Some(user) = ctx.state.users.find(name) else {
+    let Some(user) = ctx.state.users.find_for(ctx.group(), name) else {
         return Err(CmdError::showing("ERR User '", name, "' not found"));
     };
     let table = ctx.table;

@@ -175,6 +175,15 @@ impl Users {
         self.rows
     }
 
+    /// The same for somebody in this group, who knows of no other group's users; everybody knows of the default
+    /// one.
+    pub fn find_for(&self, viewer: GroupId, name: &[u8]) -> Option<UserId> {
+        let known = |id: &UserId| {
+            viewer.is_default() || *id == UserId::DEFAULT || self.get(*id).group == viewer
+        };
+        self.find(name).filter(known)
+    }
+
     /// The user of this name.
     pub fn find(&self, name: &[u8]) -> Option<UserId> {
         self.by_name.get(name).copied()

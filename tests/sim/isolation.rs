@@ -404,6 +404,8 @@ fn case(
         for (side, (_, bytes)) in &seen {
             if *side != Side::Theirs && contains(bytes, OTHERS) {
                 let shown = String::from_utf8_lossy(bytes);
+                let start = shown.find(OTHERS).unwrap_or(0).saturating_sub(200);
+                let shown: String = shown.chars().skip(start).take(400).collect();
                 return (
                     wrong(&format!("{side:?} see what is not theirs: {shown}")),
                     compared,
