@@ -8,7 +8,7 @@ use crate::state::State;
 use crate::state::client::{Client, Peer, client_flag as flag};
 use crate::state::groups::GroupId;
 use crate::state::pubsub::Topic;
-use crate::state::users::{UserId, Users};
+use crate::state::users::UserId;
 use std::fmt::Write as _;
 
 /// Output up to this size is shown as lying in the client's reply buffer, more as a list.
@@ -397,6 +397,7 @@ fn is_option(word: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::resp::request::OwnedArgv;
+    use crate::state::users::Users;
 
     fn words(text: &str) -> OwnedArgv {
         text.split_whitespace().map(str::as_bytes).collect()
