@@ -4,6 +4,8 @@
 //! The next life has to load its files, and the data set has to be one that there was, no older than
 //! what `appendfsync` promises.
 //!
+//! `isolation` simulates groups instead: what one of them sees with another one there and without.
+//!
 //! `SIM_SEED=n` runs that case alone, `SIM_CASES=n` more of them (`make crash`), `SIM_LOG=1` shows what
 //! the server logs.
 mod history;
