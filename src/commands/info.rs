@@ -504,6 +504,8 @@ fn child(r: &mut Report<'_>) {
 
 fn stats(r: &mut Report<'_>) {
     let s = &r.state.stats;
+    let logins = &r.state.logins;
+    let (lockouts, waiting) = (logins.lockouts.total, logins.waiting());
     let kib = |rate: usize| s.instant[rate].per_second() / 1024.0;
     r.head("Stats");
     r.field("total_connections_received", s.connections);
