@@ -33,6 +33,7 @@ mod protocol;
 mod pubsub;
 mod readme;
 mod rewrites;
+mod scripts;
 mod sets;
 mod snapshots;
 mod sort;
