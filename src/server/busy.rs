@@ -22,6 +22,7 @@ use crate::resp::argv::Argv;
 use crate::resp::request::{Resume, Step, parse};
 use crate::state::State;
 use crate::state::client::{ClientId, ReplyMode, client_flag};
+use crate::state::gate;
 use crate::state::scripts::{End, Host};
 use mio::{Events, Poll};
 use std::any::Any;
@@ -393,7 +394,11 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
             me,
         );
         if flow == Flow::Postponed {
-            state.clients.me(me).flags |= client_flag::POSTPONED;
+            // Whoever waits for another group's script goes on behind it; the end of a pause takes its
+            // mark back.
+            if state.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES) != 0 {
+                state.clients.me(me).flags |= client_flag::POSTPONED;
+            }
             waits = true;
             break;
         }
