@@ -13,6 +13,7 @@ mod hints;
 mod layout;
 mod members;
 mod others;
+mod meter;
 mod scan;
 
 pub use databases::Databases;
