@@ -7,6 +7,7 @@ use super::call::reject;
 use super::command::{blocked_by, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::{self, CmdError};
+use super::quota;
 use super::registry::Row;
 use crate::resp::request::Argv;
 use crate::state::State;
@@ -103,6 +104,11 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
     }
     if concerned & gate::TENANT != 0 {
         return Some(error::SERVER_WIDE);
+    }
+    if concerned & gate::QUOTA != 0
+        && let Some(error) = quota::refusal(ctx, row, flags)
+    {
+        return Some(error);
     }
     if concerned & gate::MAXMEMORY != 0
         && make_room(ctx.state) == Room::None
