@@ -29,6 +29,7 @@ mod operations;
 mod packaging;
 mod protocol;
 mod pubsub;
+mod quotas;
 mod readme;
 mod rewrites;
 mod sets;
