@@ -12,8 +12,8 @@ pub mod expire;
 mod hints;
 mod layout;
 mod members;
-mod others;
 mod meter;
+mod others;
 mod scan;
 
 pub use databases::Databases;
