@@ -89,7 +89,7 @@ fn info(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn list(ctx: &mut Ctx<'_>) -> CmdResult {
-    let filter = Filter::parse_list(ctx.argv.from(2), &ctx.state.users)?;
+    let filter = Filter::parse_list(ctx.argv.from(2), (&ctx.state.users, ctx.group()))?;
     let skip_me = filter.skip_me.unwrap_or(false);
     let viewer = ctx.group();
     let state = &*ctx.state;
@@ -150,7 +150,7 @@ fn kill(ctx: &mut Ctx<'_>) -> CmdResult {
         close_all(ctx, &[found.ok_or(NO_SUCH_CLIENT)?]);
         return ctx.ok();
     }
-    let filter = Filter::parse_kill(ctx.argv.from(2), &ctx.state.users)?;
+    let filter = Filter::parse_kill(ctx.argv.from(2), (&ctx.state.users, ctx.group()))?;
     let skip_me = filter.skip_me.unwrap_or(true);
     let state = &*ctx.state;
     let doomed: Vec<ClientId> = state

@@ -246,10 +246,13 @@ const DB_NOT_VALID: CmdError = CmdError::new("ERR DB number should be a valid nu
 /// The letters that `flags` may show, `N` for none.
 const FLAG_LETTERS: &[u8] = b"SOMPxbtRBdcuAUreTN";
 
+/// The users there are, and the group from which they are seen.
+type Seen<'a> = (&'a Users, GroupId);
+
 impl<'a> Filter<'a> {
     /// Reads the filters of CLIENT KILL. An ID stands alone, as in Redis, or several stand together.
-    pub fn parse_kill(argv: Argv<'a>, users: &Users) -> Result<Filter<'a>, CmdError> {
-        Self::parse(argv, users, |word, first| match parse_i64(word) {
+    pub fn parse_kill(argv: Argv<'a>, seen: Seen<'_>) -> Result<Filter<'a>, CmdError> {
+        Self::parse(argv, seen, |word, first| match parse_i64(word) {
             Some(id) if id > 0 => Ok(id as u64),
             None if !first => Err(SYNTAX),
             _ => Err(ID_NOT_POSITIVE),
@@ -257,8 +260,8 @@ impl<'a> Filter<'a> {
     }
 
     /// Reads the filters of CLIENT LIST.
-    pub fn parse_list(argv: Argv<'a>, users: &Users) -> Result<Filter<'a>, CmdError> {
-        Self::parse(argv, users, |word, _| match parse_i64(word) {
+    pub fn parse_list(argv: Argv<'a>, seen: Seen<'_>) -> Result<Filter<'a>, CmdError> {
+        Self::parse(argv, seen, |word, _| match parse_i64(word) {
             Some(id) => Ok(u64::try_from(id).unwrap_or(0)),
             None => Err(INVALID_ID),
         })
@@ -266,7 +269,7 @@ impl<'a> Filter<'a> {
 
     fn parse(
         argv: Argv<'a>,
-        users: &Users,
+        seen: Seen<'_>,
         id: impl Fn(&[u8], bool) -> Result<u64, CmdError>,
     ) -> Result<Filter<'a>, CmdError> {
         let mut filter = Filter::default();
@@ -282,7 +285,7 @@ impl<'a> Filter<'a> {
                 None => (&name[..], true),
             };
             if name != b"id" {
-                filter.option(name, argv.get(i + 1), holds, users)?;
+                filter.option(name, argv.get(i + 1), holds, seen)?;
                 i += 2;
                 continue;
             }
@@ -315,7 +318,7 @@ impl<'a> Filter<'a> {
         name: &[u8],
         value: &'a [u8],
         holds: bool,
-        users: &Users,
+        (users, viewer): Seen<'_>,
     ) -> Result<(), CmdError> {
         let positive = |no_integer, not_positive| {
             let n = parse_i64(value).ok_or(no_integer)?;
@@ -329,7 +332,7 @@ impl<'a> Filter<'a> {
             b"name" => Test::Name(value),
             b"lib-name" => Test::LibName(value),
             b"lib-ver" => Test::LibVer(value),
-            b"user" => match users.find(value) {
+            b"user" => match users.find_for(viewer, value) {
                 Some(user) => Test::User(user),
                 None => return Err(CmdError::showing("ERR No such user '", value, "'")),
             },
@@ -413,7 +416,8 @@ mod tests {
     #[test]
     fn list_takes_several_ids_and_other_filters() {
         let argv = words("ID 1 2 3 TYPE normal not-ID 9 id 4");
-        let filter = Filter::parse_list(argv.argv(), &Users::new(0)).expect("well-formed");
+        let filter = Filter::parse_list(argv.argv(), (&Users::new(0), GroupId::DEFAULT))
+            .expect("well-formed");
         assert_eq!(filter.wanted_ids(), Some(&[1, 2, 3, 4][..]));
         let expected = [
             (Test::Ids(vec![1, 2, 3, 4]), true),
@@ -422,7 +426,8 @@ mod tests {
         ];
         assert_eq!(filter.tests, expected);
         let argv = words("NAME a NOT-NAME b name c FLAGS xN db 3");
-        let filter = Filter::parse_kill(argv.argv(), &Users::new(0)).expect("well-formed");
+        let filter = Filter::parse_kill(argv.argv(), (&Users::new(0), GroupId::DEFAULT))
+            .expect("well-formed");
         let expected = [
             (Test::Name(b"b"), false),
             (Test::Name(b"c"), true),
@@ -442,7 +447,7 @@ mod tests {
             ("IDLE 0", IDLE_NOT_POSITIVE),
         ] {
             let argv = words(text);
-            let found = Filter::parse_list(argv.argv(), &Users::new(0)).err();
+            let found = Filter::parse_list(argv.argv(), (&Users::new(0), GroupId::DEFAULT)).err();
             assert_eq!(found, Some(error), "{text}");
         }
     }
@@ -460,7 +465,7 @@ mod tests {
             ("MAXAGE 0", AGE_NOT_POSITIVE),
         ] {
             let argv = words(text);
-            let found = Filter::parse_kill(argv.argv(), &Users::new(0)).err();
+            let found = Filter::parse_kill(argv.argv(), (&Users::new(0), GroupId::DEFAULT)).err();
             assert_eq!(found, Some(error), "{text}");
         }
     }

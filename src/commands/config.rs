@@ -107,6 +107,9 @@ fn rewrite_file(ctx: &mut Ctx<'_>) -> CmdResult {
     };
     match rewrite::rewrite_file(path, &state.config, false) {
         Ok(()) => {
+            if state.config.aclfile.is_empty() {
+                users::file::now_configured(state);
+            }
             log::info!("CONFIG REWRITE executed with success.");
             ctx.ok()
         }

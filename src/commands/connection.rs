@@ -86,9 +86,23 @@ fn auth(ctx: &mut Ctx<'_>) -> CmdResult {
 
 /// What stands behind HELLO's AUTH is not shown.
 fn hello_secrets(argv: Argv<'_>, i: usize) -> bool {
-    (2..argv.len())
-        .find(|at| argv.get(*at).eq_ignore_ascii_case(b"auth"))
-        .is_some_and(|at| i == at + 1 || i == at + 2)
+    // In steps, as HELLO reads them: a name or a user may be called `auth`. Where it will refuse a word,
+    // what follows may yet be meant as a password.
+    let mut at = 1;
+    while at < i {
+        let word = argv.get(at);
+        at += if word.eq_ignore_ascii_case(b"setname") {
+            2
+        } else if word.eq_ignore_ascii_case(b"auth") {
+            if i <= at + 2 {
+                return true;
+            }
+            3
+        } else {
+            1
+        };
+    }
+    false
 }
 
 /// May a client, or its library, be called this? Printable and without spaces, so that CLIENT LIST
@@ -243,10 +257,24 @@ mod tests {
 
     #[test]
     fn hello_hides_user_and_password() {
-        let words: [&[u8]; 7] = [b"hello", b"3", b"AUTH", b"u", b"p", b"SETNAME", b"n"];
-        let argv: OwnedArgv = words.into_iter().collect();
-        let hidden: Vec<usize> = (0..7).filter(|i| hello_secrets(argv.argv(), *i)).collect();
-        assert_eq!(hidden, [3, 4]);
+        for (line, expected) in [
+            ("hello 3 AUTH u p SETNAME n", &[3, 4][..]),
+            ("hello 3 setname auth auth default p", &[5, 6]),
+            (
+                "hello 3 auth auth auth setname setname auth u p",
+                &[3, 4, 8, 9],
+            ),
+            ("hello 3 auth", &[]),
+            // Refused, but not without a trace.
+            ("hello 3 nonsense auth u p", &[4, 5]),
+            ("hello auth u p", &[2, 3]),
+            ("hello 3 setname", &[]),
+        ] {
+            let argv: OwnedArgv = line.split(' ').map(str::as_bytes).collect();
+            let all = 0..argv.argv().len();
+            let hidden: Vec<usize> = all.filter(|i| hello_secrets(argv.argv(), *i)).collect();
+            assert_eq!(hidden, expected, "{line}");
+        }
     }
 
     #[test]

@@ -582,10 +582,10 @@ fn stats(r: &mut Report<'_>) {
     r.field("acl_access_denied_cmd", command);
     r.field("acl_access_denied_key", key);
     r.field("acl_access_denied_channel", channel);
-    r.field("login_lockouts_total", lockouts);
-    r.field("logins_waiting", waiting);
     r.field("acl_access_denied_db", db);
     r.field("acl_access_denied_tls_cert", certificate);
+    r.field("login_lockouts_total", lockouts);
+    r.field("logins_waiting", waiting);
     r.field("loop_longest_turn_us", s.longest_turn_us);
     r.field("loop_longest_turn_cause", s.longest_turn_cause);
 }

@@ -4,6 +4,7 @@ use crate::exec::command::{
     Channels, CmdResult, Command, KeySpec, NO_KEYS, Outcome, acl, cmd, container, flag, key_flag,
 };
 use crate::exec::ctx::Ctx;
+use crate::exec::error::subcommand_syntax;
 use crate::exec::registry::Family;
 use crate::resp::reply::Writer;
 use crate::state::client::ReplyMode;
@@ -150,7 +151,7 @@ fn shardchannels(ctx: &mut Ctx<'_>) -> CmdResult {
 /// The names that have subscribers, those that match a pattern if one is given.
 fn list(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
     if ctx.argc() > 3 {
-        return Err(too_many(ctx));
+        return Err(subcommand_syntax(ctx.arg(1), "PUBSUB"));
     }
     let pattern = (ctx.argc() == 3).then(|| ctx.arg(2));
     let hole = ctx.out.open();
@@ -163,10 +164,6 @@ fn list(ctx: &mut Ctx<'_>, topic: Topic) -> CmdResult {
     }
     ctx.out.close_array(hole, n);
     Ok(Outcome::Done)
-}
-
-fn too_many(ctx: &Ctx<'_>) -> crate::exec::error::CmdError {
-    crate::exec::error::wrong_arity(ctx.table.name(ctx.id))
 }
 
 fn numsub(ctx: &mut Ctx<'_>) -> CmdResult {

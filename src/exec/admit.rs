@@ -11,7 +11,7 @@ use super::quota;
 use super::registry::Row;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::client::{ClientId, Peer, ReplyMode, client_flag};
+use crate::state::client::{ClientId, Peer, client_flag};
 use crate::state::config::file::errno_text;
 use crate::state::evict::Room;
 use crate::state::gate;
@@ -45,10 +45,6 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
         }
         None if postponed(ctx, concerned) => return Verdict::Postpone,
         None => {}
-    }
-    // What making room for the request had to tell its own client goes in front of the reply.
-    if !ctx.state.outbox.is_empty() && ctx.client().reply_mode == ReplyMode::On {
-        ctx.state.outbox.hand_over(ctx.me, ctx.out);
     }
     if concerned & gate::IN_MULTI != 0 {
         if row.cmd.is(flag::NO_MULTI) {

@@ -11,7 +11,7 @@ use super::unit;
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::client::ClientId;
+use crate::state::client::{ClientId, ReplyMode};
 use crate::state::gate;
 
 /// What the connection does next.
@@ -59,7 +59,11 @@ pub fn process<'a>(
     };
     let concerned = row.cmd.blocked_by & gate;
     if concerned != 0 && !is_free(&mut ctx, row, concerned) {
-        match admit::admit(&mut ctx, row, gate) {
+        let verdict = admit::admit(&mut ctx, row, gate);
+        if !ctx.state.outbox.is_empty() {
+            tell_first(&mut ctx, verdict);
+        }
+        match verdict {
             Verdict::Run => {}
             Verdict::RunAside => return run_aside(ctx, row, gate),
             Verdict::Queue => {
@@ -74,6 +78,19 @@ pub fn process<'a>(
         }
     }
     run(ctx, row)
+}
+
+/// What making room for a request had to tell its own client goes in front of the reply. A client that
+/// wants no replies gets it as others do.
+#[cold]
+fn tell_first(ctx: &mut Ctx<'_>, verdict: Verdict) {
+    let (replies, commands) = match ctx.client() {
+        client if client.reply_mode == ReplyMode::On => (true, client.commands),
+        _ => (false, 0),
+    };
+    if replies && !matches!(verdict, Verdict::Refused | Verdict::Postpone) {
+        ctx.state.outbox.hand_over(ctx.me, commands, ctx.out);
+    }
 }
 
 /// Does nothing of what concerns every command stand in the way of this one? There is nearly always room

@@ -20,7 +20,7 @@ use crate::state::client::{ClientId, Parked, ReplyMode, TimeoutReply, client_fla
 use crate::state::gate;
 use crate::state::listener;
 use crate::state::stats::RowNumber;
-use crate::state::watch::KeyName;
+use crate::state::watch::{KeyName, Ticket};
 use crate::types::Kind;
 
 /// Queues a request inside MULTI.
@@ -116,7 +116,7 @@ fn serve(state: &mut State, table: &Registry, name: &KeyName) {
             return;
         };
         ticket = next;
-        retry(state, table, who);
+        retry(state, table, who, next);
     }
 }
 
@@ -129,18 +129,18 @@ const SETTLED: u32 = gate::MONITORED
     | gate::TRACKS
     | gate::CACHING;
 
-/// Runs a blocked client's request again.
-fn retry(state: &mut State, table: &Registry, who: ClientId) {
+/// Runs the request again with which a client waits under this ticket.
+fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     let Some(client) = state.clients.get_mut(who) else {
         return;
     };
-    let Some(parked) = client.parked.take() else {
+    // It may have gone, or wait for something else by now.
+    let Some(mut parked) = client.parked.take_if(|parked| parked.ticket == ticket) else {
         return;
     };
     let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
     let row = table.row(parked.row);
     let before = state.running.replace(who);
-    let place = state.outbox.place();
     let mut reply = Writer::new(resp3);
     let mut ctx = Ctx {
         state: &mut *state,
@@ -154,9 +154,13 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
     };
     // What holds now may refuse what was admitted then; to wait is not asked again.
     let gate = (client_gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
-    let refused = gate != 0 && admit(&mut ctx, row, gate) == Verdict::Refused;
+    // There is room nearly always, as for a request that comes.
+    let concerned = gate != 0 && (gate != gate::MAXMEMORY || !ctx.state.is_at_ease());
+    let refused = concerned && admit(&mut ctx, row, gate) == Verdict::Refused;
+    // What making room had to tell is in the box, in front of the reply.
+    let place = ctx.state.outbox.place();
     let waits = !refused && call(&mut ctx, row) == Outcome::Block;
-    if client_gate & gate::TRACKS != 0 {
+    if parked.tracked {
         track::remember(state, row, parked.argv.argv(), who);
     }
     if waits {
@@ -164,7 +168,7 @@ fn retry(state: &mut State, table: &Registry, who: ClientId) {
             client.parked = Some(parked);
         }
     } else {
-        release(state, who, &parked, &reply);
+        release(state, who, &mut parked, &reply);
         // The reply goes before what the request caused, for this client as for one that did not wait.
         if !parked.silent {
             state.outbox.advance_last(place);
@@ -180,12 +184,12 @@ pub fn rerun(state: &mut State, table: &Registry, who: ClientId) {
     let Some(client) = state.clients.get_mut(who) else {
         return;
     };
-    let Some(parked) = client.parked.take() else {
+    let Some(mut parked) = client.parked.take() else {
         return;
     };
     client.flags &= !client_flag::BLOCKED;
     let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
-    state.blocked.unpark(&parked);
+    state.blocked.unpark(&mut parked);
     let row = table.row(parked.row);
     let before = state.running.replace(who);
     let place = state.outbox.place();
@@ -218,7 +222,7 @@ pub fn rerun(state: &mut State, table: &Registry, who: ClientId) {
 }
 
 /// Unblocks a client with this reply.
-fn release(state: &mut State, who: ClientId, parked: &Parked, reply: &Writer) {
+fn release(state: &mut State, who: ClientId, parked: &mut Parked, reply: &Writer) {
     state.blocked.unpark(parked);
     answer(state, who, parked, reply);
 }
@@ -247,7 +251,7 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
         let now_ms = state.clock.mono_us / 1000;
         !parked.is_login() || parked.deadline_ms != 0 && parked.deadline_ms <= now_ms
     });
-    let Some(parked) = client.parked.take_if(|_| timely) else {
+    let Some(mut parked) = client.parked.take_if(|_| timely) else {
         return false;
     };
     let mut reply = Writer::new(resp3);
@@ -272,7 +276,7 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
             per.failed += 1;
         }
     }
-    release(state, who, &parked, &reply);
+    release(state, who, &mut parked, &reply);
     true
 }
 
@@ -355,6 +359,7 @@ impl Ctx<'_> {
             kind: wait.kind,
             wants_absence: wait.wants_absence,
             silent: client.reply_mode != ReplyMode::On,
+            tracked: client.gate & gate::TRACKS != 0,
             ticket: 0,
         });
         self.state.blocked.park(me, &mut parked);

@@ -244,8 +244,7 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
     if !ENABLED.load(Relaxed) || REPORTING.swap(true, Relaxed) {
         die(signal);
     }
-    // SAFETY: alarm takes any number; its signal has its default action, the end of the process.
-    unsafe { libc::alarm(SECONDS_MAX) };
+    limit_time();
     let out = Out(sink());
     out.put("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
     // SAFETY: the kernel hands over a valid siginfo for the time of the handler.
@@ -272,6 +271,26 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
     registers(&out, context);
     report(&out);
     die(signal);
+}
+
+/// Ends the process if its report does not end. A signal's default action would be nothing where this is
+/// the first process of a container.
+fn limit_time() {
+    extern "C" fn on_alarm(_: i32) {
+        // SAFETY: it ends the process, and needs neither lock nor memory.
+        unsafe { libc::_exit(1) }
+    }
+    let handler: extern "C" fn(i32) = on_alarm;
+    // SAFETY: the handler has the signature that a plain handler has; alarm takes any number; the set is a
+    // plain value that lives as long as it is used.
+    unsafe {
+        libc::signal(libc::SIGALRM, handler as usize);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGALRM);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::alarm(SECONDS_MAX);
+    }
 }
 
 /// Dies of the signal itself, so that whoever watches sees the cause, and a core is written.
@@ -491,6 +510,7 @@ fn on_panic(panic: &PanicHookInfo<'_>) {
         .map(ToString::to_string)
         .unwrap_or_default();
     if first && ENABLED.load(Relaxed) {
+        limit_time();
         let out = Out(sink());
         out.put("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
         if message.starts_with("assertion") {

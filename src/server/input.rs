@@ -641,6 +641,11 @@ pub(super) fn apply_reply_mode(
     mark: crate::resp::reply::Mark,
 ) {
     let client = state.clients.me(me);
+    // What it was told in front of the reply is no reply.
+    let mark = state
+        .outbox
+        .reply_begins(me, client.commands)
+        .unwrap_or(mark);
     match client.reply_mode {
         ReplyMode::On => {}
         ReplyMode::Off => out.truncate(mark),

@@ -97,6 +97,10 @@ fn rules_are_shown_as_they_hold() {
         ),
         ("on ~x reset", none),
         (
+            "+psync +REPLCONF -cluster|forget +wait",
+            "off sanitize-payload resetchannels -@all +psync +replconf -cluster|forget +wait",
+        ),
+        (
             "db=3,1,1",
             "off sanitize-payload resetchannels db=1,3 -@all",
         ),
@@ -154,6 +158,20 @@ fn rules_that_cannot_be_are_told() {
         ("group:a/b", RuleError::NoSuchGroup),
     ] {
         assert_eq!(shown(&table, rules), why.text(), "{rules}");
+    }
+}
+
+/// Whatever Redis has is known to the rules; what is here by now is a row like any other.
+#[test]
+fn every_command_of_redis_can_be_named() {
+    let table = table();
+    let facts = include_str!("../../tests/assets/command-oracle.tsv");
+    for line in facts.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split('\t').next().expect("a name");
+        for rule in [format!("+{name}"), format!("-{name}")] {
+            let shown = shown(&table, &rule);
+            assert!(shown.ends_with(&rule), "{rule}: {shown}");
+        }
     }
 }
 

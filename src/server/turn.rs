@@ -138,7 +138,7 @@ impl Server {
         if !self.ready.is_empty()
             || !self.unwritten.is_empty()
             || !self.posts.list.is_empty()
-            || self.state.pubsub.has_leaving()
+            || self.state.has_leaving()
             || self.state.logins.has_finished()
             || !self.state.closing.is_empty()
             || self.more_to_expire
@@ -490,8 +490,8 @@ impl Server {
         if self.state.tracks_too_much() {
             self.state.trim_tracking();
         }
-        if self.state.pubsub.has_leaving() {
-            self.state.end_leaving_subscriptions();
+        if self.state.has_leaving() {
+            self.state.forget_leaving();
         }
         if self.state.tracking.has_pending() {
             self.state.broadcast_changes();

@@ -89,6 +89,8 @@ pub struct Parked {
     pub wants_absence: bool,
     /// CLIENT REPLY OFF or SKIP held when it was parked: it gets no reply.
     pub silent: bool,
+    /// What it reads was to be remembered when it was parked: CLIENT CACHING holds for it, too.
+    pub tracked: bool,
     /// Its place in the queues, given by `BlockedClients::park`.
     pub ticket: super::watch::Ticket,
 }
@@ -184,8 +186,6 @@ pub struct Client {
 pub struct WatchedKey {
     pub db: u32,
     pub key: Box<[u8]>,
-    /// It was past its deadline already when the watch began: its removal is no change.
-    pub expired: bool,
 }
 
 /// What most clients never set.

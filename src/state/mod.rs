@@ -21,6 +21,7 @@ pub mod libraries;
 pub mod listener;
 pub mod loading;
 pub mod members;
+pub mod names;
 pub mod notify;
 pub mod outbox;
 pub mod per_group;
@@ -378,8 +379,8 @@ impl State {
             client.flags |= client_flag::CLOSE_NOW;
             self.closing.push(who);
             // Nobody is served any more who is as good as gone: an element would be lost.
-            if let Some(parked) = client.parked.take() {
-                self.blocked.unpark(&parked);
+            if let Some(mut parked) = client.parked.take() {
+                self.blocked.unpark(&mut parked);
             }
             self.unweigh(who);
         }

@@ -119,6 +119,8 @@ pub struct Rubbish {
     objects: usize,
     /// Bytes it holds, as far as they are known.
     bytes: usize,
+    /// It holds much, and nobody has summed up how much.
+    is_unsized: bool,
 }
 
 /// What is on its way to be freed, and what was freed so.
@@ -132,6 +134,8 @@ pub struct Disposal {
     pub bytes: AtomicUsize,
     /// Pieces of rubbish not freed yet.
     pub pieces: AtomicUsize,
+    /// Those among them of which nobody knows how much they hold.
+    unsized_pieces: AtomicUsize,
 }
 
 /// What waits to be freed; the server hands it to the background thread.
@@ -139,6 +143,8 @@ pub struct Disposal {
 pub struct Garbage {
     pub waiting: Vec<Rubbish>,
     pub disposal: Arc<Disposal>,
+    /// The most that pieces of unknown size, if any wait, hold together.
+    unsized_bytes: usize,
 }
 
 impl Rubbish {
@@ -148,6 +154,8 @@ impl Rubbish {
         // In this order: whoever sees nothing pending finds everything counted.
         disposal.freed.fetch_add(self.objects, Ordering::Release);
         disposal.bytes.fetch_sub(self.bytes, Ordering::Release);
+        let one = usize::from(self.is_unsized);
+        disposal.unsized_pieces.fetch_sub(one, Ordering::Release);
         disposal.pending.fetch_sub(self.objects, Ordering::Release);
         disposal.pieces.fetch_sub(1, Ordering::Release);
     }
@@ -165,30 +173,58 @@ impl Garbage {
         };
         if entry.view().free_effort() > limit {
             let bytes = entry.view().mem_bytes();
-            self.push(Box::new(entry), 1, bytes);
+            self.later_sized(Box::new(entry), 1, bytes);
         }
     }
 
-    /// Frees anything later, which counts as that many values freed lazily.
+    /// Frees anything later, which counts as that many values freed lazily, and as no bytes.
     pub fn later(&mut self, what: Box<dyn Send>, objects: usize) {
-        self.push(what, objects, 0);
+        self.later_sized(what, objects, 0);
     }
 
-    fn push(&mut self, what: Box<dyn Send>, objects: usize, bytes: usize) {
-        let disposal = &self.disposal;
-        disposal.pending.fetch_add(objects, Ordering::Relaxed);
-        disposal.bytes.fetch_add(bytes, Ordering::Relaxed);
-        disposal.pieces.fetch_add(1, Ordering::Relaxed);
-        self.waiting.push(Rubbish {
+    /// The same for something of that many bytes.
+    pub fn later_sized(&mut self, what: Box<dyn Send>, objects: usize, bytes: usize) {
+        self.push(Rubbish {
             what,
             objects,
             bytes,
+            is_unsized: false,
         });
     }
 
-    /// Bytes that are as good as free.
+    /// The same for something of unknown size. `most` is what it may hold with everything of unknown size
+    /// that waits already: no more than what is in use.
+    pub fn later_unsized(&mut self, what: Box<dyn Send>, objects: usize, most: usize) {
+        let before = self.disposal.unsized_pieces.fetch_add(1, Ordering::Relaxed);
+        self.unsized_bytes = match before {
+            0 => most,
+            _ => most.max(self.unsized_bytes),
+        };
+        self.push(Rubbish {
+            what,
+            objects,
+            bytes: 0,
+            is_unsized: true,
+        });
+    }
+
+    fn push(&mut self, rubbish: Rubbish) {
+        let disposal = &self.disposal;
+        disposal
+            .pending
+            .fetch_add(rubbish.objects, Ordering::Relaxed);
+        disposal.bytes.fetch_add(rubbish.bytes, Ordering::Relaxed);
+        disposal.pieces.fetch_add(1, Ordering::Relaxed);
+        self.waiting.push(rubbish);
+    }
+
+    /// Bytes that are as good as free; where that is unknown, the most that they can be.
     pub fn bytes(&self) -> usize {
-        self.disposal.bytes.load(Ordering::Acquire)
+        let known = self.disposal.bytes.load(Ordering::Acquire);
+        match self.disposal.unsized_pieces.load(Ordering::Acquire) {
+            0 => known,
+            _ => known + self.unsized_bytes,
+        }
     }
 
     /// Is nothing on its way to be freed?

@@ -3,6 +3,7 @@ use super::State;
 use super::client::{ClientId, Peer, client_flag};
 use super::gate;
 use super::groups::GroupId;
+use super::watch::FORGOTTEN_AT_ONCE_MAX;
 
 impl State {
     /// Opens a session for a new connection.
@@ -89,11 +90,17 @@ impl State {
 
     /// Ends a session: whoever knew it forgets it.
     pub fn end_session(&mut self, who: ClientId) {
-        self.unwatch_all(who);
+        self.leave_watches(who);
         self.unweigh(who);
         if let Some(client) = self.clients.get_mut(who) {
-            if let Some(parked) = client.parked.take() {
-                self.blocked.unpark(&parked);
+            if let Some(multi) = client.multi.take()
+                && multi.queue.len() > FORGOTTEN_AT_ONCE_MAX
+            {
+                let bytes = multi.bytes;
+                self.garbage.later_sized(multi, 0, bytes);
+            }
+            if let Some(mut parked) = client.parked.take() {
+                self.blocked.unpark(&mut parked);
             }
             self.stop_monitor(who);
             self.unsubscribe_all(who, true);
@@ -103,6 +110,22 @@ impl State {
                 self.count_output(client.group, client.transport.out_held.into(), 0);
             }
         }
+    }
+
+    /// Is there anything left of clients that have ended, or wait no longer?
+    #[inline]
+    pub fn has_leaving(&self) -> bool {
+        self.pubsub.has_leaving() || self.watched.has_leaving() || self.blocked.has_leaving()
+    }
+
+    /// Forgets some of it.
+    #[cold]
+    pub fn forget_leaving(&mut self) {
+        if self.pubsub.has_leaving() {
+            self.end_leaving_subscriptions();
+        }
+        self.watched.forget_some(FORGOTTEN_AT_ONCE_MAX);
+        self.blocked.forget_some(FORGOTTEN_AT_ONCE_MAX);
     }
 
     /// Does a snapshot child or a role forbid to remove keys whose deadline has passed?

@@ -8,26 +8,28 @@
 //! Messages are posted to the outbox: they come behind the reply of the command that caused them.
 //! Those of broadcasting clients are gathered until the end of the turn, a message for each prefix.
 mod prefixes;
-mod table;
 
 use super::client::{Client, ClientId, Clients, client_flag};
 use super::groups::GroupId;
+use super::names::{Gone, Names, Sweep};
 use super::outbox::Outbox;
 use super::per_group::{Divided, PerGroup};
 use super::stats::RowNumber;
 use super::{State, gate, listener};
 use crate::base::hash::HashKey;
+use crate::base::sys::ticks;
 use crate::resp::reply::Writer;
 use prefixes::{Changed, Prefixes};
 use std::collections::HashSet;
 use std::ops::Range;
-use table::Table;
 
 /// The channel in whose name a RESP2 client gets the messages that are sent to it for another one.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
 /// Keys looked at in one step of the search for clients that have gone, and in those of all groups.
 const SWEEP_STEP: usize = 512;
 const SWEEP_ALL: usize = 8 * SWEEP_STEP;
+/// Time for it all, microseconds.
+const SWEEP_US: u64 = 500;
 /// Keys given up in one step after `tracking-table-max-keys` was made smaller.
 const TRIM_STEP: usize = 100;
 
@@ -81,7 +83,7 @@ pub struct Tracking {
 /// Who caches what in one group.
 struct Share {
     key: HashKey,
-    table: Table,
+    table: Names,
     prefixes: Prefixes,
     /// Clients that track, and how many of them in the default mode.
     clients: usize,
@@ -89,7 +91,7 @@ struct Share {
     /// Counted in `Tracking::caring`.
     cares: bool,
     /// Clients that are named in the table may have gone: where the search for them is.
-    sweep: Option<u64>,
+    sweep: Option<Sweep>,
     /// Others have gone since that search began.
     sweep_again: bool,
 }
@@ -104,7 +106,7 @@ impl Share {
     fn new(key: HashKey) -> Share {
         Share {
             key,
-            table: Table::new(key),
+            table: Names::new(key),
             prefixes: Prefixes::default(),
             clients: 0,
             readers: 0,
@@ -249,7 +251,7 @@ impl State {
         if !mode.broadcast {
             share.readers -= 1;
             if share.sweep.is_none() {
-                share.sweep = Some(0);
+                share.sweep = Some(Sweep::default());
                 tracking.sweeping.push(group);
             } else {
                 share.sweep_again = true;
@@ -273,8 +275,9 @@ impl State {
             self.tracking.sweeping.retain(|sweeping| *sweeping != group);
         }
         if share.table.len() > 0 {
-            let old = std::mem::replace(&mut share.table, Table::new(share.key));
-            self.garbage.later(Box::new(old), 0);
+            let old = std::mem::replace(&mut share.table, Names::new(share.key));
+            let bytes = old.bytes();
+            self.garbage.later_sized(Box::new(old), 0, bytes);
         }
     }
 
@@ -291,11 +294,10 @@ impl State {
 
     /// A client in the default mode has read a key. One too many, and another key is given up.
     pub fn remember_read(&mut self, who: ClientId, key: &[u8]) {
-        let hash = self.dbs.hash(key);
         let group = self.group_of_client(who);
         self.tracking.reads += 1;
         let share = self.tracking.shares.of_mut(group);
-        share.table.add(hash, key, who);
+        share.table.add(key, who);
         let keys = share.table.len();
         if !share.cares {
             self.settle_tracking(group);
@@ -347,7 +349,7 @@ impl State {
             return;
         };
         if let Some(gone) = share.table.take_random(&mut self.rng) {
-            self.tell_readers(group, &gone, None);
+            self.tell_readers(group, gone, None);
         }
         self.settle_tracking(group);
     }
@@ -365,15 +367,14 @@ impl State {
         if share.table.len() == 0 {
             return;
         }
-        let hash = self.dbs.hash(key);
-        if let Some(gone) = share.table.take(hash, key) {
-            self.tell_readers(group, &gone, by);
+        if let Some(gone) = share.table.take(key) {
+            self.tell_readers(group, gone, by);
         }
     }
 
-    fn tell_readers(&mut self, group: GroupId, gone: &table::Gone, by: Option<ClientId>) {
+    fn tell_readers(&mut self, group: GroupId, gone: Gone, by: Option<ClientId>) {
         let mut message = Message::default();
-        for (slot, serial) in gone.readers() {
+        for (slot, serial) in gone.clients() {
             let Some(client) = self.clients.at(slot) else {
                 continue;
             };
@@ -388,8 +389,11 @@ impl State {
             let who = client.id;
             message.post(&mut self.outbox, &mut self.clients, who, |out| {
                 out.array(1);
-                out.bulk(gone.key());
+                out.bulk(gone.name());
             });
+        }
+        if gone.is_large() {
+            self.garbage.later(Box::new(gone), 0);
         }
     }
 
@@ -425,11 +429,13 @@ impl State {
     }
 
     fn tell_broadcasting(&mut self, clients: &HashSet<ClientId>, keys: &Changed) {
+        // Few of those who listen have changed anything themselves.
+        let authors: HashSet<ClientId> = keys.values().copied().flatten().collect();
         let mut message = Message::default();
         for who in clients {
             let mode = self.clients.get(*who).and_then(|c| c.tracking.as_ref());
             let own = |by: &Option<ClientId>| *by == Some(*who);
-            if mode.is_some_and(|mode| mode.no_loop) && keys.values().any(own) {
+            if mode.is_some_and(|mode| mode.no_loop) && authors.contains(who) {
                 let others: Vec<_> = keys.iter().filter(|(_, by)| !own(by)).collect();
                 if !others.is_empty() {
                     let mut apart = Message::default();
@@ -447,34 +453,40 @@ impl State {
         }
     }
 
-    /// Looks at some keys of the tables for readers that have gone. Groups do not wait for each other,
-    /// as long as there are few in which somebody has gone.
+    /// Looks at some keys of the tables for readers that have gone, and for longer where there are many.
+    /// Groups do not wait for each other, as long as there are few in which somebody has gone.
     pub fn sweep_tracking(&mut self) {
-        let groups = self.tracking.sweeping.len().min(SWEEP_ALL / SWEEP_STEP);
-        for _ in 0..groups {
-            if self.tracking.sweeping.is_empty() {
-                return;
-            }
+        let mut left = self.tracking.sweeping.len().min(SWEEP_ALL / SWEEP_STEP);
+        if left == 0 {
+            return;
+        }
+        let end = ticks() + self.stats.us_to_ticks(SWEEP_US);
+        while left > 0 && !self.tracking.sweeping.is_empty() {
             let group = self.tracking.sweeping.remove(0);
-            if self.sweep_group(group) {
+            let (more, many) = self.sweep_group(group);
+            if more {
                 self.tracking.sweeping.push(group);
             }
             self.settle_tracking(group);
+            left -= usize::from(!many);
+            if ticks() > end {
+                return;
+            }
         }
     }
 
-    /// The same in one group's; true when there is more to look at.
-    fn sweep_group(&mut self, group: GroupId) -> bool {
+    /// A step of that in one group's; whether there is more to look at, and whether many had gone.
+    fn sweep_group(&mut self, group: GroupId) -> (bool, bool) {
         let Some(share) = self.tracking.shares.get_mut(group) else {
-            return false;
-        };
-        let Some(cursor) = share.sweep else {
-            return false;
+            return (false, false);
         };
         if share.readers == 0 {
             self.drop_tracking_table(group);
-            return false;
+            return (false, false);
         }
+        let Some(mut at) = share.sweep.take() else {
+            return (false, false);
+        };
         let clients = &mut self.clients;
         let lives = |(slot, serial): (usize, u32)| {
             clients.at(slot).is_some_and(|client| {
@@ -484,12 +496,13 @@ impl State {
                     && mode.is_some_and(|mode| !mode.broadcast)
             })
         };
-        let next = share.table.sweep(cursor, SWEEP_STEP, lives);
-        share.sweep = (next != 0).then_some(next);
-        if next == 0 && std::mem::take(&mut share.sweep_again) {
-            share.sweep = Some(0);
+        let swept = share.table.sweep(&mut at, SWEEP_STEP, lives);
+        if !at.is_done() {
+            share.sweep = Some(at);
+        } else if std::mem::take(&mut share.sweep_again) {
+            share.sweep = Some(Sweep::default());
         }
-        share.sweep.is_some()
+        (share.sweep.is_some(), swept.struck * 8 >= swept.looks)
     }
 }
 

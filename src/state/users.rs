@@ -59,6 +59,8 @@ pub struct User {
     /// The name of a group that there was not yet when the user was configured: until there is, no login
     /// succeeds.
     pub awaits_group: Option<Box<str>>,
+    /// Whether the rules allow everything; known once it is among the users.
+    unrestricted: bool,
     /// It stands in the configuration or the ACL file: what the data say of it does not count.
     pub configured: bool,
     /// Unix seconds from when on no login succeeds.
@@ -77,6 +79,7 @@ impl User {
             selectors: vec![Selector::new(rows)],
             group: GroupId::DEFAULT,
             awaits_group: None,
+            unrestricted: false,
             configured: false,
             expires: None,
         }
@@ -101,7 +104,7 @@ impl User {
 
     /// Is there nothing to check for this user?
     pub fn is_unrestricted(&self) -> bool {
-        self.root().is_unrestricted()
+        self.unrestricted
     }
 
     /// Does a new connection act as this user without a login?
@@ -180,6 +183,12 @@ impl Users {
         self.by_name.get(name).copied()
     }
 
+    /// The same as a group sees it: only the default one sees the users of others.
+    pub fn find_for(&self, viewer: GroupId, name: &[u8]) -> Option<UserId> {
+        let found = self.find(name)?;
+        (viewer.is_default() || self.get(found).group == viewer).then_some(found)
+    }
+
     /// A user who is there.
     #[inline]
     pub fn get(&self, id: UserId) -> &User {
@@ -207,6 +216,8 @@ impl Users {
     /// Puts a user in the place of the one of the same name, or adds it. What clients may do follows with
     /// `State::put_user`.
     pub fn put(&mut self, user: User) -> UserId {
+        let mut user = user;
+        user.unrestricted = user.root().is_unrestricted();
         if let Some(id) = self.find(&user.name) {
             self.slab[id.0 as usize] = user;
             return id;
@@ -356,7 +367,7 @@ impl State {
         self.users.take(id).is_some()
     }
 
-    /// Ends a client whose user is gone: until it is closed it may do nothing.
+    /// Ends a client whose user is gone: until it is closed it is one that has not logged in.
     fn dismiss(&mut self, who: ClientId) {
         self.forget_login(who);
         let client = self.clients.me(who);

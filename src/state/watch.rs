@@ -1,15 +1,28 @@
 //! WATCH and blocked clients: who waits for which key.
-use super::client::{ClientId, Parked};
+use super::client::{ClientId, Parked, WatchedKey};
 use crate::types::Kind;
 use std::collections::{BTreeMap, HashMap};
 
 /// A key with its database.
 pub type KeyName = (u32, Box<[u8]>);
 
+/// Keys of a client that ends which are forgotten with it at once; more than that in later turns.
+pub const FORGOTTEN_AT_ONCE_MAX: usize = 1000;
+
+/// Who watches a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Watcher {
+    pub who: ClientId,
+    /// The key was past its deadline already when the watch began: its removal is no change.
+    pub expired: bool,
+}
+
 /// Keys somebody watches.
 #[derive(Debug, Default)]
 pub struct Watched {
-    keys: HashMap<KeyName, Vec<ClientId>>,
+    keys: HashMap<KeyName, Vec<Watcher>>,
+    /// What clients that have ended watched, and is still to be forgotten.
+    leaving: Vec<(ClientId, std::vec::IntoIter<WatchedKey>)>,
 }
 
 impl Watched {
@@ -18,41 +31,80 @@ impl Watched {
         self.keys.is_empty()
     }
 
-    /// A client watches a key; false if it did already.
-    pub fn add(&mut self, db: u32, key: &[u8], who: ClientId) -> bool {
-        let clients = self.keys.entry((db, key.into())).or_default();
-        let new = !clients.contains(&who);
+    /// A client watches a key, which is past its deadline or not; false if it did already.
+    pub fn add(&mut self, db: u32, key: &[u8], who: ClientId, expired: bool) -> bool {
+        let watchers = self.keys.entry((db, key.into())).or_default();
+        let new = watchers.iter().all(|watcher| watcher.who != who);
         if new {
-            clients.push(who);
+            watchers.push(Watcher { who, expired });
         }
         new
     }
 
     /// A client no longer watches a key.
-    pub fn remove(&mut self, db: u32, key: &[u8], who: ClientId) {
-        let name = (db, Box::from(key));
-        if let Some(clients) = self.keys.get_mut(&name) {
-            clients.retain(|c| *c != who);
-            if clients.is_empty() {
+    fn remove(&mut self, watched: WatchedKey, who: ClientId) {
+        let name = (watched.db, watched.key);
+        if let Some(watchers) = self.keys.get_mut(&name) {
+            watchers.retain(|watcher| watcher.who != who);
+            if watchers.is_empty() {
                 self.keys.remove(&name);
             }
         }
     }
 
+    /// A client no longer watches these keys.
+    pub fn remove_all(&mut self, watched: Vec<WatchedKey>, who: ClientId) {
+        for key in watched {
+            self.remove(key, who);
+        }
+    }
+
+    /// The same for a client that ends: where there are many, those left are forgotten by and by.
+    pub fn leave(&mut self, watched: Vec<WatchedKey>, who: ClientId) {
+        self.leaving.push((who, watched.into_iter()));
+        self.forget_some(FORGOTTEN_AT_ONCE_MAX);
+    }
+
+    /// Are there keys that clients watched which have ended?
+    #[inline]
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Forgets up to `max` keys of clients that have ended.
+    pub fn forget_some(&mut self, max: usize) {
+        for _ in 0..max {
+            let Some((who, keys)) = self.leaving.last_mut() else {
+                return;
+            };
+            let who = *who;
+            match keys.next() {
+                Some(key) => self.remove(key, who),
+                None => _ = self.leaving.pop(),
+            }
+        }
+    }
+
     /// Who watches this key.
-    pub fn of(&self, db: u32, key: &[u8]) -> &[ClientId] {
+    pub fn of(&mut self, db: u32, key: &[u8]) -> &mut [Watcher] {
         // The map's key owns its bytes; watching is rare enough to build one for the look-up.
         self.keys
-            .get(&(db, Box::from(key)))
-            .map_or(&[], Vec::as_slice)
+            .get_mut(&(db, Box::from(key)))
+            .map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    /// Does this client watch a key that was past its deadline when it began to?
+    pub fn is_of_expired(&self, db: u32, key: &[u8], who: ClientId) -> bool {
+        let watchers = self.keys.get(&(db, Box::from(key)));
+        watchers.is_some_and(|all| all.iter().any(|w| w.who == who && w.expired))
     }
 
     /// Every watched key of a database.
-    pub fn in_db(&self, db: u32) -> impl Iterator<Item = (&[u8], &[ClientId])> {
+    pub fn in_db(&mut self, db: u32) -> impl Iterator<Item = (&[u8], &mut [Watcher])> {
         self.keys
-            .iter()
+            .iter_mut()
             .filter(move |((d, _), _)| *d == db)
-            .map(|((_, k), c)| (&**k, &c[..]))
+            .map(|((_, key), watchers)| (&**key, &mut watchers[..]))
     }
 }
 
@@ -93,8 +145,19 @@ pub struct BlockedClients {
     next_ticket: Ticket,
     /// Keys whose end somebody waits for.
     absences: HashMap<KeyName, usize>,
+    /// What clients waited for that wait no longer, and is still to be forgotten.
+    leaving: Vec<Leaving>,
     /// How many clients are blocked, for whatever reason.
     pub count: usize,
+}
+
+/// Keys that a client no longer waits for.
+#[derive(Debug)]
+struct Leaving {
+    db: u32,
+    ticket: Ticket,
+    wants_absence: bool,
+    keys: std::vec::IntoIter<Box<[u8]>>,
 }
 
 /// The slot of a key. No secret is in it: who aims at a slot gains a look-up for each write.
@@ -158,30 +221,58 @@ impl BlockedClients {
         self.count += 1;
     }
 
-    /// A client waits no longer.
-    pub fn unpark(&mut self, parked: &Parked) {
-        for key in &parked.keys {
-            let name = (parked.db, key.clone());
-            let Some(waiters) = self.waiting.get_mut(&name) else {
-                continue;
-            };
-            let gone = waiters.queue.remove(&parked.ticket).is_some();
-            if waiters.queue.is_empty() {
-                self.waiting.remove(&name);
-                self.filter[filter_slot(key)] -= 1;
-            }
-            if gone
-                && parked.wants_absence
-                && let Some(count) = self.absences.get_mut(&name)
-            {
-                *count -= 1;
-                if *count == 0 {
-                    self.absences.remove(&name);
-                }
-            }
-        }
+    /// A client waits no longer. It may still stand in the queues for some of very many keys: nobody
+    /// is there any more under its ticket, then.
+    pub fn unpark(&mut self, parked: &mut Parked) {
         self.deadlines.remove(&(parked.deadline_ms, parked.ticket));
         self.count -= 1;
+        self.leaving.push(Leaving {
+            db: parked.db,
+            ticket: parked.ticket,
+            wants_absence: parked.wants_absence,
+            keys: std::mem::take(&mut parked.keys).into_iter(),
+        });
+        self.forget_some(FORGOTTEN_AT_ONCE_MAX);
+    }
+
+    /// Are there keys that clients no longer wait for?
+    #[inline]
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Forgets up to `max` keys that clients no longer wait for.
+    pub fn forget_some(&mut self, max: usize) {
+        let Some(mut leaving) = self.leaving.pop() else {
+            return;
+        };
+        for key in leaving.keys.by_ref().take(max) {
+            self.forget(leaving.db, key, leaving.ticket, leaving.wants_absence);
+        }
+        if leaving.keys.len() > 0 {
+            self.leaving.push(leaving);
+        }
+    }
+
+    fn forget(&mut self, db: u32, key: Box<[u8]>, ticket: Ticket, wants_absence: bool) {
+        let name = (db, key);
+        let Some(waiters) = self.waiting.get_mut(&name) else {
+            return;
+        };
+        let gone = waiters.queue.remove(&ticket).is_some();
+        if waiters.queue.is_empty() {
+            self.waiting.remove(&name);
+            self.filter[filter_slot(&name.1)] -= 1;
+        }
+        if gone
+            && wants_absence
+            && let Some(count) = self.absences.get_mut(&name)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.absences.remove(&name);
+            }
+        }
     }
 
     /// A key was written or went: if somebody waits for it, it is looked at when the unit ends.
@@ -278,8 +369,8 @@ mod tests {
     use crate::base::rng::Rng;
     use crate::state::client::TimeoutReply;
 
-    fn parked(keys: &[&str], kind: Kind, deadline_ms: u64) -> Parked {
-        Parked {
+    fn parked(keys: &[&str], kind: Kind, deadline_ms: u64) -> Box<Parked> {
+        Box::new(Parked {
             row: Default::default(),
             argv: Box::default(),
             keys: keys.iter().map(|key| key.as_bytes().into()).collect(),
@@ -289,8 +380,9 @@ mod tests {
             kind,
             wants_absence: kind == Kind::Stream,
             silent: false,
+            tracked: false,
             ticket: 0,
-        }
+        })
     }
 
     fn client(slot: u32) -> ClientId {
@@ -309,7 +401,7 @@ mod tests {
             (&["b", "a"], Kind::List),
             (&["a"], Kind::Stream),
         ];
-        let mut all: Vec<Parked> = keys.map(|(keys, kind)| parked(keys, kind, 0)).into();
+        let mut all: Vec<Box<Parked>> = keys.map(|(keys, kind)| parked(keys, kind, 0)).into();
         for (n, parked) in all.iter_mut().enumerate() {
             blocked.park(client(n as u32), parked);
         }
@@ -336,7 +428,7 @@ mod tests {
         }
         let ready = blocked.take_ready();
         assert_eq!(ready, [(0, b"a"[..].into()), (0, b"b"[..].into())]);
-        all.iter().for_each(|parked| blocked.unpark(parked));
+        all.iter_mut().for_each(|parked| blocked.unpark(parked));
         assert!(!blocked.waits() && blocked.count == 0 && blocked.absences.is_empty());
         assert!(blocked.filter.iter().all(|keys| *keys == 0));
     }
@@ -346,22 +438,60 @@ mod tests {
         let mut blocked = BlockedClients::default();
         let mut rng = Rng::from_seed(1);
         let count = if cfg!(miri) { 100 } else { 20_000 };
-        let mut all: Vec<Parked> = (0..count)
-            .map(|_| parked(&["k", "l"], Kind::List, 1 + rng.below(50)))
+        let mut all: Vec<_> = (0..count)
+            .map(|_| Some(parked(&["k", "l"], Kind::List, 1 + rng.below(50))))
             .collect();
-        for (n, parked) in all.iter_mut().enumerate() {
+        for (n, parked) in all.iter_mut().flatten().enumerate() {
             blocked.park(client(n as u32), parked);
         }
         assert_eq!(blocked.next_deadline_ms(), Some(1));
         let mut last = 0;
         while blocked.waits() {
             for who in blocked.timed_out(60, 64) {
-                let parked = &all[who.slot as usize];
+                let mut parked = all[who.slot as usize].take().expect("it waits");
                 assert!(parked.deadline_ms >= last, "the longest overdue first");
                 last = parked.deadline_ms;
-                blocked.unpark(parked);
+                blocked.unpark(&mut parked);
             }
         }
         assert_eq!((blocked.count, blocked.next_deadline_ms()), (0, None));
+    }
+
+    /// What one client leaves behind is not taken apart at once, and does not hold up who comes behind it.
+    #[test]
+    fn a_client_with_many_keys_leaves_in_steps() {
+        let keys: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let mut blocked = BlockedClients::default();
+        let (mut many, mut one) = (
+            parked(&names, Kind::Stream, 5),
+            parked(&["9999"], Kind::List, 0),
+        );
+        blocked.park(client(0), &mut many);
+        blocked.park(client(1), &mut one);
+        let gone = many.ticket;
+        blocked.unpark(&mut many);
+        assert_eq!((blocked.count, blocked.next_deadline_ms()), (1, None));
+        assert_eq!(blocked.keys_waited_for(), 9000);
+        let (mut ticket, mut line) = (0, Vec::new());
+        let name = (0, b"9999"[..].into());
+        while let Some((next, who)) = blocked.next_waiter(&name, ticket, None) {
+            line.push((next, who.slot));
+            ticket = next;
+        }
+        assert_eq!(
+            line,
+            [(gone, 0)],
+            "under a ticket that is nobody's any more"
+        );
+        let mut steps = 0;
+        while blocked.has_leaving() {
+            blocked.forget_some(500);
+            steps += 1;
+        }
+        assert_eq!((steps, blocked.keys_waited_for()), (18, 1));
+        assert_eq!(blocked.absences_waited_for(), 0);
+        blocked.unpark(&mut one);
+        assert!(!blocked.waits() && blocked.filter.iter().all(|keys| *keys == 0));
     }
 }

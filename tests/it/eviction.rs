@@ -178,3 +178,53 @@ fn clients_that_hold_too_much_are_closed() {
     small.send(b"\r\n");
     assert_eq!(small.reply(), "nil");
 }
+
+/// A client learns of what went to make room for its request in front of the reply, and also where it
+/// wants no reply.
+#[test]
+fn who_asks_for_room_is_told_though_it_wants_no_replies() {
+    let server = Server::start();
+    for (request, silent) in [("SKIP", "PING one\r\n"), ("OFF", "CLIENT REPLY ON\r\n")] {
+        let mut raw = server.raw();
+        raw.ask("HELLO 3");
+        for request in [
+            "CONFIG SET maxmemory 0",
+            "CONFIG SET maxmemory-policy allkeys-random",
+            "SET key v",
+            "CLIENT TRACKING on",
+        ] {
+            assert_eq!(raw.ask(request), "OK");
+        }
+        assert_eq!(raw.ask("GET key"), "\"v\"");
+        let limit = "CONFIG SET maxmemory 1\r\n";
+        raw.send(format!("{limit}CLIENT REPLY {request}\r\n{silent}PING two\r\n").as_bytes());
+        assert_eq!(raw.reply(), "OK");
+        assert_eq!(raw.reply(), ">[\"invalidate\", [\"key\"]]");
+        if request == "OFF" {
+            assert_eq!(raw.reply(), "OK");
+        }
+        assert_eq!(raw.reply(), "\"two\"");
+    }
+}
+
+/// What a flush frees is as good as free though it takes a while: what is written behind it stays.
+#[test]
+fn no_key_goes_behind_a_flush() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    raw.ask("CONFIG SET maxmemory-policy allkeys-random");
+    for flush in ["FLUSHALL ASYNC", "FLUSHALL SYNC", "FLUSHDB"] {
+        raw.ask("CONFIG SET maxmemory 0");
+        fill(&server, 50_000);
+        let limit = number(&server, "used_memory");
+        raw.ask(&format!("CONFIG SET maxmemory {limit}"));
+        raw.ask("CONFIG RESETSTAT");
+        assert_eq!(raw.ask(flush), "OK");
+        fill(&server, 1000);
+        assert_eq!(
+            (raw.ask("DBSIZE"), number(&server, "evicted_keys")),
+            (":1000".into(), 0)
+        );
+        raw.ask("FLUSHALL");
+    }
+}

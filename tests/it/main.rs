@@ -39,5 +39,6 @@ mod streams;
 mod strings;
 mod tracking;
 mod transactions;
+mod users;
 mod zset_ops;
 mod zsets;

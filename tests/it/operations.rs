@@ -283,6 +283,32 @@ fn a_crash_report_can_be_switched_off() {
     assert!(!server.log().contains("BUG REPORT"));
 }
 
+/// As the first process of a container, too, where a signal's default action is nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_crash_report_that_does_not_end_ends_with_its_time() {
+    let log = tempfile::tempdir().expect("a directory");
+    let path = log.path().join("log");
+    let path_text = path.to_str().expect("a plain path");
+    let mut server = Server::with(&["--logfile", path_text]);
+    let pid = server.info("process_id");
+    // A report that goes where nobody reads.
+    std::fs::remove_file(&path).expect("the log");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    server.signal(Signal::SIGSEGV);
+    let status = format!("/proc/{pid}/status");
+    wait_until("a limit of its time", || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap_or(0));
+        caught.is_some_and(|mask| mask & 1 << (Signal::SIGALRM as u32 - 1) != 0)
+    });
+    // What the clock would send.
+    server.signal(Signal::SIGALRM);
+    assert_eq!(server.wait_end().code(), Some(1));
+}
+
 #[test]
 fn the_watchdog_tells_what_holds_the_loop() {
     let server = Server::start();

@@ -137,3 +137,19 @@ fn events_are_heard_whichever_came_first() {
         assert_eq!(listener.reply(), expected);
     }
 }
+
+#[test]
+fn a_name_too_many_is_refused_as_by_redis() {
+    Server::start().check(&[
+        (
+            "PUBSUB channels a b",
+            "(error) ERR unknown subcommand or wrong number of arguments for 'channels'. Try PUBSUB \
+             HELP.",
+        ),
+        (
+            "PUBSUB SHARDCHANNELS a b",
+            "(error) ERR unknown subcommand or wrong number of arguments for 'SHARDCHANNELS'. Try \
+             PUBSUB HELP.",
+        ),
+    ]);
+}

@@ -1,8 +1,8 @@
 //! Users in files: the ACL file, and the `user` lines of the configuration.
 //!
 //! A file is taken whole or not at all, and every line that is wrong is named.
-use super::describe;
 use super::rules::{RuleError, Rules, join_selectors, name_refused};
+use super::{describe, is_data, log_change};
 use crate::exec::registry::Registry;
 use crate::state::State;
 use crate::state::config::file::errno_text;
@@ -200,19 +200,19 @@ fn read_file(state: &State, table: &Registry, early: bool) -> Result<Vec<User>, 
 pub fn load(state: &mut State, table: &Registry) -> Result<(), String> {
     let users = read_file(state, table, false)?;
     let named: HashSet<Box<[u8]>> = users.iter().map(|user| user.name.clone()).collect();
-    let old: Vec<(Box<[u8]>, bool)> = state
+    let old: Vec<Box<[u8]>> = state
         .users
         .iter()
         .filter(|(_, user)| *user.name != *DEFAULT_NAME)
-        .map(|(_, user)| {
-            let from_data = !user.configured && !user.group.is_default();
-            (user.name.clone(), from_data)
-        })
+        .filter(|(_, user)| !is_data(user) || named.contains(&user.name))
+        .map(|(_, user)| user.name.clone())
         .collect();
-    for (name, from_data) in old {
-        if !from_data || named.contains(&name) {
-            state.remove_user(&name);
-        }
+    for name in &old {
+        // The data may still tell of one of a group.
+        let may_be_data = state.users.find(name);
+        let may_be_data = may_be_data.is_some_and(|id| !state.users.get(id).group.is_default());
+        state.remove_user(name);
+        log_change(state, name, may_be_data);
     }
     if !named.contains(DEFAULT_NAME) {
         state.restore_default_user();
@@ -232,8 +232,17 @@ pub fn save(state: &mut State) -> io::Result<()> {
         text.push(b'\n');
     }
     replace_file(&path, &text)?;
-    state.users.all_are_configured();
+    now_configured(state);
     Ok(())
+}
+
+/// What users there are stands in the configuration or its file now: the data tell of them no more, lest one
+/// comes back who is taken out there.
+pub fn now_configured(state: &mut State) {
+    let users = state.users.iter().filter(|(_, user)| is_data(user));
+    let told: Vec<Box<[u8]>> = users.map(|(_, user)| user.name.clone()).collect();
+    state.users.all_are_configured();
+    told.iter().for_each(|name| log_change(state, name, true));
 }
 
 /// The words of the `user` lines that CONFIG REWRITE writes.
