@@ -168,6 +168,37 @@ def check_clients(port):
     assert r.client_kill_filter(_id=other.client_id()) == 1
 
 
+def check_tls(port):
+    """TLS with and without a certificate of the client's, and one that stands for a user."""
+    if not TLS:
+        return
+    own = {name: os.path.join(TLS["dir"], name) for name in ("ca.crt", "alice.crt", "alice.key")}
+    options = {"port": TLS["port"], "ssl": True, "ssl_ca_certs": own["ca.crt"], "decode_responses": True}
+    mine = {"ssl_certfile": own["alice.crt"], "ssl_keyfile": own["alice.key"]}
+    admin = redis.Redis(port=port, decode_responses=True)
+    for protocol in (2, 3):
+        r = redis.Redis(host="localhost", protocol=protocol, **options, **mine)
+        assert r.set("tls", "x" * 100_000) and r.get("tls") == "x" * 100_000
+        with r.pipeline(transaction=False) as pipe:
+            for i in range(5_000):
+                pipe.set(f"t:{i % 100}", i)
+            assert all(pipe.execute())
+        r.close()
+    try:
+        redis.Redis(**options).ping()
+        raise AssertionError("a client without a certificate was let in")
+    except redis.ConnectionError:
+        pass
+    admin.config_set("tls-auth-clients", "optional")
+    assert redis.Redis(**options).ping()
+    admin.acl_setuser("alice", enabled=True, keys="*", commands=["+@all"])
+    admin.config_set("tls-auth-clients-user", "CN")
+    assert redis.Redis(**options, **mine).acl_whoami() == "alice"
+    assert redis.Redis(**options).acl_whoami() == "default"
+    admin.acl_deluser("alice")
+    admin.delete("tls", *[f"t:{i}" for i in range(100)])
+
+
 def check_info(port):
     r = redis.Redis(port=port, db=15, decode_responses=True)
     info = r.info()
@@ -181,7 +212,8 @@ def check_info(port):
 
 
 CHECKS = [check_connect, check_pipeline, check_transactions, check_resp3, check_scan, check_types, check_readme,
-          check_clients, check_info]
+          check_clients, check_tls, check_info]
+TLS = {}    # where TLS is spoken, and with which certificates
 
 
 def start(binary):
@@ -190,6 +222,14 @@ def start(binary):
         port = s.getsockname()[1]
     directory = tempfile.mkdtemp(prefix="python-client-")
     args = [binary, "--port", str(port), "--dir", directory, "--save", ""]
+    if shutil.which("openssl"):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            TLS.update(port=s.getsockname()[1], dir=os.path.join(directory, "certificates"))
+        subprocess.run([os.path.join(ROOT, "scripts", "certificates.sh"), TLS["dir"], "alice"], check=True)
+        args += ["--tls-port", str(TLS["port"])]
+        for option, name in (("cert-file", "server.crt"), ("key-file", "server.key"), ("ca-cert-file", "ca.crt")):
+            args += [f"--tls-{option}", os.path.join(TLS["dir"], name)]
     process = subprocess.Popen(args, stdout=subprocess.DEVNULL)
     limit = time.monotonic() + 20
     while True:

@@ -28,13 +28,14 @@ import persistence
 import scenarios
 import session
 import targets
+import tls
 from server import LOAD_CPU
 
 SCENARIOS = {f.__name__: f for f in (scenarios.throughput, scenarios.memory, scenarios.connections, scenarios.growth,
                                      scenarios.expiry, operations.operations, persistence.persistence,
                                      session.pubsub, session.tracking, session.notifications, session.eviction,
-                                     hitratio.hitratio)}
-DEFAULT = "throughput,memory,operations,connections,growth,expiry,pubsub,tracking,notifications,eviction,hitratio"
+                                     hitratio.hitratio, tls.tls)}
+DEFAULT = "throughput,memory,operations,connections,growth,expiry,pubsub,tracking,notifications,eviction,hitratio,tls"
 
 
 def cells(values):

@@ -13,6 +13,7 @@ RATIO = {
     "xadd P16 cpu us/req": 1.8, "eval P16 cpu us/req": 1.6,
     "publish to 100 P16 cpu us/req": 1.5, "set P16, 100,000 keys tracked, these cpu us/req": 1.3,
     "set P16 under allkeys-lru eviction cpu us/req": 2.0,
+    "tls set P16 cpu us/req": 1.3,
     "aof everysec set P16 cpu us/req": 2.2, "bgsave s": 4, "load s (RDB)": 5, "load s (AOF)": 3,
     "COW MiB while saving under writes": 2, "fork pause us": 2,
 }

@@ -2,6 +2,7 @@
 """Run Redis's own test suite (7.0.15) with our binary as src/redis-server, against a recorded list of tests.
 
     run.py [--server BIN] [--units A,B,...]     run the units (default: the recorded ones) and compare
+    run.py --tls [--server BIN] [--units A,B,...]   the same over TLS (default: unit/tls and a sample of the others)
     run.py --explain UNIT 'TEST GLOB' REASON    record why tests do not pass (also: --explain UNIT 'GLOB' '' to undo)
     run.py --oracle [--units A,B,...]           run the real redis-server and list its tests as not yet explained
 
@@ -29,6 +30,9 @@ CACHE = os.path.join(ROOT, ".compat")
 OUT = os.path.join(CACHE, "out")
 RECORD = os.path.join(ROOT, "tests", "compat", "passing.json")
 NEEDED = {"tclsh8.6": "tcl", "redis-cli": "redis-tools", "redis-benchmark": "redis-tools", "pgrep": "procps"}
+TLS = "unit/tls"    # there is nothing in it without --tls
+TLS_UNITS = [TLS, "unit/auth", "unit/multi", "unit/pubsub", "unit/scripting", "unit/querybuf", "unit/type/string",
+             "unit/type/list", "unit/introspection", "unit/limits", "unit/protocol"]
 JOBS_MAX = 2                    # more and the suite's own time limits are missed
 BASEPORT, PORTS = 21111, 1000   # each job has a thousand; the suite also probes 10,000 above
 
@@ -49,9 +53,21 @@ def need_tools(more=()):
         sys.exit(f"compat: install these Debian packages first: {' '.join(missing)}")
 
 
+def need_tcl_tls():
+    """The suite's clients speak TLS by a package of Tcl."""
+    check = subprocess.run(["tclsh8.6"], input="package require tls", text=True, capture_output=True)
+    if not check.stderr:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        sys.exit("compat: install this Debian package first: tcl-tls")
+    subprocess.run(["apt-get", "-qq", "update"], check=True)
+    subprocess.run(["apt-get", "-qq", "install", "--no-install-recommends", "tcl-tls"], check=True,
+                   env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"), stdout=subprocess.DEVNULL)
+
+
 class Runner:
-    def __init__(self, server, units):
-        self.server, self.units = server, units
+    def __init__(self, server, units, tls):
+        self.server, self.units, self.tls = server, units, tls
         self.root = tempfile.mkdtemp(prefix="rvc-", dir="/tmp")     # short: unix socket paths
         self.copies = {}
 
@@ -61,9 +77,9 @@ class Runner:
     def one(self, slot, name, label):
         if slot not in self.copies:
             self.copies[slot] = os.path.join(self.root, str(slot))
-            suite.copy(os.path.join(CACHE, "redis-7.0.15"), self.server, self.copies[slot])
+            suite.copy(os.path.join(CACHE, "redis-7.0.15"), self.server, self.copies[slot], self.tls)
         log = os.path.join(OUT, f"{name.replace('/', '_')}{label}")
-        return unit.run(name, self.copies[slot], self.server, BASEPORT + slot * PORTS, log)
+        return unit.run(name, self.copies[slot], self.server, BASEPORT + slot * PORTS, log, self.tls)
 
     def all(self, each):
         """Run every unit, JOBS_MAX at a time, and hand each result to `each` as it comes; retries happen there."""
@@ -153,6 +169,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--server", default=os.path.join(ROOT, "target", "release", "redvault"), metavar="BIN")
     ap.add_argument("--units", default="", help="comma-separated, e.g. unit/type/string,unit/expire")
+    ap.add_argument("--tls", action="store_true", help="run the units over TLS")
     ap.add_argument("--ci", action="store_true", default=os.environ.get("CI") == "true", help="record nothing")
     ap.add_argument("--explain", nargs=3, metavar=("UNIT", "GLOB", "REASON"))
     ap.add_argument("--oracle", action="store_true", help="list what the real redis-server passes")
@@ -160,18 +177,21 @@ def main():
     recorded = record.Record(RECORD)
     if a.explain:
         return explain(recorded, *a.explain)
-    units = [u.strip() for u in a.units.split(",") if u.strip()] or list(recorded.units)
+    units = [u.strip() for u in a.units.split(",") if u.strip()]
+    units = units or (TLS_UNITS if a.tls else [u for u in recorded.units if u != TLS])
     server = shutil.which("redis-server") if a.oracle else os.path.abspath(a.server)
     if not server or not os.access(server, os.X_OK):
         sys.exit(f"compat: {server or 'redis-server'} is not there (make run builds ours)")
-    need_tools()
+    need_tools([("openssl", "openssl")] if a.tls else [])
+    if a.tls:
+        need_tcl_tls()
     subprocess.run([os.path.join(suite.HERE, "get-suite.sh"), CACHE], check=True)
     unknown = [u for u in units if not os.path.exists(os.path.join(CACHE, "redis-7.0.15", "tests", u + ".tcl"))]
     if unknown or not units:
         sys.exit(f"compat: no such unit: {' '.join(unknown) or '(none recorded)'}")
     shutil.rmtree(OUT, ignore_errors=True)
     os.makedirs(OUT)
-    runner = Runner(server, units)
+    runner = Runner(server, units, a.tls)
     try:
         if not a.oracle:
             return 1 if check(runner, recorded, a.ci) else 0

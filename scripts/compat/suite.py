@@ -6,6 +6,7 @@ sockets must stay under 108 bytes), with overlay.tcl sourced and the few hooks b
 import os
 import re
 import shutil
+import subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = ("redis-cli", "redis-benchmark")
@@ -56,7 +57,17 @@ class Changed(Exception):
     """The suite is not the one the hooks were written for."""
 
 
-def copy(suite, server, to):
+def certificates(to):
+    """Make the suite's certificates, as its own script does; a group that everybody knows spares a minute of primes."""
+    tls = os.path.join(to, "tests", "tls")
+    os.makedirs(tls)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True, "cwd": to}
+    subprocess.run(["openssl", "genpkey", "-genparam", "-algorithm", "DH", "-pkeyopt", "group:ffdhe2048", "-out",
+                    os.path.join(tls, "redis.dh")], **quiet)
+    subprocess.run(["bash", os.path.join("utils", "gen-test-certs.sh")], **quiet)
+
+
+def copy(suite, server, to, tls=False):
     """Copy SUITE to TO, with SERVER (and Debian's clients) where the suite looks for the build."""
     os.makedirs(os.path.join(to, "src"))
     shutil.copytree(os.path.join(suite, "tests"), os.path.join(to, "tests"), symlinks=True)
@@ -72,6 +83,8 @@ def copy(suite, server, to):
         found = server if ours and tool in CHECKS else shutil.which(tool)
         if found:
             os.symlink(found, os.path.join(to, "src", tool))
+    if tls:
+        certificates(to)
     shutil.copy2(os.path.join(HERE, "overlay.tcl"), os.path.join(to, "tests", "support", "overlay.tcl"))
     for name, purpose, pattern, replacement in HOOKS:
         path = os.path.join(to, "tests", name)

@@ -50,9 +50,10 @@ def kill(pids):
 class Attempt:
     """One execution of ./runtest --single UNIT."""
 
-    def __init__(self, unit, directory, server, baseport, skip, log, deadline):
+    def __init__(self, unit, directory, server, baseport, skip, log, deadline, tls):
         self.unit, self.directory, self.server = unit, directory, os.path.realpath(server)
         self.baseport, self.skip, self.log, self.deadline = baseport, skip, log, deadline
+        self.tls = tls
         self.tests = []         # (name, status, message)
         self.blocks = []
         self.current = None     # the test that runs now
@@ -103,6 +104,8 @@ class Attempt:
         env.update([mark.split("=")])
         command = ["./runtest", "--single", self.unit, "--clients", "1", "--timeout", "100000", "--dont-clean",
                    "--durable", "--baseport", str(self.baseport), "--portcount", "1000"]
+        if self.tls:
+            command.append("--tls")
         for name in self.skip:
             command += ["--skiptest", name]
         with open(self.log, "w") as log, open(events, encoding="latin-1") as feed:
@@ -156,13 +159,13 @@ class Attempt:
             return False
 
 
-def run(unit, directory, server, baseport, log):
+def run(unit, directory, server, baseport, log, tls=False):
     """Run UNIT in DIRECTORY (a copy of the suite), again without the culprit as often as it is cut short."""
     started = time.monotonic()
     merged, skip = {}, []
     while True:
         attempt = Attempt(unit, directory, server, baseport, skip, f"{log}.{len(skip)}.log",
-                          started + UNIT_S_MAX).run()
+                          started + UNIT_S_MAX, tls).run()
         seen = {}
         for name, status, message in attempt.tests:
             # A name that is used twice passes when all its runs do.

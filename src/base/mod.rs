@@ -12,3 +12,4 @@ pub mod lzf;
 pub mod num;
 pub mod rng;
 pub mod sys;
+pub mod tls;

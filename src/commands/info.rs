@@ -63,6 +63,7 @@ const SECTIONS: &[Section] = &[
     section("persistence", true, persistence),
     section("stats", true, stats),
     section("replication", true, replication),
+    section("tls", true, tls),
     section("cpu", true, cpu),
     section("modules", true, modules),
     section("commandstats", false, commandstats),
@@ -223,6 +224,14 @@ fn listeners(r: &mut Report<'_>) {
     }
     if let Some(path) = config.unixsocket.as_deref().filter(|p| !p.is_empty()) {
         lines.push(format!("name=unix,bind={}", String::from_utf8_lossy(path)));
+    }
+    if config.tls_port != 0 {
+        let bind: Vec<String> = config.bind.0.iter().map(|a| format!(",bind={a}")).collect();
+        lines.push(format!(
+            "name=tls{},port={}",
+            bind.concat(),
+            config.tls_port
+        ));
     }
     for (i, line) in lines.iter().enumerate() {
         r.field(&format!("listener{i}"), line);
@@ -627,6 +636,31 @@ fn replication(r: &mut Report<'_>) {
     r.field("repl_backlog_active", 0);
     r.field("repl_backlog_size", r.state.config.repl_backlog_size);
     r.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
+}
+
+/// TLS, where there is any: certificates in force, in the words of Valkey 9.1, and how handshakes go.
+fn tls(r: &mut Report<'_>) {
+    let tls = &r.state.tls;
+    let Some(active) = &tls.active else {
+        return;
+    };
+    let now_s = r.state.clock.unix_ms / 1000;
+    let certificates = [
+        ("server", Some(&active.cert)),
+        ("client", active.client_cert.as_ref()),
+        ("ca", active.authority.as_ref()),
+    ];
+    r.head("TLS");
+    for (whose, facts) in certificates {
+        let serial = facts.map_or("none", |facts| &facts.serial);
+        let left_s = facts.map_or(0, |facts| (facts.not_after - now_s).max(0));
+        r.field(&format!("tls_{whose}_cert_serial"), serial);
+        r.field(&format!("tls_{whose}_cert_expires_in_seconds"), left_s);
+    }
+    r.field("tls_handshakes", tls.handshakes);
+    r.field("tls_handshakes_failed", tls.handshakes_failed);
+    r.field("tls_reloads", tls.reloads);
+    r.field("tls_reloads_failed", tls.reloads_failed);
 }
 
 fn cpu(r: &mut Report<'_>) {

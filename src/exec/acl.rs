@@ -3,6 +3,8 @@
 //! A request is looked at twice at most: [`allows_at_once`] knows the common case, a command that the user's
 //! first rules allow with keys at plain places, and costs a few dozen instructions; what it does not allow
 //! is asked again of [`check`], which knows everything, and why.
+pub mod fuzz;
+
 use super::command::{Channels, Command, KeyAt, UsedDbs, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::CmdError;
@@ -133,11 +135,11 @@ pub fn allows_at_once(user: &User, row: &Row, argv: Argv<'_>) -> bool {
         last @ 0.. => last as usize,
         last => argv.len().wrapping_sub(last.unsigned_abs() as usize),
     };
-    if last >= argv.len() {
+    let mut at = keys.first as usize;
+    if last < at || last >= argv.len() {
         return false;
     }
     let access = access(keys.flags);
-    let mut at = keys.first as usize;
     while at <= last {
         if !root.keys.allow(argv.get(at), access) {
             return false;
@@ -172,7 +174,7 @@ pub fn check(user: &User, row: &Row, argv: Argv<'_>, db: Option<u32>) -> Result<
             Err(denied) => worst = worst.max(Some(denied)),
         }
     }
-    worst.map_or(Ok(()), Err)
+    Err(worst.unwrap_or(Denied::Command))
 }
 
 /// May the user read every key there is, by rules that allow this request, too (BY and GET of SORT)?

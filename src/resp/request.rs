@@ -82,6 +82,8 @@ pub enum ProtocolError {
     UnauthBulk,
     /// An inline request with an open quote, or with text right behind a closed one.
     UnbalancedQuotes,
+    /// A TLS client's first words: it would wait for an answer to them, and we for the end of a line.
+    Tls,
 }
 
 impl ProtocolError {
@@ -101,6 +103,7 @@ impl ProtocolError {
             Self::UnauthMultibulk => "Protocol error: unauthenticated multibulk length",
             Self::UnauthBulk => "Protocol error: unauthenticated bulk length",
             Self::UnbalancedQuotes => "Protocol error: unbalanced quotes in request",
+            Self::Tls => "Protocol error: TLS on a port without TLS",
         };
         Cow::Borrowed(text.as_bytes())
     }
@@ -456,6 +459,10 @@ fn inline(
     spans: &mut Vec<Span>,
 ) -> Step {
     let start = *pos;
+    // A record of a handshake, in any version that is in use.
+    if buf[start..].starts_with(&[0x16, 0x03]) {
+        return Step::Bad(ProtocolError::Tls);
+    }
     let newline = match find_end(&buf[start..], resume.scanned, b'\n') {
         Ok(newline) => newline,
         Err(scanned) => {

@@ -16,11 +16,6 @@ pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
             Key::cluster_enabled,
             "this release has no cluster mode yet",
         ),
-        (
-            config.tls_port != 0,
-            Key::tls_port,
-            "this release has no TLS yet",
-        ),
     ];
     wants
         .into_iter()

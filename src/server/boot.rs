@@ -5,7 +5,7 @@ use super::input::Scratch;
 use super::jobs::Jobs;
 use super::listen::{Listener, open_tcp, open_unix};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS};
-use super::{absent, crash, logging, reconfigure, registry, supervise, watchdog};
+use super::{absent, crash, logging, reconfigure, registry, supervise, tls, watchdog};
 use crate::base::clock::Clock;
 use crate::base::rng::Rng;
 use crate::base::{alloc, sys};
@@ -99,6 +99,9 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     {
         return fail(&format!("Can't poll for signals: {error}"));
     }
+    let Ok(tls) = tls::setup::at_start(&config) else {
+        return fail("Failed to configure TLS. Check logs for more info.");
+    };
     let mut listeners = match open_listeners(&config) {
         Ok(listeners) => listeners,
         Err(code) => return code,
@@ -133,7 +136,8 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.snapshots.last_save_s = state.run.started_s;
     state.run.executable = std::env::current_exe().unwrap_or_default();
     state.run.config_file = config_file;
-    state.run.tcp_port = state.config.port;
+    state.run.tcp_port = state.config.main_port();
+    state.tls.active = tls;
     state.run.hz = state.config.hz;
     let processors = state.config.bio_cpulist.clone();
     let jobs = match Jobs::start(state.garbage.disposal.clone(), processors) {
@@ -171,6 +175,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         expiring: false,
         turn_tick: 0,
         lent: Some(Box::new(lent)),
+        tls_reload: Default::default(),
         loader: None,
         exit: None,
     };
@@ -239,13 +244,25 @@ fn fit_descriptors(config: &mut Config) -> Result<(), String> {
 fn open_listeners(config: &Config) -> Result<Vec<Listener>, i32> {
     let mut listeners = Vec::new();
     if config.port != 0 {
-        match open_tcp(config, config.port) {
+        match open_tcp(config, config.port, Listener::Tcp) {
             Ok(tcp) => listeners.extend(tcp),
             Err(text) => {
                 log::warn!("{text}");
                 return Err(fail(&format!(
                     "Failed listening on port {} (tcp), aborting.",
                     config.port
+                )));
+            }
+        }
+    }
+    if config.tls_port != 0 {
+        match open_tcp(config, config.tls_port, Listener::Tls) {
+            Ok(tls) => listeners.extend(tls),
+            Err(text) => {
+                log::warn!("{text}");
+                return Err(fail(&format!(
+                    "Failed listening on port {} (tls), aborting.",
+                    config.tls_port
                 )));
             }
         }

@@ -9,6 +9,7 @@ use super::conn::{Conn, Input};
 use super::flush::{UNREAD_MAX, Wrote, write_out};
 use super::input::{READ_BYTES, apply_reply_mode, limits_of};
 use super::listen::Listener;
+use super::tls::handshake::{self, Progress};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS, TOKEN_WAKE, accept, welcome};
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::Registry;
@@ -236,6 +237,14 @@ impl Lent {
         };
         let waiting =
             client_flag::BLOCKED | client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
+        let closed = client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
+        if client.flags & (client_flag::HANDSHAKE | closed) == client_flag::HANDSHAKE {
+            if handshake::step(state, &self.table, conn) == Progress::Failed {
+                state.close_client(conn.id);
+            }
+            self.ready.push(slot);
+            return;
+        }
         let unrun = conn.input.as_ref().is_some_and(|input| input.unrun);
         let runs =
             client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX && (conn.readable || unrun);
@@ -281,10 +290,10 @@ fn read(conn: &mut Conn, input: &mut Input) {
     input.bytes.reserve(room);
     match conn.stream.read_behind(&mut input.bytes, room) {
         Ok(0) => (conn.readable, conn.read_closed) = (false, true),
-        Ok(n) => conn.readable = n == room || conn.read_closed,
+        Ok(n) => conn.readable = n == room || conn.read_closed || conn.stream.may_have_more(),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
         Err(error) => {
-            conn.readable = false;
+            conn.readable = conn.stream.may_have_more();
             conn.read_closed |= error.kind() != io::ErrorKind::WouldBlock;
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! An idle connection owns no buffer: input is read into the loop's one large buffer and only an
 //! unfinished request is kept here; output buffers come from a pool and return when written out.
+use super::tls::stream::TlsStream;
 use crate::base::sys::read_behind;
 use crate::resp::reply::Writer;
 use crate::resp::request::Resume;
@@ -12,52 +13,84 @@ use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-/// A stream of either family.
+/// A stream of any kind.
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
+/// The same for each kind of stream, or for each socket, below TLS where there is TLS.
 macro_rules! each {
-    ($self:expr, $s:ident => $body:expr) => {
+    ($self:expr, $s:ident => $body:expr, tls $t:ident => $tls:expr) => {
         match $self {
             Stream::Tcp($s) => $body,
             Stream::Unix($s) => $body,
+            Stream::Tls($t) => $tls,
+        }
+    };
+    ($self:expr, socket $s:ident => $body:expr) => {
+        match $self {
+            Stream::Tcp($s) => $body,
+            Stream::Unix($s) => $body,
+            Stream::Tls(t) => {
+                let $s = &mut t.socket;
+                $body
+            }
         }
     };
 }
 
 impl Stream {
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, s => s.read(buf))
+        each!(self, s => s.read(buf), tls t => t.read(buf))
     }
 
     pub fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        each!(self, s => s.write(buf))
+        each!(self, s => s.write(buf), tls t => t.write(buf))
     }
 
     pub fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        each!(self, s => s.write_vectored(bufs))
+        each!(self, s => s.write_vectored(bufs), tls t => t.write_vectored(bufs))
     }
 
     /// Reads once, at most `max` bytes, into the vector's spare room.
-    pub fn read_behind(&self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
-        each!(self, s => read_behind(s.as_fd(), buf, max))
+    pub fn read_behind(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        each!(self, s => read_behind(s.as_fd(), buf, max), tls t => t.read_behind(buf, max))
+    }
+
+    /// Bytes may wait that no event will tell of, however short the last read came back.
+    #[inline]
+    pub fn may_have_more(&self) -> bool {
+        matches!(self, Stream::Tls(t) if t.may_have_more())
+    }
+
+    /// Has all that was written left the process?
+    #[inline]
+    pub fn settled(&self) -> bool {
+        !matches!(self, Stream::Tls(t) if !t.settled())
+    }
+
+    /// The end: what is to be said of it is said.
+    pub fn close(&mut self) {
+        if let Stream::Tls(t) = self {
+            t.close();
+        }
     }
 
     pub fn fd(&self) -> RawFd {
-        each!(self, s => s.as_raw_fd())
+        each!(self, s => s.as_raw_fd(), tls t => t.socket.as_raw_fd())
     }
 
     /// Both directions at once and once for all: EPOLLOUT rides on the events of reading.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        each!(self, s => s.register(registry, token, interest))
+        each!(self, socket s => s.register(registry, token, interest))
     }
 
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        each!(self, s => s.deregister(registry))
+        each!(self, socket s => s.deregister(registry))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What happens by the clock, `hz` times a second: samples, timeouts.
 //!
 //! Each job is bounded: a part of the clients a time, a few figures a time.
+use super::tls::handshake;
 use super::turn::Server;
 use crate::base::sys::ticks;
 use crate::base::{alloc, sys};
@@ -40,6 +41,7 @@ impl Server {
         let every = |ms: u64| loops.is_multiple_of((ms * u64::from(hz) / 1000).max(1));
         if every(100) {
             self.sample();
+            self.tls_cron();
         }
         if every(1000) {
             self.sample_memory();
@@ -124,6 +126,13 @@ impl Server {
         let Some(Some(conn)) = self.conns.get_mut(slot) else {
             return;
         };
+        if handshake::overdue(conn, self.state.clock.mono_us / 1000) {
+            log::debug!("Closing a client that has not come to the end of its TLS handshake");
+            self.state.tls.handshakes_failed += 1;
+            let id = conn.id;
+            self.state.close_client(id);
+            return;
+        }
         if !conn.out.is_empty() {
             self.check_output_limit(slot);
         }
@@ -148,6 +157,7 @@ impl Server {
             match received.signal {
                 libc::SIGINT | libc::SIGTERM => self.signalled(received.signal),
                 libc::SIGCHLD => self.collect_children(),
+                libc::SIGHUP => self.reload_tls(),
                 _ => {}
             }
         }

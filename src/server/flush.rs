@@ -137,7 +137,7 @@ impl Server {
             return;
         };
         let before = conn.out.len();
-        let wrote = if before == 0 {
+        let wrote = if before == 0 && conn.stream.settled() {
             Wrote::All
         } else {
             write_out(conn)
@@ -395,7 +395,11 @@ pub(super) fn write_out(conn: &mut Conn) -> Wrote {
             Ok(n) => {
                 conn.out.advance(n);
                 if conn.out.is_empty() {
-                    return Wrote::All;
+                    if conn.stream.settled() {
+                        return Wrote::All;
+                    }
+                    conn.blocked_write = true;
+                    return Wrote::Some;
                 }
                 if n >= share {
                     return Wrote::Some;

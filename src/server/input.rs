@@ -9,6 +9,7 @@ use super::busy::Lender;
 use super::conn::{Conn, Input};
 use super::crash::{self, Running};
 use super::flush::{UNREAD_MAX, deliver};
+use super::tls::handshake::{self, Progress};
 use super::turn::Server;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
 use crate::exec::call::log_command;
@@ -87,7 +88,10 @@ impl Server {
         };
         let waiting =
             client_flag::BLOCKED | client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
-        if client.flags & waiting != 0 {
+        if client.flags & (waiting | client_flag::HANDSHAKE) != 0 {
+            if client.flags & (waiting | client_flag::HANDSHAKE) == client_flag::HANDSHAKE {
+                return self.shake(slot);
+            }
             // A client that waits is read again when it is released; its going away is noticed now.
             if conn.read_closed && client.flags & client_flag::BLOCKED != 0 {
                 let id = conn.id;
@@ -141,6 +145,20 @@ impl Server {
         filled += got;
         let (end, used) = self.run_bytes(slot, &mut buf, filled, &mut resume, own);
         self.keep_rest(slot, buf, filled, used, resume, own, end)
+    }
+
+    /// A step of a TLS handshake. True when there is more to do for it in a later turn.
+    #[cold]
+    fn shake(&mut self, slot: usize) -> bool {
+        let Some(Some(conn)) = self.conns.get_mut(slot) else {
+            return false;
+        };
+        if handshake::step(&mut self.state, &self.table, conn) == Progress::Failed {
+            let id = conn.id;
+            self.state.close_client(id);
+            return false;
+        }
+        conn.readable
     }
 
     /// Runs all requests in the first `filled` bytes of `buf`. Says how it ended and how many bytes
@@ -617,11 +635,11 @@ fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize 
         }
         Ok(n) => {
             // With the peer's end seen, read on to the zero: no further event would tell of it.
-            conn.readable = n == asked || conn.read_closed;
+            conn.readable = n == asked || conn.read_closed || conn.stream.may_have_more();
             n
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            conn.readable = false;
+            conn.readable = conn.stream.may_have_more();
             0
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,

@@ -16,6 +16,7 @@ use std::thread::{Builder, JoinHandle};
 enum Job {
     Free(Rubbish),
     File(FileJob),
+    Errand(Box<dyn FnOnce() + Send>),
 }
 
 /// The sending side; dropping it lets the threads end when their work is done.
@@ -50,6 +51,7 @@ impl Jobs {
                     match job {
                         Job::Free(rubbish) => rubbish.free(&disposal),
                         Job::File(job) => job.run(),
+                        Job::Errand(errand) => errand(),
                     }
                 }
             })?;
@@ -96,6 +98,11 @@ impl Jobs {
     /// Frees a value there.
     pub fn free(&self, rubbish: Rubbish) {
         send(&self.frees, Job::Free(rubbish));
+    }
+
+    /// Whatever else would hold the loop; how it went is told by a channel of its own.
+    pub fn errand(&self, errand: Box<dyn FnOnce() + Send>) {
+        send(&self.frees, Job::Errand(errand));
     }
 
     /// Work on files there; fsyncs in the order in which they come.

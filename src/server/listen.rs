@@ -13,20 +13,22 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
+    /// Whoever connects begins with a handshake.
+    Tls(TcpListener),
     Unix(UnixListener, PathBuf),
 }
 
 impl Listener {
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
-            Self::Tcp(l) => l.register(registry, token, Interest::READABLE),
+            Self::Tcp(l) | Self::Tls(l) => l.register(registry, token, Interest::READABLE),
             Self::Unix(l, _) => l.register(registry, token, Interest::READABLE),
         }
     }
 
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self {
-            Self::Tcp(l) => l.deregister(registry),
+            Self::Tcp(l) | Self::Tls(l) => l.deregister(registry),
             Self::Unix(l, _) => l.deregister(registry),
         }
     }
@@ -47,8 +49,13 @@ fn parse_bind(address: &str) -> Option<(IpAddr, bool)> {
     Some((ip, optional))
 }
 
-/// Opens the TCP listeners of the configuration on `port`. The error says which address failed.
-pub fn open_tcp(config: &Config, port: u16) -> Result<Vec<Listener>, String> {
+/// Opens the listeners of the configuration on `port` and says what they are by `make`. The error says which
+/// address failed.
+pub fn open_tcp(
+    config: &Config,
+    port: u16,
+    make: fn(TcpListener) -> Listener,
+) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     let mut skipped = None;
     for address in &config.bind.0 {
@@ -59,7 +66,7 @@ pub fn open_tcp(config: &Config, port: u16) -> Result<Vec<Listener>, String> {
             ));
         };
         match open_one(SocketAddr::new(ip, port), config) {
-            Ok(listener) => listeners.push(Listener::Tcp(listener)),
+            Ok(listener) => listeners.push(make(listener)),
             Err(error) => {
                 let text = format!(
                     "Warning: Could not create server TCP listening socket {address}:{port}: {}",
@@ -79,13 +86,14 @@ pub fn open_tcp(config: &Config, port: u16) -> Result<Vec<Listener>, String> {
     }
 }
 
-/// Tries whether the addresses of `new` can be listened on, beside those of `old` that are open now. An address
-/// that overlaps an open one at the same port is taken to work: it cannot be tried before that one is closed.
-pub fn try_tcp(new: &Config, old: &Config) -> Result<(), String> {
-    if new.port == 0 {
+/// Tries whether the addresses of `new` can be listened on at `port`, beside those of `old` that are open now. An
+/// address that overlaps an open one at the same port is taken to work: it cannot be tried before that one is
+/// closed.
+pub fn try_tcp(new: &Config, old: &Config, port: u16) -> Result<(), String> {
+    if port == 0 {
         return Ok(());
     }
-    let open: Vec<IpAddr> = match new.port == old.port {
+    let open: Vec<IpAddr> = match port == old.port || port == old.tls_port {
         true => old
             .bind
             .0
@@ -108,7 +116,7 @@ pub fn try_tcp(new: &Config, old: &Config) -> Result<(), String> {
         .filter(|text| !parse_bind(text).is_some_and(|(ip, _)| overlaps(&ip)));
     let mut rest = new.clone();
     rest.bind.0 = untried.cloned().collect();
-    open_tcp(&rest, new.port).map(|_| ())
+    open_tcp(&rest, port, Listener::Tcp).map(|_| ())
 }
 
 /// Errors that mean "this machine has no such address".

@@ -56,12 +56,15 @@ impl Server {
             self.exit = Some(1);
             return;
         }
-        let is_tcp = |listener: &Listener| matches!(listener, Listener::Tcp(_));
-        if self.listeners.iter().any(is_tcp) {
-            log::info!("Ready to accept connections tcp");
-        }
-        if !self.listeners.iter().all(is_tcp) {
-            log::info!("Ready to accept connections unix");
+        let kind = |listener: &Listener| match listener {
+            Listener::Tcp(_) => "tcp",
+            Listener::Tls(_) => "tls",
+            Listener::Unix(..) => "unix",
+        };
+        for open in ["tcp", "unix", "tls"] {
+            if self.listeners.iter().any(|listener| kind(listener) == open) {
+                log::info!("Ready to accept connections {open}");
+            }
         }
         if self.state.run.supervised.is_some() {
             supervise::notify("STATUS=Ready to accept connections\nREADY=1\n");

@@ -20,5 +20,6 @@ pub mod requests;
 mod rules;
 pub mod shutdown;
 pub mod supervise;
+pub mod tls;
 pub mod turn;
 pub mod watchdog;

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use super::listen::{Listener, open_tcp, try_tcp};
 use super::turn::{Server, TOKEN_LISTENERS};
-use super::{absent, boot, logging};
+use super::{absent, boot, logging, tls};
 use crate::base::{alloc, sys};
 use crate::persist::aof::files::{Logged, read_manifest};
 use crate::persist::{aof, rewrite};
@@ -81,21 +81,27 @@ pub fn hook() -> Box<ApplyConfig> {
                 outcome = Err((key, reason));
             }
         };
-        if !undoing
-            && changed.any(&[Key::port, Key::bind])
-            && let Err(text) = try_tcp(new, old)
-        {
-            log::warn!("{text}");
-            match changed.has(Key::port) {
-                true => refuse(
-                    Key::port,
-                    "Unable to listen on this port. Check server logs.".to_owned(),
-                ),
-                false => refuse(
-                    Key::bind,
-                    "Failed to bind to specified addresses.".to_owned(),
-                ),
+        let ports = [(Key::port, new.port), (Key::tls_port, new.tls_port)];
+        for (key, port) in ports {
+            if !undoing
+                && changed.any(&[key, Key::bind])
+                && let Err(text) = try_tcp(new, old, port)
+            {
+                log::warn!("{text}");
+                match changed.has(key) {
+                    true => refuse(
+                        key,
+                        "Unable to listen on this port. Check server logs.".to_owned(),
+                    ),
+                    false => refuse(
+                        Key::bind,
+                        "Failed to bind to specified addresses.".to_owned(),
+                    ),
+                }
             }
+        }
+        if let Err((key, why)) = tls::setup::change(state, new, changed, undoing) {
+            refuse(key, why);
         }
         if let Some((key, why)) = absent::refused(new)
             && changed.has(key)
@@ -202,7 +208,7 @@ impl Server {
     /// Follows what CONFIG SET has changed since the last time.
     pub(super) fn reconfigure(&mut self) {
         let changed = std::mem::take(&mut self.state.wanted.changed);
-        if changed.any(&[Key::port, Key::bind]) {
+        if changed.any(&[Key::port, Key::tls_port, Key::bind]) {
             self.reopen_tcp();
         }
         let config = &self.state.config;
@@ -251,15 +257,19 @@ impl Server {
             let _ = listener.deregister(registry);
         }
         self.listeners
-            .retain(|listener| !matches!(listener, Listener::Tcp(_)));
+            .retain(|listener| matches!(listener, Listener::Unix(..)));
         let config = &self.state.config;
-        if config.port != 0 {
-            match open_tcp(config, config.port) {
-                Ok(tcp) => self.listeners.extend(tcp),
+        let opened = [
+            (config.port != 0).then(|| open_tcp(config, config.port, Listener::Tcp)),
+            (config.tls_port != 0).then(|| open_tcp(config, config.tls_port, Listener::Tls)),
+        ];
+        for listeners in opened.into_iter().flatten() {
+            match listeners {
+                Ok(open) => self.listeners.extend(open),
                 Err(text) => log::warn!("{text}"),
             }
         }
-        self.state.run.tcp_port = config.port;
+        self.state.run.tcp_port = config.main_port();
         self.accepting.clear();
         for (at, listener) in self.listeners.iter_mut().enumerate() {
             if let Err(error) = listener.register(registry, Token(TOKEN_LISTENERS + at)) {

@@ -10,6 +10,8 @@ use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
 use super::jobs::Jobs;
 use super::listen::Listener;
+use super::tls::handshake;
+use super::tls::reload::Reload;
 use crate::base::alloc;
 use crate::base::clock::mono_us;
 use crate::base::sys::{Signals, thread_cpu_us, ticks};
@@ -103,6 +105,8 @@ pub struct Server {
     pub(super) turn_tick: u64,
     /// What is lent while a script runs; at home otherwise.
     pub(super) lent: Option<Box<Lent>>,
+    /// Certificates are being read again.
+    pub(super) tls_reload: Reload,
     /// Files are being loaded.
     pub(super) loader: Option<Box<Loader>>,
     /// The exit code, once the loop is to end.
@@ -541,6 +545,7 @@ impl Server {
                 if !conn.out.is_empty() && !conn.blocked_write && conn.out.is_flat() {
                     let _ = conn.stream.write(conn.out.head());
                 }
+                conn.stream.close();
                 self.posts.bytes -= conn.posted_bytes;
                 let _ = conn.stream.deregister(self.poll.registry());
                 self.pool.give(conn.out.release());
@@ -623,7 +628,7 @@ impl Server {
 /// The next connection that waits at a listener.
 pub(super) fn accept(listener: &Listener) -> io::Result<(Stream, Option<SocketAddr>)> {
     match listener {
-        Listener::Tcp(l) => l.accept().map(|(s, a)| (Stream::Tcp(s), Some(a))),
+        Listener::Tcp(l) | Listener::Tls(l) => l.accept().map(|(s, a)| (Stream::Tcp(s), Some(a))),
         Listener::Unix(l, _) => l.accept().map(|(s, _)| (Stream::Unix(s), None)),
     }
 }
@@ -637,9 +642,12 @@ pub(super) fn welcome(
     mut stream: Stream,
     address: Option<SocketAddr>,
 ) -> Option<usize> {
+    let tls = matches!(listener, Listener::Tls(_));
     if state.clients.len() >= state.config.maxclients as usize {
         state.stats.connections_refused += 1;
-        let _ = stream.write(b"-ERR max number of clients reached\r\n");
+        if !tls {
+            let _ = stream.write(b"-ERR max number of clients reached\r\n");
+        }
         return None;
     }
     let peer = match (&stream, address, listener) {
@@ -650,7 +658,7 @@ pub(super) fn welcome(
         (_, _, Listener::Unix(_, path)) => Peer::Unix(path.to_string_lossy().into()),
         _ => return None,
     };
-    if protected_from(state, address) {
+    if !tls && protected_from(state, address) {
         let _ = stream.write(PROTECTED.as_bytes());
         state.stats.connections_refused += 1;
         return None;
@@ -660,6 +668,9 @@ pub(super) fn welcome(
         keep_alive(tcp, state.config.tcp_keepalive);
     }
     let unix = matches!(stream, Stream::Unix(_));
+    if tls {
+        stream = handshake::begin(state, stream)?;
+    }
     let fd = stream.fd();
     let id = state.open_session(peer);
     let slot = id.slot as usize;
@@ -676,14 +687,18 @@ pub(super) fn welcome(
     if unix {
         client.flags |= client_flag::UNIX;
     }
+    if tls {
+        client.flags |= client_flag::TLS | client_flag::HANDSHAKE;
+    } else {
+        state.stats.connections += 1;
+    }
     conns[slot] = Some(Conn::new(id, stream));
     state.weigh(id);
-    state.stats.connections += 1;
     Some(slot)
 }
 
 /// Protected mode: without a password only this machine may connect.
-fn protected_from(state: &State, address: Option<SocketAddr>) -> bool {
+pub(super) fn protected_from(state: &State, address: Option<SocketAddr>) -> bool {
     state.config.protected_mode
         && state.users.default_user().nopass
         && address.is_some_and(|a| !a.ip().to_canonical().is_loopback())
@@ -702,7 +717,7 @@ fn keep_alive(tcp: &mio::net::TcpStream, seconds: u32) {
     let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive);
 }
 
-const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is \
+pub(super) const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is \
 enabled and no password is set for the default user. In this mode connections are only accepted \
 from the loopback interface. If you want to connect from external computers to Redis you may adopt \
 one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET \

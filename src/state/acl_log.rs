@@ -167,7 +167,7 @@ impl AclLog {
         let entry = match known.and_then(|at| self.entries.remove(at)) {
             Some(known) => Entry {
                 count: known.count + 1,
-                client: refusal.client.into(),
+                client: shown(refusal.client),
                 updated_ms: now_ms,
                 ..known
             },
@@ -180,7 +180,7 @@ impl AclLog {
                     context: refusal.context,
                     object,
                     user,
-                    client: refusal.client.into(),
+                    client: shown(refusal.client),
                     created_ms: now_ms,
                     updated_ms: now_ms,
                 }

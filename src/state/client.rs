@@ -42,6 +42,8 @@ pub mod client_flag {
     pub const RESUME: u32 = 1 << 14;
     /// A request waits for the end of CLIENT PAUSE.
     pub const POSTPONED: u32 = 1 << 15;
+    /// Its TLS handshake is not over: it cannot ask for anything yet.
+    pub const HANDSHAKE: u32 = 1 << 24;
 }
 
 /// CLIENT REPLY.

@@ -33,9 +33,10 @@ impl GroupId {
 pub const DEFAULT_NAME: &str = "default";
 /// The longest name.
 const NAME_MAX: usize = 64;
-/// More groups than this there cannot be: numbers of databases are 31 bits wide, and a mistake is not to
-/// fill the memory.
+/// More groups than this there cannot be, nor databases in all: a number in a file is not to fill the memory,
+/// and a number costs some before it is used.
 pub const GROUPS_MAX: u32 = 1 << 20;
+const DATABASES_MAX: usize = 1 << 24;
 
 /// What a group may take; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -407,10 +408,11 @@ impl State {
                 id.0
             ));
         }
-        // The numbers of its databases are ones that a client of a real server could say.
-        let last = (id.0 as usize + 1).saturating_mul(self.dbs.count());
-        if id.0 >= GROUPS_MAX || last > i32::MAX as usize {
-            return Err("there are too many groups".to_owned());
+        let databases = (id.0 as usize + 1).saturating_mul(self.dbs.count());
+        if id.0 >= GROUPS_MAX || databases > DATABASES_MAX {
+            return Err(format!(
+                "there are too many groups: there can be {GROUPS_MAX}, and {DATABASES_MAX} databases"
+            ));
         }
         self.groups.add(id, name, Quotas::default());
         self.set_quotas(id, plan.quotas);

@@ -33,6 +33,7 @@ pub mod run;
 pub mod scripts;
 pub mod session;
 pub mod stats;
+pub mod tls;
 pub mod tracking;
 pub mod transaction;
 pub mod users;
@@ -125,6 +126,8 @@ pub struct State {
     pub closing: Vec<ClientId>,
     /// Clients that were unblocked: their input goes on.
     pub resumed: Vec<ClientId>,
+    /// TLS connections.
+    pub tls: tls::Tls,
     /// What the server does outside commands, as commands asked for it.
     pub wanted: run::Wanted,
     /// Facts about this process.
@@ -195,6 +198,7 @@ impl State {
             closing: Vec::new(),
             resumed: Vec::new(),
             wanted: run::Wanted::default(),
+            tls: tls::Tls::default(),
             run: run::Run::default(),
             debug: run::DebugSwitches::default(),
             pause: run::Pause::default(),

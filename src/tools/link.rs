@@ -11,9 +11,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::base::num::{parse_i64, push_u64};
 use crate::base::sys::strerror;
+use crate::base::tls::setup::{ClientSetup, client};
 use crate::resp::value::{DEPTH_MAX, DecodeError, LINE_MAX, Value, decode};
 
 /// What is read at a time.
@@ -63,7 +66,9 @@ impl fmt::Display for Broken {
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Broken {
         match error.kind() {
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Broken::Closed,
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
+                Broken::Closed
+            }
             _ => Broken::Failed(error),
         }
     }
@@ -73,9 +78,39 @@ fn timed_out(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
+/// How to speak TLS, where a server wants it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    pub setup: ClientSetup,
+    /// Whom the server is asked for by name, if it serves several.
+    pub name: Option<String>,
+}
+
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// The same for each kind of stream.
+macro_rules! each {
+    ($stream:expr, $s:ident => $body:expr) => {
+        match $stream {
+            Stream::Tcp($s) => $body,
+            Stream::Unix($s) => $body,
+            Stream::Tls($s) => $body,
+        }
+    };
+    ($stream:expr, socket $s:ident => $body:expr) => {
+        match $stream {
+            Stream::Tcp($s) => $body,
+            Stream::Unix($s) => $body,
+            Stream::Tls(tls) => {
+                let $s = &tls.sock;
+                $body
+            }
+        }
+    };
 }
 
 /// An open connection.
@@ -89,9 +124,19 @@ pub struct Link {
 
 impl Link {
     /// Connects; `patience` bounds this and each wait for a reply. The error is the text for a person.
-    pub fn open(address: &Address, patience: Option<Duration>) -> Result<Link, String> {
+    pub fn open(
+        address: &Address,
+        tls: Option<&Tls>,
+        patience: Option<Duration>,
+    ) -> Result<Link, String> {
         let stream = match address {
-            Address::Tcp(host, port) => Stream::Tcp(connect(host, *port, patience)?),
+            Address::Tcp(host, port) => {
+                let socket = connect(host, *port, patience)?;
+                match tls {
+                    None => Stream::Tcp(socket),
+                    Some(tls) => Stream::Tls(Box::new(secure(socket, tls)?)),
+                }
+            }
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).map_err(|error| strerror(&error))?;
                 let set = stream.set_read_timeout(patience);
@@ -123,23 +168,24 @@ impl Link {
 
     /// Sends bytes as they are.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream.write_all(bytes)?,
-            Stream::Unix(stream) => stream.write_all(bytes)?,
-        }
-        Ok(())
+        each!(&mut self.stream, stream => {
+            stream.write_all(bytes)?;
+            Ok(stream.flush()?)
+        })
     }
 
     /// Sends as much of these bytes as the socket takes; only after `set_nonblocking`.
     pub fn write_some(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
-        let written = match &mut self.stream {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
-        };
+        let written = each!(&mut self.stream, stream => stream.write(bytes));
         match written {
             Err(error) if timed_out(&error) => Ok(0),
             written => Ok(written?),
         }
+    }
+
+    /// Was more taken by `write_some` than the socket has? Then it is to be called again, if for nothing.
+    pub fn has_unsent(&self) -> bool {
+        matches!(&self.stream, Stream::Tls(stream) if stream.conn.wants_write())
     }
 
     /// Waits for the next reply, or what else the server says.
@@ -191,10 +237,7 @@ impl Link {
         let end = self.arrived.len();
         self.arrived.resize(end + PIECE, 0);
         let room = &mut self.arrived[end..];
-        let read = match &mut self.stream {
-            Stream::Tcp(stream) => stream.read(room),
-            Stream::Unix(stream) => stream.read(room),
-        };
+        let read = each!(&mut self.stream, stream => stream.read(room));
         self.arrived.truncate(end + *read.as_ref().unwrap_or(&0));
         match read {
             Err(error) if error.kind() == ErrorKind::Interrupted => self.read(),
@@ -204,31 +247,36 @@ impl Link {
 
     /// From now on nothing waits; for those who poll themselves.
     pub fn set_nonblocking(&mut self) -> Result<(), Broken> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.set_nonblocking(true)?,
-            Stream::Unix(stream) => stream.set_nonblocking(true)?,
-        }
-        Ok(())
+        Ok(each!(&self.stream, socket stream => stream.set_nonblocking(true))?)
     }
 
     /// Whether the server has hung up meanwhile: nothing would come of a request.
     pub fn is_dead(&mut self) -> bool {
-        while readable(self.as_fd()) {
+        // What is there may be TLS' own, behind which nothing comes: that is not waited for.
+        let waits = |link: &Link, waits: bool| match &link.stream {
+            Stream::Tls(stream) => stream.sock.set_nonblocking(!waits).is_ok(),
+            _ => true,
+        };
+        if !waits(self, false) {
+            return true;
+        }
+        let dead = loop {
+            if !readable(self.as_fd()) {
+                break false;
+            }
             match self.read() {
-                Ok(0) | Err(_) => return true,
+                Err(Broken::Failed(error)) if error.kind() == ErrorKind::WouldBlock => break false,
+                Ok(0) | Err(_) => break true,
                 Ok(_) => {}
             }
-        }
-        false
+        };
+        dead || !waits(self, true)
     }
 }
 
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
-        }
+        each!(&self.stream, socket stream => stream.as_fd())
     }
 }
 
@@ -261,6 +309,32 @@ fn connect(host: &str, port: u16, patience: Option<Duration>) -> Result<TcpStrea
         }
     }
     Err(last)
+}
+
+/// Comes to terms with a server about TLS.
+fn secure(
+    mut socket: TcpStream,
+    tls: &Tls,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    let mut config = client(&tls.setup)?;
+    // An address is not told to the server: this one stands for "whoever it is".
+    let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([127, 0, 0, 1])));
+    let name = match &tls.name {
+        None => nobody,
+        Some(name) => ServerName::try_from(name.clone())
+            .map_err(|_| format!("'{name}' cannot be the name of a server"))?,
+    };
+    std::sync::Arc::make_mut(&mut config).enable_sni = tls.name.is_some();
+    let mut session = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
+    while session.is_handshaking() {
+        session
+            .complete_io(&mut socket)
+            .map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => "TLS handshake: the server hung up".to_owned(),
+                _ => format!("TLS handshake: {}", strerror(&error)),
+            })?;
+    }
+    Ok(StreamOwned::new(session, socket))
 }
 
 /// A request's bytes.

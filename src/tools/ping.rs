@@ -6,18 +6,33 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::link::{Address, Link};
+use super::cli::options::of_tls;
+use super::link::{Address, Link, Tls};
 use crate::resp::value::Value;
 
 /// Whom to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     pub address: Address,
+    pub tls: Option<Tls>,
     pub user: Option<Vec<u8>>,
     pub password: Option<Vec<u8>>,
     /// For each step: connecting, authentication, the answer.
     pub patience: Duration,
 }
+
+/// The options of TLS that take a value.
+const TLS: [(&str, &str, &str); 5] = [
+    (
+        "cacert",
+        "FILE",
+        "Whom to trust for the server [the system's authorities]",
+    ),
+    ("cacertdir", "DIR", "The same, each in a file of its own"),
+    ("cert", "FILE", "The certificate to show"),
+    ("key", "FILE", "Its key"),
+    ("sni", "NAME", "Whom the server is asked for by name"),
+];
 
 pub fn command() -> Command {
     Command::new("ping")
@@ -42,6 +57,25 @@ pub fn command() -> Command {
                 .value_parser(clap::value_parser!(PathBuf))
                 .help("A unix socket, instead of host and port"),
         )
+        .arg(
+            Arg::new("tls")
+                .long("tls")
+                .action(clap::ArgAction::SetTrue)
+                .help("Speak TLS"),
+        )
+        .arg(
+            Arg::new("insecure")
+                .long("insecure")
+                .action(clap::ArgAction::SetTrue)
+                .help("Take whoever answers for the server"),
+        )
+        .args(TLS.map(|(name, value, help)| {
+            Arg::new(name)
+                .long(name)
+                .value_name(value)
+                .value_parser(clap::value_parser!(OsString))
+                .help(help)
+        }))
         .arg(
             Arg::new("password")
                 .short('a')
@@ -77,8 +111,16 @@ pub fn order(matches: &ArgMatches, env: impl Fn(&str) -> Option<OsString>) -> Or
         ),
     };
     let password = matches.get_one::<OsString>("password").cloned();
+    let mut tls = Tls::default();
+    tls.setup.insecure = matches.get_flag("insecure");
+    for (name, ..) in TLS {
+        if let Some(value) = matches.get_one::<OsString>(name) {
+            of_tls(&mut tls, &format!("--{name}"), value);
+        }
+    }
     Order {
         address,
+        tls: matches.get_flag("tls").then_some(tls),
         user: text("user").map(String::into_bytes),
         password: password
             .or_else(|| env("REDISCLI_AUTH"))
@@ -89,7 +131,7 @@ pub fn order(matches: &ArgMatches, env: impl Fn(&str) -> Option<OsString>) -> Or
 
 /// Asks; the server's word or what went wrong, and whether it serves.
 pub fn run(order: &Order) -> (String, bool) {
-    let mut link = match Link::open(&order.address, Some(order.patience)) {
+    let mut link = match Link::open(&order.address, order.tls.as_ref(), Some(order.patience)) {
         Ok(link) => link,
         Err(why) => {
             return (
@@ -128,6 +170,12 @@ mod tests {
             matches.map(|matches| order(&matches, |_| Some("env".into())))
         };
         let plain = parse(&[]).expect("sound");
+        assert!(plain.tls.is_none());
+        let secure = parse(&["--tls", "--cacert", "x"]).expect("sound").tls;
+        assert_eq!(
+            secure.expect("asked for").setup.authorities.file,
+            Some("x".into())
+        );
         assert_eq!(plain.address, Address::Tcp("127.0.0.1".to_owned(), 6379));
         assert_eq!(plain.password.as_deref(), Some(&b"env"[..]));
         let full = parse(&["-h", "h", "-p", "7", "-a", "x", "--user", "u"]).expect("sound");

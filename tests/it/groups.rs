@@ -17,7 +17,8 @@ fn user_of(server: &Server, name: &str) -> Raw {
 /// A group with a user of the same name.
 fn make(server: &Server, name: &str, quota: &str) -> Raw {
     let mut raw = server.raw();
-    assert_eq!(raw.ask(&format!("group create {name} {quota}")), "OK");
+    let create = format!("group create {name} {quota}");
+    assert_eq!(raw.ask(create.trim_end()), "OK");
     let setuser = format!("acl setuser {name} {USER} group:{name}");
     assert_eq!(raw.ask(&setuser), "OK");
     user_of(server, name)
@@ -129,7 +130,14 @@ fn the_log_of_changes_brings_groups_back_and_a_real_server_their_keys() {
         return;
     }
     for preamble in ["yes", "no"] {
-        let on = ["--appendonly", "yes", "--aof-use-rdb-preamble", preamble];
+        let on = [
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--aof-use-rdb-preamble",
+            preamble,
+        ];
         let server = filled(&on);
         let server = again(&binary(), server, &on);
         check(&server);
@@ -169,7 +177,7 @@ fn a_group_goes_with_everything_and_its_number_is_used_again() {
     if is_oracle() {
         return;
     }
-    let on = ["--appendonly", "yes"];
+    let on = ["--appendonly", "yes", "--appendfsync", "always"];
     let server = filled(&on);
     let (mut zero, mut blue) = (server.raw(), user_of(&server, "blue"));
     let refused = zero.ask("group del blue");

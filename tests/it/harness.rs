@@ -252,7 +252,7 @@ fn directory_with(files: &[(&str, &[u8])]) -> TempDir {
 /// A port that nobody listens on and that no other test was given: below those that the system gives
 /// to connections, in an order that differs from that of another run at the same time. Between the
 /// look and the server's bind somebody else's server would answer in place of ours.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(199);
     loop {

@@ -2,6 +2,7 @@
 //! same tests hold for the real one: `REDVAULT_TEST_BINARY=/usr/bin/redis-server cargo test --test it`.
 //! They wait for conditions, never for time.
 
+mod access;
 mod append_only;
 mod bitmaps;
 mod blocking;
@@ -37,6 +38,7 @@ mod snapshots;
 mod sort;
 mod streams;
 mod strings;
+mod tls;
 mod tracking;
 mod transactions;
 mod users;

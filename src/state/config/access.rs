@@ -11,7 +11,7 @@ use super::secret;
 use super::setting::Origin;
 use super::table::{
     Config, DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, Key, MULTI, PROTECTED,
-    SENSITIVE,
+    SENSITIVE, VOLATILE,
 };
 use crate::base::glob;
 
@@ -159,7 +159,7 @@ pub fn set(
         .map_err(|(key, reason)| failed(Directive::of(key).name, &reason))?;
     read.into_iter().for_each(|key| named.insert(key));
     for directive in named.iter() {
-        if directive.show(config) != directive.show(&new) {
+        if directive.is(VOLATILE) || directive.show(config) != directive.show(&new) {
             changed.insert(directive.key);
         }
     }

@@ -67,6 +67,16 @@ choices! {
         Optional = "optional",
     }
 
+    /// What of a TLS client's certificate names the user it is.
+    TlsAuthClientsUser {
+        /// Nothing.
+        Off = "off",
+        /// The subject's common name.
+        Cn = "CN",
+        /// The first URI among its alternative names that is a user's name.
+        Uri = "URI",
+    }
+
     /// Who supervises the process.
     Supervised {
         /// upstart.

@@ -21,6 +21,8 @@ pub const SENSITIVE: u8 = 1 << 3;
 pub const MULTI: u8 = 1 << 4;
 /// Cannot be changed while a dataset is being loaded.
 pub const DENY_LOADING: u8 = 1 << 5;
+/// Stands for more than its text, the content of a file: setting it to what it is already is a change.
+pub const VOLATILE: u8 = 1 << 6;
 
 /// One directive.
 pub struct Directive {
@@ -145,19 +147,20 @@ directives! {
 
     // TLS.
     "tls-port" => tls_port: u16 = 0, int(0, 65535);
-    "tls-cert-file" => tls_cert_file: Option<Vec<u8>> = None, Rule::Plain;
-    "tls-key-file" => tls_key_file: Option<Vec<u8>> = None, Rule::Plain;
+    "tls-cert-file" => tls_cert_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
+    "tls-key-file" => tls_key_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
     "tls-key-file-pass" => tls_key_file_pass: Option<Secret> = None, Rule::Plain, SENSITIVE;
     "tls-key-file-pass-file" => tls_key_file_pass_file: Option<Vec<u8>> = None, Rule::Plain;
-    "tls-client-cert-file" => tls_client_cert_file: Option<Vec<u8>> = None, Rule::Plain;
-    "tls-client-key-file" => tls_client_key_file: Option<Vec<u8>> = None, Rule::Plain;
+    "tls-client-cert-file" => tls_client_cert_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
+    "tls-client-key-file" => tls_client_key_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
     "tls-client-key-file-pass" => tls_client_key_file_pass: Option<Secret> = None, Rule::Plain, SENSITIVE;
     "tls-client-key-file-pass-file" => tls_client_key_file_pass_file: Option<Vec<u8>> = None, Rule::Plain;
     "tls-dh-params-file" => tls_dh_params_file: Option<Vec<u8>> = None, Rule::Plain
         => "only elliptic-curve key exchange is offered";
-    "tls-ca-cert-file" => tls_ca_cert_file: Option<Vec<u8>> = None, Rule::Plain;
-    "tls-ca-cert-dir" => tls_ca_cert_dir: Option<Vec<u8>> = None, Rule::Plain;
+    "tls-ca-cert-file" => tls_ca_cert_file: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
+    "tls-ca-cert-dir" => tls_ca_cert_dir: Option<Vec<u8>> = None, Rule::Plain, VOLATILE;
     "tls-auth-clients" => tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, Rule::Plain;
+    "tls-auth-clients-user" => tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off, Rule::Plain;
     "tls-replication" => tls_replication: bool = false, Rule::Plain;
     "tls-cluster" => tls_cluster: bool = false, Rule::Plain;
     "tls-protocols" => tls_protocols: Option<Vec<u8>> = None, Rule::Plain;
@@ -167,6 +170,8 @@ directives! {
     "tls-session-caching" => tls_session_caching: bool = true, Rule::Plain;
     "tls-session-cache-size" => tls_session_cache_size: u32 = 20 * 1024, int(0, INT_MAX);
     "tls-session-cache-timeout" => tls_session_cache_timeout: u32 = 300, int(0, INT_MAX);
+    "tls-auto-reload-interval" => tls_auto_reload_interval: u32 = 0, int(0, INT_MAX);
+    "tls-handshake-timeout" => tls_handshake_timeout: u32 = 10, int(0, INT_MAX);
 
     // The process.
     "daemonize" => daemonize: bool = false, Rule::Plain, IMMUTABLE;

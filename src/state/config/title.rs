@@ -51,14 +51,21 @@ pub(super) fn check(template: &[u8]) -> Result<(), &'static str> {
     }
 }
 
+impl Config {
+    /// The port that people mean: the plain one, or the one for TLS where there is no other.
+    pub fn main_port(&self) -> u16 {
+        match self.port {
+            0 => self.tls_port,
+            port => port,
+        }
+    }
+}
+
 /// The title of a process: `title` is the program for the server itself, a name of its work for a child.
 pub fn process_title(config: &Config, title: &str, config_file: Option<&Path>) -> String {
     let unixsocket = config.unixsocket.as_deref().unwrap_or_default();
     let unixsocket = String::from_utf8_lossy(unixsocket);
-    let port = match config.port {
-        0 => config.tls_port,
-        port => port,
-    };
+    let port = config.main_port();
     let address = match (port, config.bind.0.first()) {
         (0, _) => unixsocket.to_string(),
         (_, Some(address)) => format!("{address}:{port}"),

@@ -148,11 +148,11 @@ impl Logins {
             told => return told,
         };
         let mark = self.mark(given);
-        let proven = |phc: &Box<str>| {
+        let proven = |phc: &str| {
             let proof = self.proofs.get(phc);
             proof.is_some_and(|proof| bool::from(proof.ct_eq(&mark)))
         };
-        if open.iter().any(proven) {
+        if open.iter().any(|phc| proven(phc)) {
             return Fit::Yes;
         }
         open.retain(|phc| !self.settled.tried.contains(&(mark, phc.clone())));

@@ -5,7 +5,7 @@
 mod docs;
 mod help;
 mod messages;
-mod options;
+pub(super) mod options;
 mod pipe;
 mod print;
 mod prompt;
@@ -173,9 +173,18 @@ One command, or without one a prompt (or the lines of standard input).
 Where:
   -h HOST, -p PORT       the server [127.0.0.1, 6379]
   -s SOCKET              its unix socket instead
-  -u URI                 redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]
+  -u URI                 redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS
   -n DB                  the database
   -c                     follow MOVED and ASK from node to node
+  --tls                  speak TLS
+  --cacert FILE, --cacertdir DIR
+                         whom to trust for the server [the system's authorities]
+  --insecure             take whoever answers for the server
+  --cert FILE, --key FILE
+                         the certificate to show, and its key
+  --sni NAME             whom the server is asked for by name
+  --tls-ciphers LIST, --tls-ciphersuites LIST
+                         for TLS 1.2 and for TLS 1.3, as OpenSSL calls them
 Who:
   -a PASSWORD            or in the environment as REDISCLI_AUTH, which others cannot see
   --user USER            with -a

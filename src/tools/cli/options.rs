@@ -10,7 +10,7 @@ use super::print::Form;
 use crate::base::num::{parse_f64, parse_i64};
 use crate::resp::argv::Span;
 use crate::resp::words::split_words;
-use crate::tools::link::Address;
+use crate::tools::link::{Address, Tls};
 
 /// What a run of the client is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub enum FromInput {
 #[derive(Clone, Debug)]
 pub struct Options {
     pub address: Address,
+    /// To speak TLS, and how.
+    pub tls: Option<Tls>,
     pub user: Option<Vec<u8>>,
     pub password: Option<Vec<u8>>,
     /// The password stands on the command line, for everybody to see.
@@ -87,6 +89,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             address: Address::Tcp("127.0.0.1".to_owned(), 6379),
+            tls: None,
             user: None,
             password: None,
             warn_of_password: false,
@@ -123,18 +126,6 @@ impl Options {
 /// Options of redis-cli that this one does not have, with what to do instead.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (
-        &[
-            "--tls",
-            "--sni",
-            "--cacert",
-            "--cacertdir",
-            "--cert",
-            "--key",
-            "--insecure",
-        ],
-        "TLS is not in this release",
-    ),
-    (
         &["--replica", "--slave", "--rdb", "--functions-rdb"],
         "use redis-cli to speak the replication protocol",
     ),
@@ -165,6 +156,7 @@ pub fn parse(
         ..Options::default()
     };
     let (mut host, mut port, mut socket) = ("127.0.0.1".to_owned(), 6379, None);
+    let (mut secure, mut tls) = (false, Tls::default());
     let (mut quoted_input, mut warn, mut last, mut tag) = (false, true, false, None);
     let mut args = args;
     while let Some((name, rest)) = args.split_first() {
@@ -186,6 +178,8 @@ pub fn parse(
             continue;
         }
         match name {
+            "--tls" => secure = true,
+            "--insecure" => tls.setup.insecure = true,
             "--quoted-input" => quoted_input = true,
             "-x" => last = true,
             "--help" => return Err(Instead::Usage),
@@ -206,7 +200,10 @@ pub fn parse(
                     }
                     "-X" => tag = Some(value.as_bytes().to_vec()),
                     "-s" => socket = Some(PathBuf::from(value)),
-                    "-u" => uri(value.as_bytes(), &mut options, &mut host, &mut port)?,
+                    "-u" => {
+                        secure |= uri(value.as_bytes(), &mut options, &mut host, &mut port)?;
+                    }
+                    _ if of_tls(&mut tls, name, value) => {}
                     _ => with_value(&mut options, name, value).ok_or_else(bad)?,
                 }
             }
@@ -216,6 +213,7 @@ pub fn parse(
         Some(path) => Address::Unix(path),
         None => Address::Tcp(host, port),
     };
+    options.tls = secure.then_some(tls);
     options.warn_of_password &= warn;
     options.from_input = match (last, tag) {
         (true, Some(_)) => {
@@ -291,6 +289,23 @@ fn with_value(options: &mut Options, name: &str, value: &OsStr) -> Option<()> {
     Some(())
 }
 
+/// Options that say how TLS is spoken; false for all others.
+pub fn of_tls(tls: &mut Tls, name: &str, value: &OsStr) -> bool {
+    let path = || Some(PathBuf::from(value));
+    let text = || Some(value.as_bytes().to_vec());
+    match name {
+        "--sni" => tls.name = Some(value.to_string_lossy().into_owned()),
+        "--cacert" => tls.setup.authorities.file = path(),
+        "--cacertdir" => tls.setup.authorities.dir = path(),
+        "--cert" => tls.setup.identity.cert = path(),
+        "--key" => tls.setup.identity.key = path(),
+        "--tls-ciphers" => tls.setup.ciphers.ciphers = text(),
+        "--tls-ciphersuites" => tls.setup.ciphers.ciphersuites = text(),
+        _ => return false,
+    }
+    true
+}
+
 /// What stands in quotes, or the text as it is.
 fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
     if !text.starts_with(b"\"") && !text.starts_with(b"'") {
@@ -313,18 +328,19 @@ pub fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(spans.iter().map(word).collect())
 }
 
-/// `redis://[[user]:password@]host[:port][/db]`; a name without a colon in front of the `@` is a password.
+/// `redis://[[user]:password@]host[:port][/db]`; a name without a colon in front of the `@` is a password. True
+/// where the scheme asks for TLS.
 fn uri(
     uri: &[u8],
     options: &mut Options,
     host: &mut String,
     port: &mut u16,
-) -> Result<(), Instead> {
+) -> Result<bool, Instead> {
     let complaint = |text: &str| Instead::Complaint(format!("{text}\n"));
     let uri = String::from_utf8_lossy(uri);
-    let rest = match uri.split_once("://") {
-        Some(("redis" | "valkey", rest)) => rest,
-        Some(("rediss" | "valkeys", _)) => return Err(complaint("TLS is not in this release")),
+    let (secure, rest) = match uri.split_once("://") {
+        Some(("redis" | "valkey", rest)) => (false, rest),
+        Some(("rediss" | "valkeys", rest)) => (true, rest),
         _ => return Err(complaint("Invalid URI scheme")),
     };
     let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -360,7 +376,7 @@ fn uri(
         options.db =
             parse_i64(db.as_bytes()).ok_or_else(|| complaint("Invalid database number in URI"))?;
     }
-    Ok(())
+    Ok(secure)
 }
 
 /// `%41` is a byte.
@@ -434,7 +450,19 @@ mod tests {
             let bad = parsed(&["--quoted-input", "set", arg]);
             assert_eq!(bad.err(), Some(Instead::BadQuotes));
         }
-        assert!(complaint(&["--tls"]).contains("TLS"));
+    }
+
+    #[test]
+    fn tls_is_asked_for_by_option_or_scheme() {
+        assert!(parsed(&["--cacert", "x"]).expect("sound").tls.is_none());
+        let tls = parsed(&["--tls", "--cacert", "x", "--sni", "h", "--insecure"]);
+        let tls = tls.expect("sound").tls.expect("asked for");
+        assert_eq!(tls.setup.authorities.file, Some(PathBuf::from("x")));
+        assert_eq!((tls.name.as_deref(), tls.setup.insecure), (Some("h"), true));
+        let by_scheme = parsed(&["-u", "rediss://h:7"]).expect("sound");
+        assert_eq!(by_scheme.address, Address::Tcp("h".to_owned(), 7));
+        assert!(by_scheme.tls.is_some());
+        assert!(complaint(&["--cert"]).contains("--cert"));
     }
 
     #[test]

@@ -81,7 +81,8 @@ fn pass(
             // What is left to send comes first: nothing more is read before.
             (piece, sent) = (Vec::new(), 0);
         }
-        let (hungry, full) = (piece.is_empty() && !at_end, sent < piece.len());
+        let full = sent < piece.len() || link.has_unsent();
+        let hungry = piece.is_empty() && !at_end;
         let mut wanted = PollFlags::POLLIN;
         wanted.set(PollFlags::POLLOUT, full);
         let mut fds = vec![PollFd::new(link.as_fd(), wanted)];
@@ -106,7 +107,7 @@ fn pass(
                 quiet_since_us = mono_us();
             }
         }
-        if sent < piece.len() {
+        if sent < piece.len() || link.has_unsent() {
             sent += link.write_some(&piece[sent..])?;
         }
         let waiting = at_end && sent == piece.len() && patience_us > 0;

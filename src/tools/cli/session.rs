@@ -59,7 +59,7 @@ impl Session {
     /// database that was not asked for.
     pub fn connect(&mut self) -> bool {
         self.hang_up();
-        let link = match Link::open(&self.address, None) {
+        let link = match Link::open(&self.address, self.options.tls.as_ref(), None) {
             Ok(link) => link,
             Err(why) => {
                 complain(&format!(

@@ -4,6 +4,7 @@
 //! `seeds/<name>/`. The same functions run under libFuzzer (`guided`) and under a plain seeded
 //! mutation loop (`blind`), so they must be deterministic and use public items only.
 
+pub mod access;
 pub mod loading;
 pub mod reply;
 pub mod request;
@@ -15,6 +16,7 @@ pub type Target = fn(&[u8]);
 /// Every target by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("config", redvault::state::config::fuzz_config),
+    ("access", access::run),
     ("request", request::run),
     ("reply", reply::run),
     ("rdb", loading::rdb),

@@ -1,0 +1,157 @@
+//! The steps of a handshake, as the socket lets them happen: no thread waits for one, and whoever stops halfway
+//! is closed when its time is up.
+//!
+//! What a client may do is decided where its certificate is known: protected mode, and the user it stands for.
+use super::stream::TlsStream;
+use crate::base::tls::session::Session;
+use crate::base::tls::x509;
+use crate::commands::client_list::describe;
+use crate::exec::registry::Registry;
+use crate::server::conn::{Conn, Stream};
+use crate::server::turn::{PROTECTED, protected_from};
+use crate::state::State;
+use crate::state::acl_log::{Context, Reason, Refusal};
+use crate::state::client::{Client, ClientId, Peer, client_flag};
+use crate::state::config::TlsAuthClientsUser;
+use crate::state::users::UserId;
+use std::io;
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The peer's turn, or the socket's.
+    Waiting,
+    /// A client like any other from here on.
+    Done,
+    /// To be closed.
+    Failed,
+}
+
+/// Puts a session on an accepted socket; nothing where there is no TLS any more.
+pub fn begin(state: &State, stream: Stream) -> Option<Stream> {
+    let (Stream::Tcp(socket), Some(active)) = (stream, &state.tls.active) else {
+        return None;
+    };
+    let session = match Session::new(active.config.clone()) {
+        Ok(session) => session,
+        Err(error) => {
+            log::warn!("Beginning a TLS session: {error}");
+            return None;
+        }
+    };
+    let limit_ms = u64::from(state.config.tls_handshake_timeout) * 1000;
+    let deadline_ms = match limit_ms {
+        0 => u64::MAX,
+        ms => state.clock.mono_us / 1000 + ms,
+    };
+    let tls = TlsStream::new(socket, session, deadline_ms);
+    Some(Stream::Tls(Box::new(tls)))
+}
+
+/// Goes as far as what has come in allows.
+pub fn step(state: &mut State, table: &Registry, conn: &mut Conn) -> Progress {
+    let Stream::Tls(tls) = &mut conn.stream else {
+        return Progress::Done;
+    };
+    let outcome = tls.shake();
+    // With the peer's end seen it is read on to the end: no further event would tell of it.
+    conn.readable = tls.may_have_more() || conn.read_closed;
+    // What the socket does not take goes out when it is writable again.
+    conn.blocked_write |= !tls.settled();
+    match outcome {
+        Ok(true) => welcome(state, table, conn),
+        Ok(false) => Progress::Waiting,
+        Err(error) => {
+            failed(state, conn, &error);
+            Progress::Failed
+        }
+    }
+}
+
+/// The handshake is over.
+fn welcome(state: &mut State, table: &Registry, conn: &mut Conn) -> Progress {
+    state.tls.handshakes += 1;
+    let client = state.clients.me(conn.id);
+    client.flags &= !client_flag::HANDSHAKE;
+    let address = match &client.peer {
+        Peer::Tcp(ends) => Some(ends.0),
+        _ => None,
+    };
+    if protected_from(state, address) {
+        let _ = conn.stream.write(PROTECTED.as_bytes());
+        state.stats.connections_refused += 1;
+        return Progress::Failed;
+    }
+    state.stats.connections += 1;
+    if state.config.tls_auth_clients_user != TlsAuthClientsUser::Off
+        && let Stream::Tls(tls) = &conn.stream
+        && let Some(own) = tls.session.peer_certificates().first()
+    {
+        log_in(state, table, conn.id, own);
+    }
+    // Requests may have come along with its end.
+    conn.readable = true;
+    Progress::Done
+}
+
+/// A certificate that names a user stands for a password. One that does not leaves the client what it is.
+fn log_in(state: &mut State, table: &Registry, who: ClientId, der: &[u8]) {
+    let names: Vec<Vec<u8>> = match (x509::read(der), state.config.tls_auth_clients_user) {
+        (Some(own), TlsAuthClientsUser::Cn) => own.common_name().into_iter().collect(),
+        (Some(own), TlsAuthClientsUser::Uri) => own.uris().map(<[u8]>::to_vec).collect(),
+        _ => Vec::new(),
+    };
+    let now_s = state.clock.unix_ms / 1000;
+    let may = |id: &UserId| {
+        let user = state.users.get(*id);
+        user.enabled && !user.has_expired(now_s)
+    };
+    let found = names
+        .iter()
+        .find_map(|name| state.users.find(name).filter(may));
+    match found {
+        Some(user) => state.log_in(who, user),
+        None => refuse(state, table, who, names.first()),
+    }
+}
+
+/// A certificate names nobody: that is seen in ACL LOG.
+fn refuse(state: &mut State, table: &Registry, who: ClientId, name: Option<&Vec<u8>>) {
+    let mut line = String::new();
+    if let Some(client) = state.clients.get(who) {
+        describe(state, table, client, client.group, None, &mut line);
+    }
+    let name = name.map_or(&b""[..], Vec::as_slice);
+    let refusal = Refusal {
+        reason: Reason::Certificate,
+        context: Context::Toplevel,
+        object: name,
+        user: name,
+        client: line.as_bytes(),
+    };
+    state.note_refusal(who, refusal);
+}
+
+/// Tells of a failed handshake: once a second in the log, whatever comes in from outside.
+fn failed(state: &mut State, conn: &Conn, error: &io::Error) {
+    state.tls.handshakes_failed += 1;
+    let now_s = state.clock.unix_ms / 1000;
+    let client: &Client = state.clients.me(conn.id);
+    let text = format!(
+        "Error accepting a client connection: {error} (addr={} laddr={})",
+        client.peer_text(),
+        client.local_text()
+    );
+    if now_s == state.tls.logged_s {
+        log::debug!("{text}");
+    } else {
+        state.tls.logged_s = now_s;
+        log::warn!("{text}");
+    }
+}
+
+/// Has it not come to the end of its handshake in time?
+pub fn overdue(conn: &Conn, now_ms: u64) -> bool {
+    matches!(&conn.stream, Stream::Tls(tls)
+        if tls.session.is_handshaking() && tls.deadline_ms <= now_ms)
+}
