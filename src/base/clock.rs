@@ -46,6 +46,13 @@ impl Clock {
         }
     }
 
+    /// The same for the monotonic clock only: in the midst of a command, for which no time passes.
+    pub fn refresh_mono(&mut self) {
+        if !self.manual {
+            self.mono_us = mono_us();
+        }
+    }
+
     /// Moves a manual clock; the system's cannot be moved.
     pub fn advance_ms(&mut self, ms: u64) {
         if self.manual {

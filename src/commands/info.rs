@@ -546,6 +546,7 @@ fn stats(r: &mut Report<'_>) {
     r.field("expire_cycle_cpu_milliseconds", s.expire_cycle_us / 1000);
     r.field("evicted_keys", s.evicted);
     r.field("evicted_clients", s.evicted_clients);
+    r.field("evicted_scripts", s.evicted_scripts);
     let exceeded_us = r.state.exceeded_now_us();
     let total_us = s.eviction_exceeded_us + exceeded_us;
     r.field("total_eviction_exceeded_time", total_us / 1000);

@@ -106,7 +106,10 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
     {
         return Some(error);
     }
+    // In the midst of a script there is nothing to remove, and its unit is not this request's to end.
+    let alone = ctx.state.gate & gate::BUSY_SCRIPT == 0;
     if concerned & gate::MAXMEMORY != 0
+        && alone
         && make_room(ctx.state) == Room::None
         // What is queued takes memory, whatever it will do.
         && (flags & flag::DENYOOM != 0 || concerned & gate::IN_MULTI != 0)

@@ -85,6 +85,10 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
         if ctx.is_monitored() {
             feed_monitors(ctx.state, argv, row, ctx.db, Mode::Transaction, ctx.me);
         }
+        if ctx.state.wanted.shutdown.is_some() {
+            // Meanwhile, a script among them was busy, the server was ended: what follows would be lost.
+            return;
+        }
     }
 }
 

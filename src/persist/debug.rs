@@ -107,8 +107,9 @@ fn load_aof(ctx: &mut Ctx<'_>) -> CmdResult {
     let state = &mut *ctx.state;
     rewrite::settle(state);
     if state.aof.enabled() {
-        // What was propagated so far is part of it.
+        // What was propagated so far is part of it; what the running unit did is undone.
         aof::flush(state, true);
+        state.prop.log.abandon();
     }
     let loader = aof::files::load_manifest(state)
         .map_err(Failed::from)

@@ -1,10 +1,12 @@
 //! EVAL and SCRIPT: scripts by their text or its digest.
 //!
-//! A script is compiled once and kept until SCRIPT FLUSH. EVAL finds it by its text, by a glance at a small
-//! table and one comparison: the digest is made only for a text that is not there.
+//! A script is compiled once and kept until SCRIPT FLUSH, or, if only EVAL brought it, until many others were
+//! used since (as in Redis 7.4). EVAL finds it by its text, by a glance at a small table and one comparison: the
+//! digest is made only for a text that is not there.
+use super::engine::{self, Kept, NESTED};
 use super::perform::{Terms, check_read_only, command_flags, script_flag};
 use super::shebang;
-use super::vm::{Function, Job, Vm, digest, hex};
+use super::vm::{Function, Job, NO_MEMORY, Vm, digest, hex};
 use crate::base::num::parse_i64;
 use crate::exec::admit::show_monitors;
 use crate::exec::command::{CmdResult, Command, KeySpec, NO_KEYS, Outcome, acl, cmd, container};
@@ -16,13 +18,16 @@ use crate::resp::argv::Argv;
 use crate::state::State;
 use crate::state::gate;
 use crate::state::groups::GroupId;
-use crate::state::scripts::{End, Engine, Kind, Running};
+use crate::state::scripts::{End, Engine, Kind, Place, Running, Scripts};
+use crate::state::stats::Stats;
 use acl::NONE;
 use flag::{
     ALLOW_BUSY, LOADING, NO_MANDATORY_KEYS, NOSCRIPT, READONLY, RUNS_SCRIPT, SKIP_MONITOR, STALE,
 };
+use slab::Slab;
 use std::any::Any;
 use std::collections::HashMap;
+use std::ffi::CStr;
 
 const RUN: u32 = NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | RUNS_SCRIPT;
 const RUN_RO: u32 = RUN | READONLY;
@@ -59,7 +64,6 @@ pub static FAMILY: Family = Family {
 const NO_SCRIPT: CmdError = CmdError::new("NOSCRIPT No matching script. Please use EVAL.");
 const NEGATIVE: CmdError = CmdError::new("ERR Number of keys can't be negative");
 const TOO_MANY: CmdError = CmdError::new("ERR Number of keys can't be greater than number of args");
-const NESTED: CmdError = CmdError::new("ERR A script is running already");
 const BAD_FLUSH: CmdError = CmdError::new("ERR SCRIPT FLUSH only support SYNC|ASYNC option");
 
 type Digest = [u8; 20];
@@ -70,7 +74,22 @@ struct Script {
     body: Box<[u8]>,
     function: Function,
     flags: u32,
+    /// When it was used last, as the engine counts; `LOADED`: it stays.
+    used: u64,
 }
+
+impl Script {
+    /// Memory that it takes, about: its text and places.
+    fn bytes(&self) -> usize {
+        self.body.len() + size_of::<Script>() + 2 * size_of::<(Digest, u32)>()
+    }
+}
+
+/// Of a script that SCRIPT LOAD has brought: somebody counts on it.
+const LOADED: u64 = u64::MAX;
+
+/// So many scripts that only EVAL has brought are kept.
+const EVALLED_MAX: usize = 500;
 
 /// Texts that were looked for last have a place here each; a place is some other text's, too.
 const GLANCES: usize = 256;
@@ -78,12 +97,14 @@ const GLANCES: usize = 256;
 /// EVAL's engine: the interpreter and its scripts.
 pub struct EvalEngine {
     vm: Vm,
-    scripts: Vec<Script>,
+    scripts: Slab<Script>,
     by_digest: HashMap<Digest, u32>,
     glances: Box<[u32; GLANCES]>,
     bytes: usize,
-    /// Memory in use when the last round of the collector had ended.
-    settled: usize,
+    /// The scripts that are not `LOADED`.
+    evalled: Vec<u32>,
+    /// Counts what ran.
+    runs: u64,
 }
 
 impl Engine for EvalEngine {
@@ -100,18 +121,9 @@ impl Engine for EvalEngine {
     }
 
     fn tend(&mut self) -> bool {
-        if self.vm.bytes() < self.settled + self.settled / 2 + GARBAGE_MIN {
-            return false;
-        }
-        if self.vm.collect_some() {
-            self.settled = self.vm.bytes();
-        }
-        true
+        self.vm.tend()
     }
 }
-
-/// Garbage below this waits for the scripts that come.
-const GARBAGE_MIN: usize = 1 << 20;
 
 /// Where a text's place in `glances` is.
 fn glance(body: &[u8]) -> usize {
@@ -125,22 +137,27 @@ fn glance(body: &[u8]) -> usize {
     (mixed >> 56) as usize % GLANCES
 }
 
-impl EvalEngine {
-    fn new(state: &mut State) -> Result<EvalEngine, CmdError> {
-        let seed = state.rng.next_u64();
-        let limit = state.config.script_memory_limit as usize;
-        let vm = Vm::new(Kind::Script, limit, seed)?;
-        let settled = vm.bytes();
-        Ok(EvalEngine {
+impl Kept for EvalEngine {
+    const KIND: Kind = Kind::Script;
+
+    fn with(vm: Vm) -> EvalEngine {
+        EvalEngine {
             vm,
-            scripts: Vec::new(),
+            scripts: Slab::new(),
             by_digest: HashMap::new(),
             glances: Box::new([0; GLANCES]),
             bytes: 0,
-            settled,
-        })
+            evalled: Vec::new(),
+            runs: 0,
+        }
     }
 
+    fn place(scripts: &mut Scripts, group: GroupId) -> &mut Place {
+        scripts.eval.of_mut(group)
+    }
+}
+
+impl EvalEngine {
     /// The script of this text, unless it is new.
     #[inline]
     fn find(&self, body: &[u8]) -> Option<usize> {
@@ -153,40 +170,100 @@ impl EvalEngine {
 
     /// The same, compiled if it is new.
     #[inline]
-    fn find_or_add(&mut self, body: &[u8]) -> Result<usize, CmdError> {
+    fn find_or_add(&mut self, body: &[u8], stats: &mut Stats) -> Result<usize, CmdError> {
         match self.find(body) {
             Some(at) => Ok(at),
-            None => self.add(body),
+            None => self.add(body, stats),
         }
     }
 
     #[cold]
-    fn add(&mut self, body: &[u8]) -> Result<usize, CmdError> {
+    fn add(&mut self, body: &[u8], stats: &mut Stats) -> Result<usize, CmdError> {
         let digest = digest(body);
         let at = match self.by_digest.get(&digest) {
             Some(at) => *at,
-            None => self.compile(body, digest)?,
+            None => self.compile(body, digest, stats)?,
         };
         self.glances[glance(body)] = at;
         Ok(at as usize)
     }
 
-    fn compile(&mut self, body: &[u8], digest: Digest) -> Result<u32, CmdError> {
+    fn compile(&mut self, body: &[u8], digest: Digest, stats: &mut Stats) -> Result<u32, CmdError> {
+        const NAME: &CStr = c"@user_script";
         let (flags, start) = shebang::parse(body)?;
         let code = body.get(start..).unwrap_or_default();
-        let function = self.vm.compile(code, c"@user_script").map_err(|text| {
+        if self.vm.is_crowded() {
+            self.evict_all(stats);
+        }
+        let mut compiled = self.vm.compile(code, NAME);
+        if matches!(&compiled, Err(text) if text == NO_MEMORY) && !self.evalled.is_empty() {
+            self.evict_all(stats);
+            compiled = self.vm.compile(code, NAME);
+        }
+        let function = compiled.map_err(|text| {
             CmdError::showing("ERR Error compiling script (new function): ", &text, "")
         })?;
-        let at = self.scripts.len() as u32;
-        self.bytes += body.len() + size_of::<Script>() + 2 * size_of::<(Digest, u32)>();
-        self.by_digest.insert(digest, at);
-        self.scripts.push(Script {
+        if self.evalled.len() >= EVALLED_MAX {
+            self.evict_oldest(stats);
+        }
+        self.runs += 1;
+        let script = Script {
             digest,
             body: body.into(),
             function,
             flags,
-        });
+            used: self.runs,
+        };
+        self.bytes += script.bytes();
+        let at = self.scripts.insert(script) as u32;
+        self.by_digest.insert(digest, at);
+        self.evalled.push(at);
         Ok(at)
+    }
+
+    /// A script is used: it is the last of those that may go. (Of what is `LOADED` this changes nothing.)
+    #[inline]
+    fn touch(&mut self, at: usize) {
+        self.runs += 1;
+        if let Some(script) = self.scripts.get_mut(at)
+            && script.used != LOADED
+        {
+            script.used = self.runs;
+        }
+    }
+
+    /// A script is to stay.
+    fn keep(&mut self, at: usize) {
+        if let Some(script) = self.scripts.get_mut(at) {
+            script.used = LOADED;
+            self.evalled.retain(|other| *other as usize != at);
+        }
+    }
+
+    fn evict_oldest(&mut self, stats: &mut Stats) {
+        let used = |at: u32| self.scripts.get(at as usize).map(|script| script.used);
+        let oldest = (0..self.evalled.len()).min_by_key(|place| used(self.evalled[*place]));
+        if let Some(place) = oldest {
+            let at = self.evalled.swap_remove(place);
+            self.evict(at, stats);
+        }
+    }
+
+    /// There is no memory: all that may go, goes.
+    fn evict_all(&mut self, stats: &mut Stats) {
+        while let Some(at) = self.evalled.pop() {
+            self.evict(at, stats);
+        }
+        self.vm.collect();
+    }
+
+    fn evict(&mut self, at: u32, stats: &mut Stats) {
+        if let Some(script) = self.scripts.try_remove(at as usize) {
+            self.by_digest.remove(&script.digest);
+            self.bytes -= script.bytes();
+            self.vm.release(script.function);
+            stats.evicted_scripts += 1;
+        }
     }
 
     fn find_digest(&self, text: &[u8]) -> Option<usize> {
@@ -208,27 +285,15 @@ fn parse_digest(text: &[u8]) -> Option<Digest> {
     Some(digest)
 }
 
-/// A group's engine, taken out of its place; made if there is none yet.
-fn take_engine(state: &mut State, group: GroupId) -> Result<Box<EvalEngine>, CmdError> {
-    match state.scripts.eval.of_mut(group).take() {
-        Some(engine) => {
-            let engine: Box<dyn Any> = engine;
-            engine.downcast().map_err(|_| NESTED)
-        }
-        None if state.scripts.running.is_some() => Err(NESTED),
-        None => EvalEngine::new(state).map(Box::new),
-    }
-}
-
 /// A group's engine where it is, if there is one.
-fn engine(state: &State, group: GroupId) -> Option<&EvalEngine> {
+fn engine_of(state: &State, group: GroupId) -> Option<&EvalEngine> {
     let engine: &dyn Any = state.scripts.eval.of(group).engine_ref()?;
     engine.downcast_ref()
 }
 
 fn flags_by_text(state: &State, group: GroupId, argv: Argv<'_>, own: u32) -> u32 {
     let body = argv.get(1);
-    let found = engine(state, group).and_then(|e| e.find(body).map(|at| e.scripts[at].flags));
+    let found = engine_of(state, group).and_then(|e| e.find(body).map(|at| e.scripts[at].flags));
     let flags = match found {
         Some(flags) => flags,
         // What is wrong with it is said when it runs.
@@ -238,7 +303,7 @@ fn flags_by_text(state: &State, group: GroupId, argv: Argv<'_>, own: u32) -> u32
 }
 
 fn flags_by_digest(state: &State, group: GroupId, argv: Argv<'_>, own: u32) -> u32 {
-    let found = engine(state, group).and_then(|e| {
+    let found = engine_of(state, group).and_then(|e| {
         let at = e.find_digest(argv.get(1))?;
         Some(e.scripts[at].flags)
     });
@@ -291,7 +356,7 @@ fn run(ctx: &mut Ctx<'_>, read_only: bool, by: By) -> CmdResult {
     }
     let (keys, args) = keys_and_args(ctx.argv)?;
     let group = ctx.group();
-    let mut engine = take_engine(ctx.state, group)?;
+    let mut engine: Box<EvalEngine> = engine::take(ctx.state, group)?;
     let result = run_with(&mut engine, ctx, (keys, args), read_only, by);
     ctx.state.scripts.eval.of_mut(group).put(engine);
     result
@@ -305,9 +370,10 @@ fn run_with(
     by: By,
 ) -> CmdResult {
     let at = match by {
-        By::Text => engine.find_or_add(ctx.arg(1))?,
+        By::Text => engine.find_or_add(ctx.arg(1), &mut ctx.state.stats)?,
         By::Digest => engine.find_digest(ctx.arg(1)).ok_or(NO_SCRIPT)?,
     };
+    engine.touch(at);
     let Some(script) = engine.scripts.get(at) else {
         return Err(NO_SCRIPT);
     };
@@ -350,9 +416,10 @@ pub fn run_job(vm: &mut Vm, ctx: &mut Ctx<'_>, terms: &mut Terms, job: &Job<'_>)
 
 fn load(ctx: &mut Ctx<'_>) -> CmdResult {
     let group = ctx.group();
-    let mut engine = take_engine(ctx.state, group)?;
-    let result = engine.find_or_add(ctx.arg(2));
+    let mut engine: Box<EvalEngine> = engine::take(ctx.state, group)?;
+    let result = engine.find_or_add(ctx.arg(2), &mut ctx.state.stats);
     if let Ok(at) = result {
+        engine.keep(at);
         ctx.out.bulk(&hex(&engine.scripts[at].digest));
     }
     ctx.state.scripts.eval.of_mut(group).put(engine);
@@ -363,14 +430,14 @@ fn exists(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.out.array(ctx.argc() - 2);
     let group = ctx.group();
     for text in ctx.argv.from(2).iter() {
-        let there = engine(ctx.state, group).is_some_and(|e| e.find_digest(text).is_some());
+        let there = engine_of(ctx.state, group).is_some_and(|e| e.find_digest(text).is_some());
         ctx.out.int(i64::from(there));
     }
     Ok(Outcome::Done)
 }
 
 fn show(ctx: &mut Ctx<'_>) -> CmdResult {
-    let engine = engine(ctx.state, ctx.group()).ok_or(NO_SCRIPT)?;
+    let engine = engine_of(ctx.state, ctx.group()).ok_or(NO_SCRIPT)?;
     let at = engine.find_digest(ctx.arg(2)).ok_or(NO_SCRIPT)?;
     ctx.out.bulk(&engine.scripts[at].body);
     Ok(Outcome::Done)
@@ -416,15 +483,15 @@ pub fn kill_running(ctx: &mut Ctx<'_>, kind: Kind) -> CmdResult {
     let Some(running) = running.filter(reaches) else {
         return Err(CmdError::new("NOTBUSY No scripts in execution right now."));
     };
-    if running.kind != kind {
-        return Err(CmdError::new(busy_error));
-    }
     if running.wrote {
         return Err(CmdError::new(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can \
              either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
              command.",
         ));
+    }
+    if running.kind != kind {
+        return Err(CmdError::new(busy_error));
     }
     running.end = Some(End::Killed);
     ctx.ok()
@@ -450,3 +517,6 @@ fn help(ctx: &mut Ctx<'_>) -> CmdResult {
         "    Show a script in the scripts cache.",
     ])
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! FUNCTION and FCALL: libraries loaded, listed, removed and carried from server to server, and their functions
 //! called.
+use super::engine;
 use super::eval::{keys_and_args, kill_running, run_job};
-use super::functions;
+use super::functions::{self, FunctionEngine};
 use super::perform::{Terms, check_read_only, command_flags, script_flag};
 use super::vm::Job;
 use crate::base::num::parse_i64;
@@ -103,7 +104,7 @@ fn run(ctx: &mut Ctx<'_>, read_only: bool) -> CmdResult {
     parse_i64(ctx.arg(2)).ok_or(BAD_KEYS)?;
     let (keys, args) = keys_and_args(ctx.argv)?;
     check_read_only(function.flags, read_only)?;
-    let mut engine = functions::take_engine(ctx.state, group)?;
+    let mut engine: Box<FunctionEngine> = engine::take(ctx.state, group)?;
     let result = match engine.function(function.handle) {
         None => Err(NO_FUNCTION),
         Some((vm, callback)) => {
@@ -210,7 +211,8 @@ fn restore(ctx: &mut Ctx<'_>) -> CmdResult {
         _ => return Err(subcommand_syntax(ctx.arg(1), "FUNCTION")),
     }
     let (body, _) = dump::open(ctx.arg(2), ctx.state.debug.skip_checksum).map_err(|_| BAD_FRAME)?;
-    functions::restore(ctx.state, ctx.group(), body, flush, replace)?;
+    let (group, timed) = (ctx.group(), ctx.mode != Mode::Replay);
+    functions::restore(ctx.state, group, body, (flush, replace), timed)?;
     changed(ctx);
     ctx.ok()
 }

@@ -2,32 +2,24 @@
 //!
 //! All libraries of a group share one interpreter, apart from EVAL's. `state::libraries` says what there is, and knows each
 //! function by a handle, its place here.
-use std::any::Any;
-
 use slab::Slab;
 
+use super::engine::{self, Kept};
 use super::vm::{self, Vm};
 use crate::base::sys::ticks;
 use crate::exec::error::CmdError;
 use crate::state::State;
 use crate::state::groups::GroupId;
 use crate::state::libraries::{Function, Libraries, Library, Refusal, read_payload};
-use crate::state::scripts::{Engine, Kind};
+use crate::state::scripts::{Engine, Kind, Place, Scripts};
 
 /// How long a client's library may take to load.
 const LOAD_MS_MAX: u64 = 500;
-
-/// Garbage below this waits for the functions that come.
-const GARBAGE_MIN: usize = 1 << 20;
-
-const NESTED: &str = "A script is running already";
 
 /// The interpreter and its functions.
 pub struct FunctionEngine {
     pub vm: Vm,
     functions: Slab<vm::Function>,
-    /// Memory in use when the last round of the collector had ended.
-    settled: usize,
 }
 
 impl Engine for FunctionEngine {
@@ -45,29 +37,26 @@ impl Engine for FunctionEngine {
     }
 
     fn tend(&mut self) -> bool {
-        if self.vm.bytes() < self.settled + self.settled / 2 + GARBAGE_MIN {
-            return false;
+        self.vm.tend()
+    }
+}
+
+impl Kept for FunctionEngine {
+    const KIND: Kind = Kind::Function;
+
+    fn with(vm: Vm) -> FunctionEngine {
+        FunctionEngine {
+            vm,
+            functions: Slab::new(),
         }
-        if self.vm.collect_some() {
-            self.settled = self.vm.bytes();
-        }
-        true
+    }
+
+    fn place(scripts: &mut Scripts, group: GroupId) -> &mut Place {
+        scripts.functions.of_mut(group)
     }
 }
 
 impl FunctionEngine {
-    fn new(state: &mut State) -> Result<FunctionEngine, CmdError> {
-        let seed = state.rng.next_u64();
-        let limit = state.config.script_memory_limit as usize;
-        let vm = Vm::new(Kind::Function, limit, seed)?;
-        let settled = vm.bytes();
-        Ok(FunctionEngine {
-            vm,
-            functions: Slab::new(),
-            settled,
-        })
-    }
-
     /// The interpreter and the function of a handle.
     pub fn function(&mut self, handle: u32) -> Option<(&mut Vm, &vm::Function)> {
         let function = self.functions.get(handle as usize)?;
@@ -106,26 +95,13 @@ impl FunctionEngine {
     }
 }
 
-/// A group's engine, taken out of its place; made if there is none yet.
-pub fn take_engine(state: &mut State, group: GroupId) -> Result<Box<FunctionEngine>, CmdError> {
-    let nested = || CmdError::owned(format!("ERR {NESTED}"));
-    match state.scripts.functions.of_mut(group).take() {
-        Some(engine) => {
-            let engine: Box<dyn Any> = engine;
-            engine.downcast().map_err(|_| nested())
-        }
-        None if state.scripts.running.is_some() => Err(nested()),
-        None => FunctionEngine::new(state).map(Box::new),
-    }
-}
-
 /// Lets a group's engine forget the functions that are gone.
 pub fn sweep(state: &mut State, group: GroupId) {
     let idle = state.libraries.of(group).released.is_empty();
     if idle || state.scripts.functions.of(group).engine_ref().is_none() {
         return;
     }
-    if let Ok(mut engine) = take_engine(state, group) {
+    if let Ok(mut engine) = engine::take::<FunctionEngine>(state, group) {
         let released = &mut state.libraries.of_mut(group).released;
         engine.forget(std::mem::take(released));
         state.scripts.functions.of_mut(group).put(engine);
@@ -143,7 +119,7 @@ fn compile(
         let text = error.text();
         Refusal(text.strip_prefix(b"ERR ").unwrap_or(text).to_vec())
     };
-    let mut engine = take_engine(state, group).map_err(told)?;
+    let mut engine: Box<FunctionEngine> = engine::take(state, group).map_err(told)?;
     let deadline = match timed {
         true => ticks().saturating_add(state.stats.us_to_ticks(LOAD_MS_MAX * 1000)),
         false => u64::MAX,
@@ -172,17 +148,17 @@ pub fn add(
 }
 
 /// Adds the libraries of a payload to a group's: all, or none. The old ones go before (`flush`), or their
-/// likes do (`replace`).
+/// likes do (`replace`). `timed` as in [`add`], for each of them.
 pub fn restore(
     state: &mut State,
     group: GroupId,
     body: &[u8],
-    flush: bool,
-    replace: bool,
+    (flush, replace): (bool, bool),
+    timed: bool,
 ) -> Result<(), Refusal> {
     let mut compiled = Vec::new();
     for library in read_payload(body)? {
-        match compile(state, group, &library, false) {
+        match compile(state, group, &library, timed) {
             Ok(functions) => compiled.push((library, functions)),
             Err(refusal) => {
                 release(state, group, compiled);

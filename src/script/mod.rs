@@ -2,6 +2,7 @@
 //!
 //! `vm` holds all that touches the interpreter, and everything unsafe but the stack of `lib`; `perform` runs the
 //! commands that a script calls, and knows no Lua.
+pub mod engine;
 pub mod eval;
 pub mod function;
 pub mod functions;

@@ -5,19 +5,23 @@
 //! once `busy-reply-threshold` has passed. Everything here goes the usual way of a request, on which nearly all
 //! of them are refused with BUSY; what may run (SCRIPT KILL, SHUTDOWN NOSAVE, HELLO, ...) runs. The client whose
 //! script it is is left alone: its buffers are in use.
-use super::conn::{Conn, Input};
-use super::flush::{UNREAD_MAX, Wrote, write_out};
-use super::input::{READ_BYTES, apply_reply_mode, limits_of};
+use super::conn::{Conn, Input, Pool};
+use super::flush::{UNREAD_MAX, close_over_limit, flush_conn};
+use super::input::{
+    READ_BYTES, apply_reply_mode, count_input, limits_of, note_end, note_input, note_read,
+    refuse_input,
+};
+use super::jobs::Jobs;
 use super::listen::Listener;
 use super::tls::handshake::{self, Progress};
-use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS, TOKEN_WAKE, accept, welcome};
+use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS, TOKEN_WAKE, accept, take_conn, welcome};
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::Registry;
-use crate::persist::aof::commits_each_turn;
+use crate::persist::aof;
 use crate::resp::argv::Argv;
 use crate::resp::request::{Resume, Step, parse};
 use crate::state::State;
-use crate::state::client::{ReplyMode, client_flag};
+use crate::state::client::{ClientId, ReplyMode, client_flag};
 use crate::state::scripts::{End, Host};
 use mio::{Events, Poll};
 use std::any::Any;
@@ -36,12 +40,14 @@ pub(super) struct Lent {
     events: Events,
     conns: Vec<Option<Conn>>,
     listeners: Vec<Listener>,
+    jobs: Jobs,
     /// Listeners that may have more to accept.
     accepting: Vec<usize>,
-    /// Connections that the loop is to look at when it goes on.
-    ready: Vec<usize>,
-    /// Those that have replies which their sockets did not take.
-    unwritten: Vec<usize>,
+    /// Connections that have more to read or to run: no event tells of it again.
+    more: Vec<usize>,
+    pool: Pool,
+    /// Bytes that others sent to connections which were closed.
+    unposted: usize,
     /// A signal came in.
     signalled: bool,
     /// It was called since it was lent.
@@ -56,9 +62,11 @@ impl Lent {
             events: Events::with_capacity(256),
             conns: Vec::new(),
             listeners: Vec::new(),
+            jobs: Jobs::default(),
             accepting: Vec::new(),
-            ready: Vec::new(),
-            unwritten: Vec::new(),
+            more: Vec::new(),
+            pool: Pool::default(),
+            unposted: 0,
             signalled: false,
             used: false,
         })
@@ -71,6 +79,7 @@ pub(super) struct Lender<'a> {
     pub conns: &'a mut Vec<Option<Conn>>,
     pub listeners: &'a mut Vec<Listener>,
     pub poll: &'a mut Poll,
+    pub jobs: &'a mut Jobs,
     pub home: &'a mut Option<Box<Lent>>,
 }
 
@@ -80,6 +89,7 @@ impl Lender<'_> {
         swap(self.conns, &mut lent.conns);
         swap(self.listeners, &mut lent.listeners);
         swap(self.poll, &mut lent.poll);
+        swap(self.jobs, &mut lent.jobs);
     }
 
     /// Lends the connections to what runs next.
@@ -115,19 +125,26 @@ impl Server {
         let Some(lent) = &mut self.lent else {
             return;
         };
-        let (mut ready, mut unwritten) = (
-            std::mem::take(&mut lent.ready),
-            std::mem::take(&mut lent.unwritten),
-        );
+        lent.more.clear();
+        lent.pool.clear();
+        self.posts.bytes -= std::mem::take(&mut lent.unposted);
         for listener in lent.accepting.drain(..) {
             if !self.accepting.contains(&listener) {
                 self.accepting.push(listener);
             }
         }
         let signalled = std::mem::take(&mut lent.signalled);
-        ready.drain(..).for_each(|slot| self.queue(slot));
-        for slot in unwritten.drain(..) {
-            self.mark_unwritten(slot);
+        for slot in 0..self.conns.len() {
+            let Some(Some(conn)) = self.conns.get(slot) else {
+                continue;
+            };
+            let writes = !conn.out.is_empty();
+            if conn.readable || conn.read_closed || conn.input.is_some() {
+                self.queue(slot);
+            }
+            if writes {
+                self.mark_unwritten(slot);
+            }
         }
         if signalled {
             self.take_signals();
@@ -143,27 +160,31 @@ impl Host for Lent {
             return;
         }
         let me = state.running;
-        // What the loop was told of already, and what was not read to its end: no event tells of it again.
-        let mut slots: Vec<usize> = self.ready.drain(..).collect();
+        let mut slots = std::mem::take(&mut self.more);
         if first {
+            // What the loop was told of already.
             let known = self.conns.iter().flatten();
             let waits = |c: &&Conn| c.queued || c.unwritten;
             slots.extend(known.filter(waits).map(|c| c.id.slot as usize));
         }
         self.take_events(&mut slots);
-        self.accept_all(state, &mut slots);
+        self.write_log(state);
         slots.sort_unstable();
         slots.dedup();
-        for slot in slots {
-            if me.is_some_and(|me| me.slot as usize == slot) {
-                self.ready.push(slot);
-            } else {
-                self.run(state, slot);
-            }
+        slots.retain(|slot| me.is_none_or(|me| me.slot as usize != *slot));
+        for slot in &slots {
+            self.run(state, *slot);
         }
+        self.close_closing(state, me);
+        // Behind the closing, as in a turn.
+        self.accept_all(state);
         state.running = me;
-        if state.wanted.shutdown.is_some()
-            && let Some(running) = &mut state.scripts.running
+        if let Some(client) = me.and_then(|me| state.clients.get(me)) {
+            state.count_for(client.group);
+        }
+        let ends = state.wanted.shutdown.is_some() || state.aof.fatal;
+        if let Some(running) = &mut state.scripts.running
+            && ends
         {
             running.end = Some(End::Shutdown);
         }
@@ -186,26 +207,50 @@ impl Lent {
                 }
                 continue;
             }
-            let Some(Some(conn)) = self.conns.get_mut(token) else {
-                continue;
-            };
-            if event.is_read_closed() || event.is_error() {
-                conn.read_closed = true;
+            if let Some(Some(conn)) = self.conns.get_mut(token) {
+                conn.note_event(event);
+                slots.push(token);
             }
-            conn.readable |= event.is_readable() || conn.read_closed;
-            if event.is_writable() || event.is_write_closed() || event.is_error() {
-                conn.blocked_write = false;
-            }
-            slots.push(token);
         }
     }
 
-    fn accept_all(&mut self, state: &mut State, slots: &mut Vec<usize>) {
+    /// What this turn did before the script goes to the AOF, so that its replies may go out; and to the disk,
+    /// as often as that is asked for. What the script has done so far stays where it is.
+    fn write_log(&mut self, state: &mut State) {
+        state.clock.refresh_mono();
+        aof::end_of_turn(state);
+        for job in state.aof.jobs.drain(..) {
+            self.jobs.file(job);
+        }
+    }
+
+    /// Ends the connections that are to be closed: who leaves makes room for who comes, and may come to end
+    /// the script. The client whose script it is waits for the loop.
+    fn close_closing(&mut self, state: &mut State, me: Option<ClientId>) {
+        if state.aof.fatal {
+            return;
+        }
+        let mut closing = std::mem::take(&mut state.closing);
+        closing.retain(|who| {
+            if me == Some(*who) {
+                return true;
+            }
+            if let Some(conn) = take_conn(&mut self.conns, *who, self.poll.registry()) {
+                self.unposted += conn.posted_bytes;
+            }
+            state.end_session(*who);
+            false
+        });
+        state.closing.append(&mut closing);
+    }
+
+    fn accept_all(&mut self, state: &mut State) {
         let Lent {
             poll,
             conns,
             listeners,
             accepting,
+            more,
             ..
         } = self;
         accepting.retain(|number| {
@@ -216,7 +261,7 @@ impl Lent {
                 match accept(listener) {
                     Ok((stream, address)) => {
                         let registry = poll.registry();
-                        slots.extend(welcome(state, conns, registry, listener, stream, address));
+                        more.extend(welcome(state, conns, registry, listener, stream, address));
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                     // The loop knows what to do about it.
@@ -242,70 +287,76 @@ impl Lent {
             if handshake::step(state, &self.table, conn) == Progress::Failed {
                 state.close_client(conn.id);
             }
-            self.ready.push(slot);
+            if conn.readable {
+                self.more.push(slot);
+            }
             return;
         }
         let unrun = conn.input.as_ref().is_some_and(|input| input.unrun);
-        let runs =
-            client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX && (conn.readable || unrun);
-        if runs {
-            let mut input = conn
-                .input
-                .take()
-                .map_or_else(Input::default, |input| *input);
-            if conn.readable && !unrun {
-                read(conn, &mut input);
+        if client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX {
+            if conn.readable || unrun {
+                state.running = Some(conn.id);
+                if run_conn(state, &self.table, conn) {
+                    self.more.push(slot);
+                }
             }
-            state.running = Some(conn.id);
-            run_input(state, &self.table, conn, &mut input, slot);
-            if !input.bytes.is_empty() {
-                conn.input = Some(Box::new(input));
-            }
+        } else if conn.read_closed && client.flags & client_flag::BLOCKED != 0 {
+            state.close_client(conn.id);
         }
-        // What this turn has answered waits for the turn's fsync, if there is to be one.
-        let held = conn.unwritten && commits_each_turn(state);
-        if !conn.out.is_empty() && !conn.blocked_write && !held {
-            let done = matches!(write_out(conn), Wrote::All);
-            if done {
-                drop(conn.out.release());
-            }
-        }
-        // Whatever is left, the end of the connection included, is the loop's.
-        if conn.readable || conn.read_closed || conn.input.is_some() {
-            self.ready.push(slot);
-        }
-        let closing = state
-            .clients
-            .at(slot)
-            .is_some_and(|c| c.flags & waiting != 0);
-        if !conn.out.is_empty() || closing {
-            self.unwritten.push(slot);
+        let ends = client_flag::CLOSE_AFTER_REPLY;
+        let ended = state.clients.me(conn.id).flags & ends != 0;
+        let speaks = !conn.out.is_empty() || !conn.stream.settled() || ended;
+        // Where the AOF could not be written nothing may be said any more.
+        if speaks && !state.aof.fatal && flush_conn(state, conn, &mut self.pool).more {
+            self.more.push(slot);
         }
     }
 }
 
-/// Reads once, behind what is there already.
-fn read(conn: &mut Conn, input: &mut Input) {
-    let room = input.missing.clamp(READ_BYTES / 4, READ_BYTES);
-    input.bytes.reserve(room);
-    match conn.stream.read_behind(&mut input.bytes, room) {
-        Ok(0) => (conn.readable, conn.read_closed) = (false, true),
-        Ok(n) => conn.readable = n == room || conn.read_closed || conn.stream.may_have_more(),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-        Err(error) => {
-            conn.readable = conn.stream.may_have_more();
-            conn.read_closed |= error.kind() != io::ErrorKind::WouldBlock;
-        }
+/// Reads and runs a connection once; true when there is more to do for it.
+fn run_conn(state: &mut State, table: &Registry, conn: &mut Conn) -> bool {
+    let slot = conn.id.slot as usize;
+    let mut input = conn
+        .input
+        .take()
+        .map_or_else(Input::default, |input| *input);
+    let mut got = 0;
+    if conn.readable && !input.unrun {
+        let room = input.missing.clamp(READ_BYTES / 4, READ_BYTES);
+        input.bytes.reserve(room);
+        let result = conn.stream.read_behind(&mut input.bytes, room);
+        got = note_read(conn, result, room);
     }
+    count_input(state, slot, got);
+    let waits = run_input(state, table, conn, &mut input);
+    let unrun = input.unrun;
+    if !input.bytes.is_empty() {
+        conn.input = Some(Box::new(input));
+    }
+    if note_input(state, conn) {
+        return false;
+    }
+    if waits {
+        if conn.read_closed {
+            state.close_client(conn.id);
+        }
+        return false;
+    }
+    if conn.read_closed && !conn.readable && !unrun {
+        note_end(state, conn);
+    }
+    conn.readable || unrun
 }
 
-/// Runs the whole requests of a connection's input, one by one; what is left of it is kept.
-fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut Input, slot: usize) {
+/// Runs the whole requests of a connection's input, one by one; what is left of it is kept. True when the
+/// client waits for something before it goes on.
+fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut Input) -> bool {
     let me = conn.id;
-    let limits = limits_of(state, slot);
+    let limits = limits_of(state, me.slot as usize);
     let mut pos = 0;
     let mut used = 0;
     let mut spans = Vec::new();
+    let mut waits = false;
     input.unrun = false;
     while pos < input.bytes.len() {
         spans.clear();
@@ -325,9 +376,7 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
                 break;
             }
             Step::Bad(error) => {
-                conn.out.protocol_error(error);
-                state.count_error("ERR");
-                state.clients.me(me).flags |= client_flag::CLOSE_AFTER_REPLY;
+                refuse_input(state, me, &error, &mut conn.out);
                 used = input.bytes.len();
                 break;
             }
@@ -345,6 +394,7 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
         );
         if flow == Flow::Postponed {
             state.clients.me(me).flags |= client_flag::POSTPONED;
+            waits = true;
             break;
         }
         used = pos;
@@ -353,9 +403,14 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
         if client.reply_mode != ReplyMode::On {
             apply_reply_mode(state, me, &mut conn.out, mark);
         }
+        if conn.out.is_lost() {
+            conn.out.clear();
+            close_over_limit(state, me);
+        }
+        waits = flow == Flow::Blocked;
         let ends = client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
-        let over = state.clients.me(me).flags & ends != 0 || state.wanted.shutdown.is_some();
-        if over || flow == Flow::Blocked || conn.out.len() > UNREAD_MAX {
+        waits |= state.clients.me(me).flags & ends != 0 || state.wanted.shutdown.is_some();
+        if waits || conn.out.len() > UNREAD_MAX {
             break;
         }
     }
@@ -367,4 +422,5 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
         input.resume = Resume::default();
         input.unrun = true;
     }
+    waits
 }

@@ -7,7 +7,7 @@ use crate::base::sys::read_behind;
 use crate::resp::reply::Writer;
 use crate::resp::request::Resume;
 use crate::state::client::ClientId;
-use mio::event::Source;
+use mio::event::{Event, Source};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read, Write};
@@ -152,6 +152,30 @@ impl Conn {
             read_closed: false,
             soft_since_ms: 0,
         }
+    }
+}
+
+/// What an event has told of a connection.
+pub struct Told {
+    /// There may be bytes to read.
+    pub readable: bool,
+    /// A socket that was full takes bytes again.
+    pub writable: bool,
+}
+
+impl Conn {
+    /// Takes down what the poll tells; no second event tells of it.
+    #[inline]
+    pub fn note_event(&mut self, event: &Event) -> Told {
+        if event.is_read_closed() || event.is_error() {
+            self.read_closed = true;
+        }
+        let readable = event.is_readable() || self.read_closed;
+        self.readable |= readable;
+        // An error shows when writing, too.
+        let writable = event.is_writable() || event.is_write_closed() || event.is_error();
+        let writable = writable && std::mem::take(&mut self.blocked_write);
+        Told { readable, writable }
     }
 }
 

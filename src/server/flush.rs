@@ -1,5 +1,5 @@
 //! Writing replies: once for each connection a turn, and what happens to output nobody takes.
-use super::conn::Conn;
+use super::conn::{Conn, Pool};
 use super::turn::Server;
 use crate::base::sys::ticks;
 use crate::commands::client_list::describe;
@@ -124,69 +124,11 @@ impl Server {
         };
         conn.unwritten = false;
         self.posts.bytes -= std::mem::take(&mut conn.posted_bytes);
-        if conn.out.is_lost() {
-            conn.out.clear();
-            let id = conn.id;
-            return self.close_over_limit(id);
+        let left = flush_conn(&mut self.state, conn, &mut self.pool);
+        if left.more {
+            self.mark_unwritten(slot);
         }
-        if conn.blocked_write {
-            self.check_output_limit(slot);
-            return;
-        }
-        let Some(client) = self.state.clients.at(slot) else {
-            return;
-        };
-        let before = conn.out.len();
-        let wrote = if before == 0 && conn.stream.settled() {
-            Wrote::All
-        } else {
-            write_out(conn)
-        };
-        let sent = (before - conn.out.len()) as u64;
-        client.net_out += sent;
-        let group = client.group;
-        self.state.stats.net_out += sent;
-        if let Some(own) = self.state.figures.get_mut(group) {
-            own.net_out += sent;
-        }
-        self.state.stats.writes += 1;
-        if sent > 0 {
-            // Who takes its replies is not idle.
-            client.seen_ms = self.state.clock.unix_ms;
-        }
-        let goes_on = conn.held_back && conn.out.len() <= UNREAD_MAX / 2;
-        if goes_on {
-            conn.held_back = false;
-        }
-        match wrote {
-            Wrote::All => {
-                let buffer = conn.out.release();
-                self.pool.give(buffer);
-                conn.soft_since_ms = 0;
-                conn.posted_total = 0;
-                let counted = show_output(client, None);
-                let (id, ends) = (conn.id, client.has(client_flag::CLOSE_AFTER_REPLY));
-                if let Some((group, before, now)) = counted {
-                    self.state.count_output(group, before, now);
-                }
-                self.state.weigh(id);
-                if ends {
-                    self.state.close_client(id);
-                }
-            }
-            Wrote::Some => {
-                if !conn.blocked_write {
-                    // More could be written: in the next turn.
-                    self.mark_unwritten(slot);
-                }
-                self.check_output_limit(slot);
-            }
-            Wrote::Failed => {
-                let id = conn.id;
-                self.state.close_client(id);
-            }
-        }
-        if goes_on {
+        if left.goes_on {
             self.queue(slot);
         }
     }
@@ -194,49 +136,8 @@ impl Server {
     /// `client-output-buffer-limit`: over the hard limit, or for too long over the soft one, a
     /// client is closed.
     pub(super) fn check_output_limit(&mut self, slot: usize) {
-        let Some(Some(conn)) = self.conns.get_mut(slot) else {
-            return;
-        };
-        let Some(client) = self.state.clients.at(slot) else {
-            return;
-        };
-        let limit = self
-            .state
-            .config
-            .client_output_buffer_limit
-            .of(class_of(client));
-        let held = conn.out.heap_bytes() as u64;
-        let counted = show_output(client, Some(conn));
-        let now_ms = self.state.clock.mono_us / 1000;
-        let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
-        // Before it has authenticated a client may not make the server hold anything for it.
-        let unknown =
-            client.gate & crate::state::gate::UNAUTHENTICATED != 0 && self.state.password_needed();
-        over |= unknown && held > 64 * 1024;
-        // Others fill what a listener leaves unread: holding it back would be of no use.
-        over |= conn.posted_total.min(conn.out.len()) > UNREAD_MAX;
-        if limit.soft_bytes > 0 && held > limit.soft_bytes {
-            if conn.soft_since_ms == 0 {
-                conn.soft_since_ms = now_ms.max(1);
-            }
-            over |= now_ms - conn.soft_since_ms > limit.soft_seconds * 1000;
-        } else {
-            conn.soft_since_ms = 0;
-        }
-        let id = conn.id;
-        if let Some((group, before, now)) = counted {
-            self.state.count_output(group, before, now);
-            // Whoever holds much when the group's share is used up is closed, not who comes by then.
-            let used_up = now > GROUP_SHARE_MIN && self.state.output_left(group) == Some(0);
-            if used_up && !over {
-                self.state.count_output_refusal(group);
-            }
-            over |= used_up;
-        }
-        if over {
-            self.close_over_limit(id);
-        } else {
-            self.state.weigh(id);
+        if let Some(Some(conn)) = self.conns.get_mut(slot) {
+            check_output_limit(&mut self.state, conn);
         }
     }
 
@@ -244,24 +145,134 @@ impl Server {
     pub(super) fn output_limit(&mut self, slot: usize) -> usize {
         limit_of(&mut self.state, slot)
     }
+}
 
-    /// Closes a client whose output has outgrown its limit.
-    #[cold]
-    pub(super) fn close_over_limit(&mut self, id: ClientId) {
-        let client = self.state.clients.me(id);
-        // What was cut off is looked at again when the rest is written.
-        if client.has(client_flag::CLOSE_NOW) {
-            return;
-        }
-        log::warn!(
-            "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer \
-             limits.",
-            id.serial,
-            client.peer_text()
-        );
-        self.state.stats.output_limit_disconnections += 1;
-        self.state.close_client(id);
+/// What is left to do for a connection that was written.
+#[derive(Default)]
+pub(super) struct Left {
+    /// More could be written: in the next turn.
+    pub more: bool,
+    /// It was held back, and goes on with its requests.
+    pub goes_on: bool,
+}
+
+/// Writes what a connection has.
+pub(super) fn flush_conn(state: &mut State, conn: &mut Conn, pool: &mut Pool) -> Left {
+    let mut left = Left::default();
+    let id = conn.id;
+    if conn.out.is_lost() {
+        conn.out.clear();
+        close_over_limit(state, id);
+        return left;
     }
+    if conn.blocked_write {
+        check_output_limit(state, conn);
+        return left;
+    }
+    let Some(client) = state.clients.at(id.slot as usize) else {
+        return left;
+    };
+    let before = conn.out.len();
+    let wrote = if before == 0 && conn.stream.settled() {
+        Wrote::All
+    } else {
+        write_out(conn)
+    };
+    let sent = (before - conn.out.len()) as u64;
+    client.net_out += sent;
+    let group = client.group;
+    state.stats.net_out += sent;
+    if let Some(own) = state.figures.get_mut(group) {
+        own.net_out += sent;
+    }
+    state.stats.writes += 1;
+    if sent > 0 {
+        // Who takes its replies is not idle.
+        client.seen_ms = state.clock.unix_ms;
+    }
+    left.goes_on = conn.held_back && conn.out.len() <= UNREAD_MAX / 2;
+    if left.goes_on {
+        conn.held_back = false;
+    }
+    match wrote {
+        Wrote::All => {
+            let buffer = conn.out.release();
+            pool.give(buffer);
+            conn.soft_since_ms = 0;
+            conn.posted_total = 0;
+            let counted = show_output(client, None);
+            let ends = client.has(client_flag::CLOSE_AFTER_REPLY);
+            if let Some((group, before, now)) = counted {
+                state.count_output(group, before, now);
+            }
+            state.weigh(id);
+            if ends {
+                state.close_client(id);
+            }
+        }
+        Wrote::Some => {
+            left.more = !conn.blocked_write;
+            check_output_limit(state, conn);
+        }
+        Wrote::Failed => state.close_client(id),
+    }
+    left
+}
+
+/// Closes a client whose output is over its limit.
+fn check_output_limit(state: &mut State, conn: &mut Conn) {
+    let id = conn.id;
+    let Some(client) = state.clients.at(id.slot as usize) else {
+        return;
+    };
+    let limit = state.config.client_output_buffer_limit.of(class_of(client));
+    let held = conn.out.heap_bytes() as u64;
+    let counted = show_output(client, Some(conn));
+    let now_ms = state.clock.mono_us / 1000;
+    let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
+    // Before it has authenticated a client may not make the server hold anything for it.
+    let unknown = client.gate & crate::state::gate::UNAUTHENTICATED != 0 && state.password_needed();
+    over |= unknown && held > 64 * 1024;
+    // Others fill what a listener leaves unread: holding it back would be of no use.
+    over |= conn.posted_total.min(conn.out.len()) > UNREAD_MAX;
+    if limit.soft_bytes > 0 && held > limit.soft_bytes {
+        if conn.soft_since_ms == 0 {
+            conn.soft_since_ms = now_ms.max(1);
+        }
+        over |= now_ms - conn.soft_since_ms > limit.soft_seconds * 1000;
+    } else {
+        conn.soft_since_ms = 0;
+    }
+    if let Some((group, before, now)) = counted {
+        state.count_output(group, before, now);
+        // Whoever holds much when the group's share is used up is closed, not who comes by then.
+        over |= now > GROUP_SHARE_MIN && state.output_left(group) == Some(0);
+    }
+    if over {
+        close_over_limit(state, id);
+    } else {
+        state.weigh(id);
+    }
+}
+
+/// Closes a client whose output has outgrown its limit.
+#[cold]
+pub(super) fn close_over_limit(state: &mut State, id: ClientId) {
+    let client = state.clients.me(id);
+    // What was cut off is looked at again when the rest is written.
+    if client.has(client_flag::CLOSE_NOW) {
+        return;
+    }
+    log::warn!(
+        "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer \
+         limits.",
+        id.serial,
+        client.peer_text()
+    );
+    let group = client.group;
+    state.stats.output_limit_disconnections += 1;
+    state.count_output_refusal(group);
+    state.close_client(id);
 }
 
 /// Clients closed in one turn for what they hold.

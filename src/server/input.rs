@@ -8,7 +8,7 @@
 use super::busy::Lender;
 use super::conn::{Conn, Input};
 use super::crash::{self, Running};
-use super::flush::{UNREAD_MAX, deliver};
+use super::flush::{UNREAD_MAX, close_over_limit, deliver};
 use super::tls::handshake::{self, Progress};
 use super::turn::Server;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
@@ -59,6 +59,7 @@ macro_rules! lender {
             conns: &mut $server.conns,
             listeners: &mut $server.listeners,
             poll: &mut $server.poll,
+            jobs: &mut $server.jobs,
             home: &mut $server.lent,
         }
     };
@@ -104,7 +105,6 @@ impl Server {
             return false;
         }
         self.state.running = Some(conn.id);
-        let group = client.group;
         let mut input = conn.input.take();
         // An unfinished request that is (or will be) large is read where it is.
         let own = input
@@ -135,13 +135,7 @@ impl Server {
                 0
             };
         }
-        if got > 0 {
-            client.seen_ms = self.state.clock.unix_ms;
-            client.net_in += got as u64;
-        }
-        self.state.count_for(group);
-        self.state.stats.net_in += got as u64;
-        self.state.stats.reads += u64::from(got > 0);
+        count_input(&mut self.state, slot, got);
         filled += got;
         let (end, used) = self.run_bytes(slot, &mut buf, filled, &mut resume, own);
         self.keep_rest(slot, buf, filled, used, resume, own, end)
@@ -206,17 +200,7 @@ impl Server {
             if let Some(error) = broken
                 && end == End::Dry
             {
-                if self.state.clients.me(me).reply_mode == ReplyMode::On {
-                    out.protocol_error(error);
-                }
-                self.state.count_error("ERR");
-                let text = error.text();
-                log::debug!(
-                    "{} from client id={}",
-                    String::from_utf8_lossy(&text),
-                    me.serial
-                );
-                self.state.clients.me(me).flags |= client_flag::CLOSE_AFTER_REPLY;
+                refuse_input(&mut self.state, me, &error, &mut out);
                 end = End::Closing;
             }
             if scratch.requests.is_empty() {
@@ -379,7 +363,8 @@ impl Server {
             if served {
                 self.catch_up();
                 if self.state.wanted.shutdown.is_some() {
-                    // The files are closed: what is done now would be acknowledged and lost.
+                    // The files are closed: what was done is not to be found again, and is not acknowledged.
+                    out.truncate(mark);
                     return End::Waiting;
                 }
             }
@@ -394,7 +379,7 @@ impl Server {
                 apply_reply_mode(&mut self.state, me, out, mark);
                 if out.is_lost() {
                     out.clear();
-                    self.close_over_limit(me);
+                    close_over_limit(&mut self.state, me);
                     return End::Closing;
                 }
             }
@@ -482,41 +467,13 @@ impl Server {
         if !own {
             self.scratch.read = buf;
         }
-        let held = conn.input.as_ref().map_or(0, |i| i.bytes.len());
-        let mut pending = held;
-        if let Some(client) = self.state.clients.at(slot) {
-            // What waits for EXEC was sent and has not run: it is input as well.
-            pending += client.multi.as_ref().map_or(0, |m| m.bytes);
-            let input = conn.input.as_ref();
-            let understood = input.map_or(0, |i| i.resume.understood()).min(held);
-            client.transport.argument_bytes = understood as u32;
-            client.transport.query_bytes = (held - understood) as u32;
-            client.transport.query_free =
-                conn.input.as_ref().map_or(0, |i| i.bytes.capacity() - held) as u32;
-        }
-        self.state.weigh(conn.id);
-        if pending as u64 > self.state.config.client_query_buffer_limit {
-            let id = conn.id;
-            log::warn!(
-                "Closing client that reached max query buffer length: {pending} bytes pending"
-            );
-            self.state.stats.query_limit_disconnections += 1;
-            self.state.close_client(id);
+        if note_input(&mut self.state, conn) {
             return false;
         }
         match end {
             End::Dry => {
                 if conn.read_closed && !conn.readable {
-                    // Who only ended its own half still gets its replies; who is gone altogether
-                    // lets the writing fail.
-                    if !conn.out.is_empty()
-                        && let Some(client) = self.state.clients.at(slot)
-                    {
-                        client.flags |= client_flag::CLOSE_AFTER_REPLY;
-                        return false;
-                    }
-                    let id = conn.id;
-                    self.state.close_client(id);
+                    note_end(&mut self.state, conn);
                     return false;
                 }
                 conn.readable
@@ -538,6 +495,75 @@ impl Server {
     /// Protocol limits of this client.
     fn limits(&mut self, slot: usize) -> Limits {
         limits_of(&mut self.state, slot)
+    }
+}
+
+/// So many bytes have come from a client, whose requests run next.
+#[inline]
+pub(super) fn count_input(state: &mut State, slot: usize, got: usize) {
+    if let Some(client) = state.clients.at(slot) {
+        if got > 0 {
+            client.seen_ms = state.clock.unix_ms;
+            client.net_in += got as u64;
+        }
+        let group = client.group;
+        state.count_for(group);
+    }
+    state.stats.net_in += got as u64;
+    state.stats.reads += u64::from(got > 0);
+}
+
+/// What came is no request: nothing behind it can be read.
+#[cold]
+pub(super) fn refuse_input(
+    state: &mut State,
+    me: ClientId,
+    error: &ProtocolError,
+    out: &mut Writer,
+) {
+    let client = state.clients.me(me);
+    client.flags |= client_flag::CLOSE_AFTER_REPLY;
+    if client.reply_mode == ReplyMode::On {
+        out.protocol_error(*error);
+    }
+    state.count_error("ERR");
+    let text = error.text();
+    log::debug!(
+        "{} from client id={}",
+        String::from_utf8_lossy(&text),
+        me.serial
+    );
+}
+
+/// Takes down what input a client has waiting. True when it is too much, and the client is closed.
+pub(super) fn note_input(state: &mut State, conn: &Conn) -> bool {
+    let input = conn.input.as_deref();
+    let held = input.map_or(0, |i| i.bytes.len());
+    let mut pending = held;
+    if let Some(client) = state.clients.at(conn.id.slot as usize) {
+        // What waits for EXEC was sent and has not run: it is input as well.
+        pending += client.multi.as_ref().map_or(0, |m| m.bytes);
+        let understood = input.map_or(0, |i| i.resume.understood()).min(held);
+        client.transport.argument_bytes = understood as u32;
+        client.transport.query_bytes = (held - understood) as u32;
+        client.transport.query_free = input.map_or(0, |i| i.bytes.capacity() - held) as u32;
+    }
+    state.weigh(conn.id);
+    let over = pending as u64 > state.config.client_query_buffer_limit;
+    if over {
+        log::warn!("Closing client that reached max query buffer length: {pending} bytes pending");
+        state.stats.query_limit_disconnections += 1;
+        state.close_client(conn.id);
+    }
+    over
+}
+
+/// The peer sends no more, and all that it sent has run.
+pub(super) fn note_end(state: &mut State, conn: &Conn) {
+    // Who only ended its own half still gets its replies; who is gone altogether lets the writing fail.
+    match state.clients.at(conn.id.slot as usize) {
+        Some(client) if !conn.out.is_empty() => client.flags |= client_flag::CLOSE_AFTER_REPLY,
+        _ => state.close_client(conn.id),
     }
 }
 
@@ -627,7 +653,7 @@ fn read_on(conn: &mut Conn, buf: &mut Vec<u8>, missing: usize) -> usize {
 
 /// What a read tells about the socket. One that came back short has emptied it: no second one is
 /// needed to see EAGAIN, since signals cannot interrupt it (they come through a descriptor).
-fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize {
+pub(super) fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize {
     match result {
         Ok(0) => {
             (conn.readable, conn.read_closed) = (false, true);

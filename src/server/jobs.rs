@@ -19,7 +19,8 @@ enum Job {
     Errand(Box<dyn FnOnce() + Send>),
 }
 
-/// The sending side; dropping it lets the threads end when their work is done.
+/// The sending side; dropping it lets the threads end when their work is done. The default one has none.
+#[derive(Default)]
 pub struct Jobs {
     frees: Option<Sender<Job>>,
     syncs: Option<Sender<Job>>,

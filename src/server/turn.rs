@@ -315,24 +315,14 @@ impl Server {
             let Some(Some(conn)) = self.conns.get_mut(token) else {
                 continue;
             };
-            if event.is_read_closed() || event.is_error() {
-                conn.read_closed = true;
+            let told = conn.note_event(event);
+            if told.readable && !conn.queued {
+                conn.queued = true;
+                self.ready.push_back(token);
             }
-            if event.is_readable() || conn.read_closed {
-                conn.readable = true;
-                if !conn.queued {
-                    conn.queued = true;
-                    self.ready.push_back(token);
-                }
-            }
-            // An error shows when writing, too.
-            let writable = event.is_writable() || event.is_write_closed() || event.is_error();
-            if writable && conn.blocked_write {
-                conn.blocked_write = false;
-                if !conn.unwritten {
-                    conn.unwritten = true;
-                    self.unwritten.push(token);
-                }
+            if told.writable && !conn.unwritten {
+                conn.unwritten = true;
+                self.unwritten.push(token);
             }
         }
     }
@@ -536,18 +526,8 @@ impl Server {
         }
         let end = ticks() + self.state.stats.us_to_ticks(CLOSE_US);
         while let Some(who) = self.state.closing.pop() {
-            let slot = who.slot as usize;
-            if let Some(place) = self.conns.get_mut(slot)
-                && place.as_ref().is_some_and(|c| c.id == who)
-                && let Some(mut conn) = place.take()
-            {
-                // What was said last is still given a chance: an error reply explains the closing.
-                if !conn.out.is_empty() && !conn.blocked_write && conn.out.is_flat() {
-                    let _ = conn.stream.write(conn.out.head());
-                }
-                conn.stream.close();
+            if let Some(mut conn) = take_conn(&mut self.conns, who, self.poll.registry()) {
                 self.posts.bytes -= conn.posted_bytes;
-                let _ = conn.stream.deregister(self.poll.registry());
                 self.pool.give(conn.out.release());
             }
             self.state.end_session(who);
@@ -623,6 +603,23 @@ impl Server {
             address,
         );
     }
+}
+
+/// Takes a connection that is to be closed out of its place.
+pub(super) fn take_conn(
+    conns: &mut [Option<Conn>],
+    who: ClientId,
+    registry: &mio::Registry,
+) -> Option<Conn> {
+    let place = conns.get_mut(who.slot as usize)?;
+    let mut conn = place.take_if(|conn| conn.id == who)?;
+    // What was said last is still given a chance: an error reply explains the closing.
+    if !conn.out.is_empty() && !conn.blocked_write && conn.out.is_flat() {
+        let _ = conn.stream.write(conn.out.head());
+    }
+    conn.stream.close();
+    let _ = conn.stream.deregister(registry);
+    Some(conn)
 }
 
 /// The next connection that waits at a listener.

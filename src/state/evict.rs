@@ -99,7 +99,8 @@ impl State {
     pub fn uncounted_bytes(&self) -> usize {
         // What announces the removals is the same in small: it would cost more of them.
         let messages = self.prop.log.bytes.capacity() + self.outbox.capacity();
-        self.aof.waiting.capacity() + messages
+        // Scripts have a limit of their own, and no key that goes makes their garbage less.
+        self.aof.waiting.capacity() + messages + self.scripts.vm_bytes()
     }
 
     /// Bytes too many.

@@ -4,7 +4,7 @@
 //! registers and knows each by a handle; which handles it may forget stands in `released`. What a source says of
 //! itself stands in its first line, `#!engine name=library`; a source whose first line says it wrongly is not
 //! taken, in the words that clients know.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::per_group::Divided;
 use crate::base::glob;
@@ -233,10 +233,10 @@ impl Libraries {
         let taken = functions
             .iter()
             .find(|function| self.is_taken(function, |owner| owner == &*library.name));
-        let refused = self.check(&library.name, replace).err().or_else(|| {
-            let name = taken?.name.as_bytes();
-            Some(Refusal::showing("Function ", name, " already exists"))
-        });
+        let refused = self
+            .check(&library.name, replace)
+            .err()
+            .or_else(|| taken.map(function_exists));
         if let Some(refusal) = refused {
             self.released.extend(functions.iter().map(|f| f.handle));
             return Err(refusal);
@@ -286,6 +286,12 @@ impl Libraries {
     }
 
     fn may_join(&self, others: &[(Library, Vec<Function>)], replace: bool) -> Result<(), Refusal> {
+        // Before anybody else they may be in each other's way.
+        let mut names = HashSet::new();
+        let mut functions = others.iter().flat_map(|(_, functions)| functions);
+        if let Some(twice) = functions.find(|f| !names.insert(f.name.to_ascii_lowercase())) {
+            return Err(function_exists(twice));
+        }
         if !replace {
             let taken = others
                 .iter()
@@ -298,10 +304,7 @@ impl Libraries {
         let goes = |owner: &str| others.iter().any(|(library, _)| &*library.name == owner);
         let mut functions = others.iter().flat_map(|(_, functions)| functions);
         match functions.find(|function| self.is_taken(function, goes)) {
-            Some(function) => {
-                let name = function.name.as_bytes();
-                Err(Refusal::showing("Function ", name, " already exists"))
-            }
+            Some(function) => Err(function_exists(function)),
             None => Ok(()),
         }
     }
@@ -335,6 +338,10 @@ impl Libraries {
             sink.string(code);
         }
     }
+}
+
+fn function_exists(function: &Function) -> Refusal {
+    Refusal::showing("Function ", function.name.as_bytes(), " already exists")
 }
 
 /// Reads a payload's body: sources, each named once.
@@ -489,6 +496,11 @@ mod tests {
         assert_eq!(join(vec![z(), b()], false), ("B b".into(), refused));
         let refused = told("Function h already exists");
         assert_eq!(join(vec![z(), b()], true), ("B b".into(), refused));
+        // Neither may two that come together have a function of one name: what is saved has to load again.
+        let twice = || vec![z(), library("#!lua name=b\n5", &["Z"], 11)];
+        let refused = told("Function Z already exists");
+        assert_eq!(join(twice(), true), ("B b".into(), refused.clone()));
+        assert_eq!(join(twice(), false), ("B b".into(), refused));
         let b = library("#!lua name=b\n6", &["K"], 12);
         assert_eq!(join(vec![z(), b], true), ("B b z".into(), None));
         assert!(!all.remove(b"nope") && !all.remove(b"\xff") && all.remove(b"z"));

@@ -76,6 +76,16 @@ impl Log {
         }
     }
 
+    /// The readers have what is whole; of the running unit they get all, or nothing.
+    pub fn took_whole(&mut self) {
+        let whole = self.whole();
+        if whole == self.bytes.len() {
+            return self.clear();
+        }
+        self.bytes.drain(..whole);
+        self.unit_at = 0;
+    }
+
     /// Nobody reads any more: what is there is dropped, the running unit's commands too.
     pub fn abandon(&mut self) {
         self.clear();

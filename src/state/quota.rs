@@ -240,9 +240,11 @@ impl State {
         (limit > 0).then(|| limit.saturating_sub(group.spent.output))
     }
 
-    /// A client is closed for what its group's output takes.
+    /// A client is closed for its output: where the group's is limited, that counts as a refusal.
     pub fn count_output_refusal(&mut self, id: GroupId) {
-        if let Some(group) = self.groups.get_mut(id) {
+        if let Some(group) = self.groups.get_mut(id)
+            && group.quotas.output > 0
+        {
             group.spent.refused[Limit::Output as usize] += 1;
         }
     }

@@ -89,6 +89,7 @@ impl Place {
     /// Takes the engine out to run something.
     #[inline]
     pub fn take(&mut self) -> Option<Box<dyn Engine>> {
+        self.note();
         self.engine.take()
     }
 
@@ -203,6 +204,12 @@ impl Scripts {
             })
         };
         (sum(&self.eval), sum(&self.functions))
+    }
+
+    /// Memory that the interpreters hold.
+    pub fn vm_bytes(&self) -> usize {
+        let (eval, functions) = self.figures();
+        eval.vm_bytes + functions.vm_bytes
     }
 
     /// What others are told while something is busy.

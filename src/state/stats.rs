@@ -174,6 +174,7 @@ pub struct Stats {
     pub expire_cycle_us: u64,
     pub evicted: u64,
     pub evicted_clients: u64,
+    pub evicted_scripts: u64,
     /// Microseconds during which memory was over its limit, up to when it last came below.
     pub eviction_exceeded_us: u64,
     pub query_limit_disconnections: u64,
@@ -256,6 +257,7 @@ impl Stats {
             expire_cycle_us: 0,
             evicted: 0,
             evicted_clients: 0,
+            evicted_scripts: 0,
             eviction_exceeded_us: 0,
             query_limit_disconnections: 0,
             output_limit_disconnections: 0,

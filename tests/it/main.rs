@@ -33,6 +33,7 @@ mod pubsub;
 mod quotas;
 mod readme;
 mod rewrites;
+mod scripts;
 mod sets;
 mod snapshots;
 mod sort;

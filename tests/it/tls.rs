@@ -516,11 +516,7 @@ fn our_own_client_speaks_tls() {
         b"",
     );
     assert_eq!(wary.0, Some(1));
-    assert!(
-        wary.1.contains("invalid peer certificate: UnknownIssuer"),
-        "{}",
-        wary.1
-    );
+    assert!(wary.1.contains("invalid peer certificate"), "{}", wary.1);
     let careless = ["--insecure", "--cacert", &other, "PING"];
     assert_eq!(
         ours("cli", &[&own[..], &careless].concat(), b"").1,

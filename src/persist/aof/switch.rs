@@ -146,6 +146,7 @@ pub fn stop(state: &mut State) {
         give_up_temporary(state);
     }
     flush(state, true);
+    state.prop.log.abandon();
     if let Some(file) = state.aof.file.take()
         && let Err(error) = file.sync()
     {
@@ -229,6 +230,8 @@ pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
         "Creating AOF incr file {} on background rewrite",
         shown(&name)
     );
+    // What the running unit has done so far is part of what the child writes.
+    state.prop.log.abandon();
     // What was written to the one before is on disk already.
     let left = state.aof.file.take().map(FileJob::Close);
     state.aof.jobs.extend(left);

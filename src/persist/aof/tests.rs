@@ -381,3 +381,35 @@ fn starting_may_be_cut_short_anywhere() {
         }
     }
 }
+
+/// A SHUTDOWN that is refused comes in the midst of a unit where a script is busy: the first half of what that
+/// does was dropped from the log, and the second written as if it were all.
+#[test]
+fn a_unit_stays_whole_when_the_end_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut state = server(dir.path());
+    open_at_start(&mut state).expect("opened");
+    state.prop.push_own(0, &[b"A"]);
+    state.prop.end_unit();
+    state.prop.push_own(0, &[b"B"]);
+    assert!(switch::finish(&mut state));
+    let words = |state: &State| {
+        let text = text(state, "appendonly.aof.1.incr.aof");
+        let words = text
+            .split("\r\n")
+            .filter(|word| !word.starts_with(['*', '$']));
+        words.collect::<Vec<_>>().join(" ").trim_end().to_owned()
+    };
+    assert_eq!(words(&state), "SELECT 0 A");
+    run_jobs(&mut state);
+    state.prop.push_own(1, &[b"C"]);
+    end_of_turn(&mut state);
+    assert_eq!(words(&state), "SELECT 0 A");
+    state.prop.end_unit();
+    end_of_turn(&mut state);
+    assert_eq!(words(&state), "SELECT 0 A MULTI B SELECT 1 C EXEC");
+    // What ends with the AOF is not found in the next one.
+    state.prop.push_own(1, &[b"D"]);
+    stop(&mut state);
+    assert!(state.prop.log.bytes.is_empty() && !state.prop.has_unit());
+}

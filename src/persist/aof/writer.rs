@@ -66,9 +66,9 @@ fn take_log(state: &mut State) {
         aof.stamped_s = now_s;
     }
     if whole < log.bytes.len() {
-        // In the midst of a unit that ends the AOF, or makes a reader begin: see `switch`.
+        // In the midst of a unit. Its first half waits for the second.
         aof.waiting.extend_from_slice(&log.bytes[..whole]);
-        return log.abandon();
+        return log.took_whole();
     }
     if aof.waiting.is_empty() {
         std::mem::swap(&mut aof.waiting, &mut log.bytes);

@@ -449,5 +449,14 @@ fn a_library_that_loads_for_ever_is_ended() {
         told,
         "-ERR Error registering functions: ERR FUNCTION LOAD timeout"
     );
+    // As a payload, too.
+    let mut sink = Sink::to_memory(false);
+    sink.byte(rdb::FUNCTION);
+    sink.string(b"#!lua name=endless\nwhile true do end");
+    let payload = dump::seal(sink.into_vec(), 10);
+    assert_eq!(
+        bench.request([&b"function"[..], b"restore", &payload]),
+        "-ERR Error registering functions: ERR FUNCTION LOAD timeout"
+    );
     assert_eq!(bench.ask("fcall f1 0"), "*2 *0 *0");
 }

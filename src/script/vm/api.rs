@@ -1,6 +1,6 @@
 //! The table `redis`: what scripts call of the server.
-use super::Shared;
 use super::value::{self, bytes_at, push_bytes, push_closure, shared};
+use super::{Shared, hook};
 use crate::base::num::{fmt_f64, fmt_i64};
 use crate::exec::acl;
 use crate::resp::argv::{Argv, Span};
@@ -192,6 +192,9 @@ unsafe fn perform_arguments(lua: *mut lua_State, shared: *mut Shared) -> Result<
     }
 }
 
+/// Before more than this the memory is looked at.
+const LARGE_REPLY: usize = 4096;
+
 #[inline]
 unsafe fn call_command(lua: *mut lua_State) -> bool {
     // SAFETY: the reply stays as it is while it is read.
@@ -200,6 +203,9 @@ unsafe fn call_command(lua: *mut lua_State) -> bool {
         match perform_arguments(lua, shared) {
             Ok(()) => {
                 let reply: *const [u8] = (*shared).reply.buf.as_slice();
+                if reply.len() > LARGE_REPLY {
+                    hook::mind_memory(lua, shared);
+                }
                 value::push_reply(lua, &*reply)
             }
             Err(text) => {

@@ -1,6 +1,6 @@
 //! What happens every so many instructions of a script: it may be busy by now, or have been told to end.
-use super::Shared;
 use super::value;
+use super::{GC_PAUSE, GC_PAUSE_URGED, GC_STEPMUL, GC_STEPMUL_URGED, Shared};
 use crate::base::sys::ticks;
 use crate::resp::argv::Argv;
 use crate::state::State;
@@ -61,23 +61,57 @@ pub(super) unsafe fn shared(lua: *mut lua_State) -> *mut Shared {
 
 unsafe extern "C-unwind" fn hook(lua: *mut lua_State, _: *mut ffi::lua_Debug) {
     // SAFETY: a hook has room on the stack; the registry holds the pointer since the interpreter was made.
-    // What is borrowed of `Shared` has ended when Lua may jump out.
     unsafe {
         let shared = shared(lua);
-        if shared.is_null() || (*shared).caller.is_null() || ticks() < (*shared).deadline {
-            if ffi::lua_gethookmask(lua) != ffi::LUA_MASKCOUNT {
-                // A thread that outlived a script which was told to end.
-                set(lua);
-            }
-            return;
+        if !shared.is_null() && !(*shared).caller.is_null() {
+            mind_memory(lua, shared);
+            check(lua, shared);
         }
-        if let Some(text) = look(&mut *shared) {
+        if ffi::lua_gethookmask(lua) != ffi::LUA_MASKCOUNT {
+            // A thread that outlived a script which was told to end.
+            set(lua);
+        }
+    }
+}
+
+/// Looks at the clock: what is due is done, and a script that is to end ends here. The caller is a function of
+/// Lua or a hook, and owns nothing.
+pub(super) unsafe fn check(lua: *mut lua_State, shared: *mut Shared) {
+    // SAFETY: the caller of the run is set; what is borrowed of `Shared` has ended when Lua may jump out.
+    unsafe {
+        if ticks() >= (*shared).deadline
+            && let Some(text) = look(&mut *shared)
+        {
             // Until the outermost call has ended: what catches the error is ended, too.
             (*shared).hurried = true;
             let every = ffi::LUA_MASKCOUNT | ffi::LUA_MASKLINE;
             ffi::lua_sethook(lua, Some(hook), every, 1);
             value::push_bytes(lua, text.to_bytes());
             ffi::lua_error(lua);
+        }
+    }
+}
+
+/// Beyond half of the memory that there is the collector takes no rest: Lua knows of no limit, and would wait
+/// for garbage that there is no room for. Asked every so often, and behind what makes large strings.
+pub(super) unsafe fn mind_memory(lua: *mut lua_State, shared: *mut Shared) {
+    // SAFETY: the collector may work wherever a hook may run: those of other languages run Lua.
+    unsafe {
+        let limit = (*shared).memory_limit;
+        let used = ffi::lua_gc(lua, ffi::LUA_GCCOUNT, 0) as usize * 1024;
+        let urged = limit > 0 && used > limit / 2;
+        if urged == (*shared).urged || (*shared).collector_touched {
+            return;
+        }
+        (*shared).urged = urged;
+        let (pause, stepmul) = match urged {
+            true => (GC_PAUSE_URGED, GC_STEPMUL_URGED),
+            false => (GC_PAUSE, GC_STEPMUL),
+        };
+        ffi::lua_gc(lua, ffi::LUA_GCSETPAUSE, pause);
+        ffi::lua_gc(lua, ffi::LUA_GCSETSTEPMUL, stepmul);
+        if urged {
+            ffi::lua_gc(lua, ffi::LUA_GCSTEP, 0);
         }
     }
 }

@@ -10,10 +10,14 @@
 //!   uses the borrow it came from meanwhile.
 #![allow(unsafe_code)]
 mod api;
+mod coroutine;
 mod hook;
 mod register;
 mod sandbox;
 mod value;
+
+#[cfg(test)]
+mod tests;
 
 pub(super) use api::{digest, hex};
 
@@ -68,12 +72,16 @@ struct Shared {
     protected: Vec<*const c_void>,
     /// The collector was told something that is not to outlast the script.
     collector_touched: bool,
+    /// The collector goes on without a rest, since memory is running out.
+    urged: bool,
     /// The hook was told to come often.
     hurried: bool,
     /// The state of `math.random`.
     random: u64,
     /// From these ticks on the script is busy.
     deadline: u64,
+    /// Bytes that the interpreter may hold; 0: as many as there are.
+    memory_limit: usize,
 }
 
 /// An interpreter with its sandbox.
@@ -85,7 +93,7 @@ pub struct Vm {
     shared: *mut Shared,
     /// 0: none.
     memory_limit: usize,
-    /// Bytes that were in use behind the last full collection.
+    /// Bytes that were in use when the collector had last been through all of it.
     settled: usize,
 }
 
@@ -104,9 +112,15 @@ impl Drop for Vm {
 const HANDLER: c_int = 1;
 const ENTRY: c_int = 2;
 
+/// Garbage below this waits for the scripts that come.
+const GARBAGE_MIN: usize = 1 << 20;
+
 /// How much memory grows until the collector begins anew (per cent of what was left), and how fast it goes on.
 const GC_PAUSE: c_int = 170;
 const GC_STEPMUL: c_int = 200;
+/// The same where memory is running out.
+const GC_PAUSE_URGED: c_int = 100;
+const GC_STEPMUL_URGED: c_int = 400;
 
 impl Vm {
     /// A new interpreter for scripts or functions; `seed` for `math.random`.
@@ -130,9 +144,11 @@ impl Vm {
             loading: ptr::null_mut(),
             protected: Vec::new(),
             collector_touched: false,
+            urged: false,
             hurried: false,
             random: seed,
             deadline: u64::MAX,
+            memory_limit: 0,
         }));
         let mut vm = Vm {
             lua: std::mem::ManuallyDrop::new(lua),
@@ -175,11 +191,39 @@ impl Vm {
         // Only an interpreter that somebody else made has none to set.
         let _ = self.lua.set_memory_limit(bytes);
         self.memory_limit = bytes;
+        // SAFETY: nothing runs.
+        unsafe { (*self.shared).memory_limit = bytes };
+    }
+
+    /// Is most of what it may hold taken by what stays?
+    pub fn is_crowded(&self) -> bool {
+        self.memory_limit > 0 && self.settled > self.memory_limit / 2
+    }
+
+    /// Goes on collecting garbage that no script waits for, for a short time; true while there is more.
+    pub fn tend(&mut self) -> bool {
+        if self.bytes() < self.settled + self.settled / 2 + GARBAGE_MIN {
+            return false;
+        }
+        if self.collect_some() {
+            self.settled = self.bytes();
+        }
+        true
     }
 
     /// Compiles a chunk; the error is the compiler's own text. `name` is what error texts call it (with a
-    /// leading `@`).
+    /// leading `@`). Where there is no memory for it, it is tried again when all garbage is gone.
     pub fn compile(&mut self, code: &[u8], name: &CStr) -> Result<Function, Vec<u8>> {
+        match self.compile_once(code, name) {
+            Err(text) if text == NO_MEMORY => {
+                self.collect();
+                self.compile_once(code, name)
+            }
+            result => result,
+        }
+    }
+
+    fn compile_once(&mut self, code: &[u8], name: &CStr) -> Result<Function, Vec<u8>> {
         let mut chunk = sandbox::Chunk {
             code: code.as_ptr(),
             len: code.len(),
@@ -199,8 +243,7 @@ impl Vm {
             if status != ffi::LUA_OK {
                 ffi::lua_settop(self.runner, ENTRY);
                 if status == ffi::LUA_ERRMEM {
-                    self.collect();
-                    return Err(b"not enough memory".to_vec());
+                    return Err(NO_MEMORY.to_vec());
                 }
                 return Err(b"error in error handling".to_vec());
             }
@@ -213,9 +256,11 @@ impl Vm {
 
     /// Forgets a compiled function.
     pub fn release(&mut self, function: Function) {
-        // SAFETY: the reference is this registry's, and setting a slot of it to nil or a number needs no
-        // memory.
-        unsafe { ffi::luaL_unref(self.runner, ffi::LUA_REGISTRYINDEX, function.0) }
+        self.unlimited(|lua| {
+            // SAFETY: the reference is this registry's. The first that is given back makes a place for the
+            // list of free ones: that may need memory.
+            unsafe { ffi::luaL_unref(lua, ffi::LUA_REGISTRYINDEX, function.0) }
+        });
     }
 
     /// Runs a script or function for a client; the result is the reply.
@@ -291,8 +336,8 @@ impl Vm {
         // SAFETY: nothing runs; these calls allocate nothing.
         unsafe {
             let shared = &mut *self.shared;
-            if shared.collector_touched {
-                shared.collector_touched = false;
+            if shared.collector_touched || shared.urged {
+                (shared.collector_touched, shared.urged) = (false, false);
                 ffi::lua_gc(self.runner, ffi::LUA_GCSETPAUSE, GC_PAUSE);
                 ffi::lua_gc(self.runner, ffi::LUA_GCSETSTEPMUL, GC_STEPMUL);
                 ffi::lua_gc(self.runner, ffi::LUA_GCRESTART, 0);
@@ -318,18 +363,38 @@ impl Vm {
     }
 
     /// Frees all garbage, however long it takes.
-    fn collect(&mut self) {
-        // SAFETY: nothing runs; a full collection allocates nothing, and no finalizer is a script's.
-        unsafe { ffi::lua_gc(self.runner, ffi::LUA_GCCOLLECT, 0) };
+    pub fn collect(&mut self) {
+        // SAFETY: nothing runs, and no finalizer is a script's.
+        self.unlimited(|lua| unsafe {
+            sandbox::forget_arguments(lua);
+            ffi::lua_gc(lua, ffi::LUA_GCCOLLECT, 0)
+        });
         self.settled = self.bytes();
+        if self.is_crowded() {
+            // It begins anew at once: to wait until there is much more would be to wait for ever.
+            // SAFETY: allocates nothing.
+            unsafe { ffi::lua_gc(self.runner, ffi::LUA_GCRESTART, 0) };
+        }
     }
 
     /// One step of the collector; true when a cycle has ended.
-    pub fn collect_some(&mut self) -> bool {
+    fn collect_some(&mut self) -> bool {
         // SAFETY: as in `collect`.
-        unsafe { ffi::lua_gc(self.runner, ffi::LUA_GCSTEP, 1) != 0 }
+        self.unlimited(|lua| unsafe { ffi::lua_gc(lua, ffi::LUA_GCSTEP, 1) != 0 })
+    }
+
+    /// Does what may need memory outside a protected call: a refusal there would end the process. (The
+    /// collector, too, takes some to make tables smaller.)
+    fn unlimited<R>(&mut self, work: impl FnOnce(*mut lua_State) -> R) -> R {
+        let _ = self.lua.set_memory_limit(0);
+        let result = work(self.runner);
+        let _ = self.lua.set_memory_limit(self.memory_limit);
+        result
     }
 }
+
+/// What compiling says when there is no memory for it.
+pub const NO_MEMORY: &[u8] = b"not enough memory";
 
 /// Room for a request's words that is kept.
 const KEPT: usize = 64 * 1024;

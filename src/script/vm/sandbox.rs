@@ -10,7 +10,7 @@
 //! is told. These are written anew here. What no script needs is left out: `newproxy` makes finalizers, which
 //! would run in anybody's script; `getfenv` and `setfenv` reach into it.
 use super::value::{self, bytes_at, push_bytes, push_closure, shared};
-use super::{Shared, api};
+use super::{Shared, api, coroutine, hook};
 use crate::state::scripts::Kind;
 use mlua::ffi::{self, lua_State};
 use std::ffi::{CStr, c_char, c_int};
@@ -48,6 +48,8 @@ const OWN: &[(&CStr, ffi::lua_CFunction)] = &[
 
 /// Functions of Lua's libraries that are written anew.
 const OF_LIBRARIES: &[(&CStr, &CStr, ffi::lua_CFunction)] = &[
+    (c"coroutine", c"resume", coroutine::resume),
+    (c"coroutine", c"wrap", coroutine::wrap),
     (c"table", c"insert", insert),
     (c"table", c"foreach", foreach),
     (c"string", c"rep", rep),
@@ -210,6 +212,27 @@ unsafe fn replace_globals(lua: *mut lua_State, shared: *mut Shared, globals: c_i
 pub(super) unsafe fn push_globals(lua: *mut lua_State, _: *mut Shared) {
     // SAFETY: put there when the sandbox was built.
     unsafe { ffi::lua_getfield_(lua, ffi::LUA_REGISTRYINDEX, GLOBALS.as_ptr()) }
+}
+
+/// What the last script was given, and may have filled, is no use to the next one. Where nothing runs, and
+/// memory is not refused.
+pub(super) unsafe fn forget_arguments(lua: *mut lua_State) {
+    // SAFETY: balanced; a raw field that is there is set without memory.
+    unsafe {
+        let top = ffi::lua_gettop(lua);
+        ffi::lua_getfield_(lua, ffi::LUA_REGISTRYINDEX, GLOBALS.as_ptr());
+        for name in [&b"KEYS"[..], b"ARGV"] {
+            push_bytes(lua, name);
+            ffi::lua_rawget_(lua, top + 1);
+            if ffi::lua_type(lua, -1) == ffi::LUA_TTABLE {
+                push_bytes(lua, name);
+                ffi::lua_pushnil(lua);
+                ffi::lua_rawset(lua, top + 1);
+            }
+            ffi::lua_settop(lua, top + 1);
+        }
+        ffi::lua_settop(lua, top);
+    }
 }
 
 /// Is the value a table that nobody may change?
@@ -456,6 +479,9 @@ unsafe extern "C-unwind" fn rep(lua: *mut lua_State) -> c_int {
             filled += more;
         }
         ffi::lua_pushlstring_(lua, buffer.cast::<c_char>(), total);
+        if total > SMALL_REP {
+            hook::mind_memory(lua, shared(lua));
+        }
         1
     }
 }

@@ -8,6 +8,7 @@ pub mod access;
 pub mod loading;
 pub mod reply;
 pub mod request;
+pub mod script;
 pub mod scripts;
 
 /// What a fuzzer calls.
@@ -30,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hll", redvault::ds::hll::fuzz_hll),
     ("stream", redvault::types::stream::fuzz_stream),
     ("intset", redvault::ds::intset::fuzz_intset),
+    ("script", script::eval),
     ("scriptlibs", scripts::libraries),
 ];
 
