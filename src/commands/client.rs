@@ -28,7 +28,7 @@ const SUBS: &[Command] = &[
     cmd("info", 2, OPEN, acl::NONE, NO_KEYS, info),
     cmd("kill", -3, OPEN | ADMIN, acl::NONE, NO_KEYS, kill),
     cmd("list", -2, OPEN | ADMIN, acl::NONE, NO_KEYS, list),
-    cmd("no-evict", 3, OPEN | ADMIN, acl::NONE, NO_KEYS, no_evict),
+    cmd("no-evict", 3, OPEN | ADMIN | SERVER_WIDE, acl::NONE, NO_KEYS, no_evict),
     cmd("no-touch", 3, OPEN, acl::NONE, NO_KEYS, no_touch),
     cmd("pause", -3, OPEN | ADMIN | SERVER_WIDE, acl::NONE, NO_KEYS, pause),
     cmd("reply", 3, OPEN, acl::NONE, NO_KEYS, reply),

@@ -94,6 +94,11 @@ impl Doc {
         })
     }
 
+    /// The arguments that the command takes.
+    pub fn args(&self) -> Vec<Arg<'_>> {
+        parse(&self.syntax).unwrap_or_default()
+    }
+
     /// Writes the map of COMMAND DOCS; `subs` writes what stands under `subcommands`, if any.
     pub fn write(&self, out: &mut Writer, subs: Option<&mut dyn FnMut(&mut Writer)>) {
         let args = parse(&self.syntax).unwrap_or_default();

@@ -295,11 +295,13 @@ fn clients(r: &mut Report<'_>) {
     r.field("watching_clients", sums.watching);
     r.field("total_watched_keys", sums.watched_keys);
     r.field("clients_in_timeout_table", sums.timed);
-    r.field("total_blocking_keys", r.state.blocked.keys_waited_for());
-    r.field(
-        "total_blocking_keys_on_nokey",
-        r.state.blocked.absences_waited_for(),
-    );
+    let blocked = &r.state.blocked;
+    let (keys, absences) = match r.group.is_default() {
+        true => (blocked.keys_waited_for(), blocked.absences_waited_for()),
+        false => blocked.waited_for_in(&r.state.dbs_of(r.group)),
+    };
+    r.field("total_blocking_keys", keys);
+    r.field("total_blocking_keys_on_nokey", absences);
 }
 
 /// How the memory is divided: INFO, MEMORY STATS and MEMORY DOCTOR read the same figures.

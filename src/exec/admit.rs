@@ -38,6 +38,9 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
         true => blocked_by(flags) & gate,
         false => row.cmd.blocked_by & gate,
     };
+    if concerned & gate::BUSY_SCRIPT != 0 && is_others_script(ctx) {
+        return Verdict::Postpone;
+    }
     match refusal(ctx, row, flags, concerned) {
         Some(error) => {
             reject(ctx, Some(row), &error);
@@ -59,6 +62,14 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
         return Verdict::RunAside;
     }
     Verdict::Run
+}
+
+/// Is the script that keeps everybody waiting another group's? Then this group waits, and hears nothing of
+/// it: it could do nothing about it. Operators are told: they can end it.
+fn is_others_script(ctx: &Ctx<'_>) -> bool {
+    let group = ctx.group();
+    let running = ctx.state.scripts.running.as_ref();
+    !group.is_default() && running.is_some_and(|running| running.group != group)
 }
 
 /// The row's flags. EXEC counts as what it will run: it writes or needs memory if anything in the

@@ -7,7 +7,7 @@ use super::admit::{Verdict, admit, feed_monitors, flags_of};
 use super::call::call;
 use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
-use super::error::{CmdError, WRONG_PASS};
+use super::error::{CmdError, SERVER_WIDE, WRONG_PASS};
 use super::observe::Look;
 use super::registry::{Registry, Row};
 use super::{quota, track};
@@ -41,6 +41,14 @@ pub fn enqueue(ctx: &mut Ctx<'_>, row: &Row) {
     ctx.out.simple("QUEUED");
 }
 
+/// Why a queued request may not run now: who it is for may have changed since it was queued.
+fn refusal_in_exec(ctx: &mut Ctx<'_>, row: &Row) -> Option<CmdError> {
+    if ctx.client().gate & row.cmd.blocked_by & gate::TENANT != 0 {
+        return Some(SERVER_WIDE);
+    }
+    acl::refusal_in_exec(ctx, row)
+}
+
 /// Runs the queued requests of a transaction, each one's reply behind the other's.
 pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
     ctx.out.array(queue.len());
@@ -63,7 +71,7 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
             .hotkeys
             .looking
             .then(|| Look::begin(inner.state, inner.out));
-        let refused = acl::refusal_in_exec(&mut inner, row)
+        let refused = refusal_in_exec(&mut inner, row)
             .or_else(|| quota::refusal_inside(&mut inner, row));
         match refused {
             None => _ = call(&mut inner, row),

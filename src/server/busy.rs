@@ -22,6 +22,7 @@ use crate::resp::argv::Argv;
 use crate::resp::request::{Resume, Step, parse};
 use crate::state::State;
 use crate::state::client::{ClientId, ReplyMode, client_flag};
+use crate::state::gate;
 use crate::state::scripts::{End, Host};
 use mio::{Events, Poll};
 use std::any::Any;
@@ -179,9 +180,7 @@ impl Host for Lent {
         // Behind the closing, as in a turn.
         self.accept_all(state);
         state.running = me;
-        if let Some(client) = me.and_then(|me| state.clients.get(me)) {
-            state.count_for(client.group);
-        }
+        state.count_for(me.map_or_else(Default::default, |me| state.group_of_client(me)));
         let ends = state.wanted.shutdown.is_some() || state.aof.fatal;
         if let Some(running) = &mut state.scripts.running
             && ends
@@ -295,7 +294,9 @@ impl Lent {
         let unrun = conn.input.as_ref().is_some_and(|input| input.unrun);
         if client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX {
             if conn.readable || unrun {
+                let group = client.group;
                 state.running = Some(conn.id);
+                state.count_for(group);
                 if run_conn(state, &self.table, conn) {
                     self.more.push(slot);
                 }
@@ -393,7 +394,10 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
             me,
         );
         if flow == Flow::Postponed {
-            state.clients.me(me).flags |= client_flag::POSTPONED;
+            // A script's end is seen by the loop, which tries again; the end of a pause takes the mark back.
+            if state.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES) != 0 {
+                state.clients.me(me).flags |= client_flag::POSTPONED;
+            }
             waits = true;
             break;
         }

@@ -285,6 +285,9 @@ impl State {
         let gone = self.dbs[db].remove(slot);
         let between = in_use(self);
         self.stats.evicted += 1;
+        if let Some(own) = self.figures.get_mut(self.group_of(db)) {
+            own.evicted += 1;
+        }
         let key = gone.view().key();
         let name: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
         self.prop.push_own(db, &[name, key]);

@@ -453,6 +453,7 @@ impl State {
         let users: Vec<_> = users.map(|(_, user)| user.name.clone()).collect();
         users.iter().for_each(|name| _ = self.remove_user(name));
         let keys = self.flush_all(group, true);
+        self.forget_shares(group);
         for db in self.dbs_of(group) {
             self.dbs.forget(db);
         }
@@ -495,6 +496,10 @@ impl State {
         let (left, db) = (client.group, client.db as usize);
         if left == group {
             return;
+        }
+        if client.parked.is_some() {
+            // What it waits for is the other group's.
+            self.close_client(who);
         }
         self.discard_transaction(who);
         self.unwatch_all(who);

@@ -2,6 +2,7 @@
 use super::client::{ClientId, Parked, WatchedKey};
 use crate::types::Kind;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// A key with its database.
 pub type KeyName = (u32, Box<[u8]>);
@@ -360,6 +361,13 @@ impl BlockedClients {
     /// How many keys somebody waits for to go.
     pub fn absences_waited_for(&self) -> usize {
         self.absences.len()
+    }
+
+    /// The same two of some databases.
+    pub fn waited_for_in(&self, dbs: &Range<usize>) -> (usize, usize) {
+        let here = |(db, _): &&KeyName| dbs.contains(&(*db as usize));
+        let keys = self.waiting.keys().filter(here).count();
+        (keys, self.absences.keys().filter(here).count())
     }
 }
 

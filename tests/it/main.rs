@@ -14,6 +14,7 @@ mod eviction;
 mod expire;
 mod geo;
 mod groups;
+mod groups_isolation;
 mod harness;
 mod hash_fields;
 mod hashes;

@@ -4,12 +4,16 @@
 //! The next life has to load its files, and the data set has to be one that there was, no older than
 //! what `appendfsync` promises.
 //!
+//! `isolation` simulates groups instead: what one of them sees with another one there and without.
+//!
 //! `SIM_SEED=n` runs that case alone, `SIM_CASES=n` more of them (`make crash`), `SIM_LOG=1` shows what
 //! the server logs.
 mod history;
+mod isolation;
 mod ledger;
 mod life;
 mod machine;
+mod requests;
 
 use machine::{Machine, Tally};
 use redvault::base::disk::faulty::Fate;
@@ -20,11 +24,16 @@ const CASES: u64 = 60;
 const LIVES: u64 = 6;
 
 fn cases() -> std::ops::Range<u64> {
+    cases_of(CASES)
+}
+
+/// So many cases, unless the environment says otherwise.
+fn cases_of(usual: u64) -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     match (number("SIM_SEED"), number("SIM_CASES")) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(count)) => 1..count + 1,
-        (None, None) => 1..CASES + 1,
+        (None, None) => 1..usual + 1,
     }
 }
 

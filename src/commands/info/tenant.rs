@@ -4,6 +4,7 @@
 //! files, the loop), whose changes would tell of them. What is left out is the operators'.
 use super::{Report, Section, clients, cluster, errorstats, keysizes, keyspace, modules, scripts};
 use super::{pubsub, section, server, sum_clients, tracking};
+use crate::state::groups::Quotas;
 
 /// In the order in which they are shown.
 pub(super) const SECTIONS: &[Section] = &[
@@ -59,6 +60,17 @@ fn replication(r: &mut Report<'_>) {
 }
 
 fn group(r: &mut Report<'_>) {
+    let state = r.state;
     r.head("Group");
-    r.field("group_name", r.state.groups.name(r.group));
+    r.field("group_name", state.groups.name(r.group));
+    let dbs = state.dbs.iter_in(state.dbs_of(r.group));
+    let keys: usize = dbs.map(|(_, db)| db.len()).sum();
+    r.field("group_keys", keys);
+    let Some(own) = state.groups.get(r.group) else {
+        return;
+    };
+    r.field("group_clients", own.clients);
+    for field in Quotas::FIELDS {
+        r.field(&format!("quota_{field}"), own.quotas.shown(field));
+    }
 }
