@@ -127,7 +127,8 @@ proc compat_reset_client {client host port srv} {
     regexp {^::([a-z]+)::[a-zA-Z]*?Handle([0-9]+)$} $client _ ns id
     upvar #0 ::${ns}::fd fds ::${ns}::blocking blocking ::${ns}::deferred deferred ::${ns}::readraw readraw
     catch {close $fds($id)}
-    set fds($id) [socket $host $port]
+    # Its first connection has told the package which certificates are shown.
+    set fds($id) [if {$::tls} {::tls::socket $host $port} else {socket $host $port}]
     fconfigure $fds($id) -translation binary
     set blocking($id) 1
     set deferred($id) 0

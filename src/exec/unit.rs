@@ -71,8 +71,8 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
             .hotkeys
             .looking
             .then(|| Look::begin(inner.state, inner.out));
-        let refused = refusal_in_exec(&mut inner, row)
-            .or_else(|| quota::refusal_inside(&mut inner, row));
+        let refused =
+            refusal_in_exec(&mut inner, row).or_else(|| quota::refusal_inside(&mut inner, row));
         match refused {
             None => _ = call(&mut inner, row),
             Some(error) => {

@@ -180,7 +180,9 @@ impl Host for Lent {
         // Behind the closing, as in a turn.
         self.accept_all(state);
         state.running = me;
-        state.count_for(me.map_or_else(Default::default, |me| state.group_of_client(me)));
+        if let Some(client) = me.and_then(|me| state.clients.get(me)) {
+            state.count_for(client.group);
+        }
         let ends = state.wanted.shutdown.is_some() || state.aof.fatal;
         if let Some(running) = &mut state.scripts.running
             && ends
@@ -294,9 +296,7 @@ impl Lent {
         let unrun = conn.input.as_ref().is_some_and(|input| input.unrun);
         if client.flags & waiting == 0 && conn.out.len() <= UNREAD_MAX {
             if conn.readable || unrun {
-                let group = client.group;
                 state.running = Some(conn.id);
-                state.count_for(group);
                 if run_conn(state, &self.table, conn) {
                     self.more.push(slot);
                 }
@@ -394,7 +394,8 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
             me,
         );
         if flow == Flow::Postponed {
-            // A script's end is seen by the loop, which tries again; the end of a pause takes the mark back.
+            // Whoever waits for another group's script goes on behind it; the end of a pause takes its
+            // mark back.
             if state.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES) != 0 {
                 state.clients.me(me).flags |= client_flag::POSTPONED;
             }

@@ -14,7 +14,7 @@ use crate::resp::value::Value;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     pub address: Address,
-    pub tls: Option<Tls>,
+    pub tls: Option<Box<Tls>>,
     pub user: Option<Vec<u8>>,
     pub password: Option<Vec<u8>>,
     /// For each step: connecting, authentication, the answer.
@@ -120,7 +120,7 @@ pub fn order(matches: &ArgMatches, env: impl Fn(&str) -> Option<OsString>) -> Or
     }
     Order {
         address,
-        tls: matches.get_flag("tls").then_some(tls),
+        tls: matches.get_flag("tls").then(|| Box::new(tls)),
         user: text("user").map(String::into_bytes),
         password: password
             .or_else(|| env("REDISCLI_AUTH"))
@@ -131,7 +131,7 @@ pub fn order(matches: &ArgMatches, env: impl Fn(&str) -> Option<OsString>) -> Or
 
 /// Asks; the server's word or what went wrong, and whether it serves.
 pub fn run(order: &Order) -> (String, bool) {
-    let mut link = match Link::open(&order.address, order.tls.as_ref(), Some(order.patience)) {
+    let mut link = match Link::open(&order.address, order.tls.as_deref(), Some(order.patience)) {
         Ok(link) => link,
         Err(why) => {
             return (

@@ -19,9 +19,10 @@ use redvault::resp::request::OwnedArgv;
 use redvault::resp::value::{Value, decode};
 use redvault::server::registry;
 use redvault::state::State;
-use redvault::state::client::{ClientId, Peer, client_flag};
+use redvault::state::client::{Client, ClientId, Peer, client_flag};
 use redvault::state::config::{Config, EventMask};
-use redvault::state::groups::{GroupId, Quotas};
+use redvault::state::groups::GroupId;
+use redvault::state::users::UserId;
 use std::collections::BTreeSet;
 
 const START_MS: i64 = 1_700_000_000_000;
@@ -56,6 +57,7 @@ struct Step {
 /// A side's clients.
 struct Team {
     group: GroupId,
+    user: UserId,
     at_work: Vec<ClientId>,
     stock: Vec<ClientId>,
 }
@@ -70,22 +72,23 @@ struct World {
 /// What one client got from one step.
 type Seen = (usize, Vec<u8>);
 
-fn team(state: &mut State, group: GroupId) -> Team {
+fn team(state: &mut State, group: GroupId, user: UserId) -> Team {
     let mut open = |n: usize| -> Vec<ClientId> {
         let ids: Vec<_> = (0..n).map(|_| state.open_session(Peer::None)).collect();
-        ids.iter().for_each(|who| state.join_group(*who, group));
+        ids.iter().for_each(|who| state.log_in(*who, user));
         ids
     };
     Team {
         group,
+        user,
         at_work: open(AT_WORK),
         stock: open(STOCK),
     }
 }
 
 impl World {
-    /// A server with our group, and with others or without.
-    fn new(table: &'static Registry, others: bool) -> World {
+    /// A server with our group, and with others or without. The users' further rights.
+    fn new(table: &'static Registry, others: bool, rights: &str) -> World {
         let config = Config {
             slowlog_log_slower_than: 0,
             slowlog_max_len: 20,
@@ -96,6 +99,13 @@ impl World {
         let (rng, clock) = (Rng::from_seed(1), Clock::manual(START_MS));
         let mut state = State::new(config, rng, clock, table.rows().len(), 1.0);
         state.apply_config();
+        let operator = state.open_session(Peer::None);
+        let ask = |state: &mut State, request: String| {
+            let argv: OwnedArgv = request.split_whitespace().map(str::as_bytes).collect();
+            let (row, mut out) = (table.find(argv.argv().get(0)), Writer::new(false));
+            process(state, table, row, argv.argv(), &mut out, operator);
+            assert_eq!(out.to_vec(), b"+OK\r\n", "{request}");
+        };
         let mut groups = Vec::new();
         // Where there are others, our group has another number and other databases.
         if others {
@@ -104,21 +114,25 @@ impl World {
         groups.push(Side::Ours);
         let mut teams = Vec::new();
         for side in groups {
-            let id = state.groups.free_id();
-            state.groups.add(
-                id,
-                if side == Side::Ours { "ours" } else { "theirs" },
-                Quotas::default(),
+            let name = if side == Side::Ours { "ours" } else { "theirs" };
+            ask(&mut state, format!("group create {name}"));
+            let rules = format!("on >{OTHERS}{name} ~* &* +@all {rights}");
+            ask(
+                &mut state,
+                format!("acl setuser {name} {rules} group:{name}"),
             );
-            teams.push((side, id));
+            let group = state.groups.find(name.as_bytes()).expect("it was made");
+            let user = state.users.find(name.as_bytes()).expect("it was made");
+            teams.push((side, group, user));
         }
         teams.reverse();
         let mut teams: Vec<_> = teams
             .into_iter()
-            .map(|(side, id)| (side, team(&mut state, id)))
+            .map(|(side, group, user)| (side, team(&mut state, group, user)))
             .collect();
         if others {
-            teams.push((Side::Operators, team(&mut state, GroupId::DEFAULT)));
+            let operators = team(&mut state, GroupId::DEFAULT, UserId::DEFAULT);
+            teams.push((Side::Operators, operators));
         }
         World {
             state,
@@ -229,7 +243,10 @@ impl World {
                 {
                     *place = next;
                 }
-                state.join_group(*place, team.group);
+                let left = |c: &Client| c.group != team.group || c.user != team.user;
+                if state.clients.get(*place).is_some_and(left) {
+                    state.log_in(*place, team.user);
+                }
             }
         }
     }
@@ -307,7 +324,7 @@ fn steps(seed: u64, table: &'static Registry) -> Vec<Step> {
     let mut theirs = Drawer::new(table, OTHERS);
     // Numbers of both groups' clients: each tries the other's, too.
     let per_team = (AT_WORK + STOCK) as u64;
-    let numbers: Vec<u64> = (1..=3).chain(per_team + 1..per_team + 4).collect();
+    let numbers: Vec<u64> = (2..=4).chain(per_team + 2..per_team + 5).collect();
     (ours.clients, theirs.clients) = (numbers.clone(), numbers);
     let draw = |rng: &mut Rng| {
         let side = [Side::Ours, Side::Theirs, Side::Theirs, Side::Operators][rng.below(4) as usize];
@@ -382,7 +399,12 @@ fn case(
     table: &'static Registry,
     rows: &mut BTreeSet<&'static str>,
 ) -> (Option<String>, usize) {
-    let (mut with, mut without) = (World::new(table, true), World::new(table, false));
+    // Half of the users have all rights, which are not looked at then.
+    let rights = ["", "-lolwut"][seed as usize % 2];
+    let (mut with, mut without) = (
+        World::new(table, true, rights),
+        World::new(table, false, rights),
+    );
     let mut compared = 0;
     for (at, step) in steps(seed, table).iter().enumerate() {
         let wrong = |what: &str| {

@@ -272,7 +272,7 @@ impl<'t> Drawer<'t> {
             (_, "connection-name" | "clientname" | "libname" | "libver") => {
                 pick(rng, &["n1", "n2"])
             }
-            (_, "username") => pick(rng, &["default", "nobody"]),
+            (_, "username") => pick(rng, &["default", "nobody", "ours", "theirs"]),
             (_, "section") => pick(
                 rng,
                 &[

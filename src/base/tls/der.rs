@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element, whatever it is.
-    pub fn next(&mut self) -> Option<Element<'a>> {
+    pub fn any(&mut self) -> Option<Element<'a>> {
         let all = self.0;
         let (&tag, rest) = all.split_first()?;
         if tag & 0x1f == 0x1f {
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
     /// The next element, if it is of this kind; otherwise nothing is read.
     pub fn take(&mut self, tag: u8) -> Option<Element<'a>> {
         let mut ahead = *self;
-        let element = ahead.next().filter(|element| element.tag == tag)?;
+        let element = ahead.any().filter(|element| element.tag == tag)?;
         *self = ahead;
         Some(element)
     }
@@ -118,13 +118,13 @@ mod tests {
             inside.take(tag::INTEGER).and_then(|e| number(e.body)),
             Some(5)
         );
-        assert_eq!(inside.next().map(|e| e.body), Some(&[0xff][..]));
+        assert_eq!(inside.any().map(|e| e.body), Some(&[0xff][..]));
         for end in 0..bytes.len() {
-            assert!(Reader::new(&bytes[..end]).next().is_none(), "{end}");
+            assert!(Reader::new(&bytes[..end]).any().is_none(), "{end}");
         }
         assert!(
             Reader::new(&[0x04, 0x84, 0xff, 0xff, 0xff, 0xff, 0])
-                .next()
+                .any()
                 .is_none()
         );
         assert_eq!(number(&[0x80]), None);

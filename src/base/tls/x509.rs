@@ -47,12 +47,12 @@ pub fn read(der: &[u8]) -> Option<Certificate<'_>> {
     inside.take(tag::SEQUENCE)?;
     let issuer = inside.take(tag::SEQUENCE)?.whole;
     let mut validity = inside.take(tag::SEQUENCE)?.inside();
-    let not_before = seconds(validity.next()?)?;
-    let not_after = seconds(validity.next()?)?;
+    let not_before = seconds(validity.any()?)?;
+    let not_after = seconds(validity.any()?)?;
     let subject = inside.take(tag::SEQUENCE)?.whole;
     let key = inside.take(tag::SEQUENCE)?.whole;
     let mut extensions: &[u8] = &[];
-    while let Some(element) = inside.next() {
+    while let Some(element) = inside.any() {
         if element.tag == tag::context(3) {
             extensions = element.inside().take(tag::SEQUENCE)?.body;
         }
@@ -85,7 +85,7 @@ impl<'a> Certificate<'a> {
                     .take(tag::OID)
                     .is_some_and(|oid| oid.body == COMMON_NAME)
                 {
-                    found = pair.next().and_then(text);
+                    found = pair.any().and_then(text);
                 }
             }
         }
@@ -109,7 +109,7 @@ impl<'a> Certificate<'a> {
                 names = list.inside();
             }
         }
-        std::iter::from_fn(move || names.next())
+        std::iter::from_fn(move || names.any())
             .filter(|name| name.tag == URI)
             .map(|name| name.body)
     }
@@ -153,7 +153,7 @@ fn text(element: Element<'_>) -> Option<Vec<u8>> {
             let chars = element.body.iter().map(|byte| char::from(*byte));
             Some(chars.collect::<String>().into_bytes())
         }
-        tag::BMP if element.body.len() % 2 == 0 => {
+        tag::BMP if element.body.len().is_multiple_of(2) => {
             let units = element
                 .body
                 .chunks_exact(2)

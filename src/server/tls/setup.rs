@@ -6,6 +6,7 @@
 use crate::base::tls::setup::{
     Authorities, Ciphers, ClientAuth, Identity, Server, ServerSetup, server,
 };
+use crate::persist::aof::files::Logged;
 use crate::state::State;
 use crate::state::config::{Changed, Config, Key, Secret, TlsAuthClients};
 use std::ffi::OsStr;
@@ -88,7 +89,7 @@ pub fn of(config: &Config) -> ServerSetup {
 }
 
 /// At the start: what the directives ask for, or nothing. Why it does not work is in the log.
-pub fn at_start(config: &Config) -> Result<Option<Server>, ()> {
+pub fn at_start(config: &Config) -> Result<Option<Server>, Logged> {
     if !wanted(config) {
         return Ok(None);
     }
@@ -96,7 +97,7 @@ pub fn at_start(config: &Config) -> Result<Option<Server>, ()> {
         Ok(built) => Ok(Some(built)),
         Err(why) => {
             log::warn!("{why}");
-            Err(())
+            Err(Logged)
         }
     }
 }
@@ -121,6 +122,6 @@ pub fn change(
             state.tls.active = built;
             Ok(())
         }
-        Err(()) => Err((*key, REFUSAL.to_owned())),
+        Err(Logged) => Err((*key, REFUSAL.to_owned())),
     }
 }
