@@ -434,7 +434,7 @@ pub fn about_sum(len: usize, of: impl Fn(usize) -> usize) -> usize {
     let middle = (0..SUM_MIDDLE).map(|n| SUM_ENDS + n * between / SUM_MIDDLE);
     let places = (0..SUM_ENDS).chain(middle).chain(len - SUM_ENDS..len);
     let sum: u128 = places.map(|at| of(at) as u128).sum();
-    usize::try_from(sum * len as u128 / looked_at as u128).unwrap_or(usize::MAX)
+    usize::try_from(sum.saturating_mul(len as u128) / looked_at as u128).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

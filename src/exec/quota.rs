@@ -18,7 +18,9 @@ pub fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32) -> Option<CmdError> {
     if !ctx.state.take_request(group) {
         return Some(error(ctx.state, group, Limit::Ops));
     }
-    if flags & flag::DENYOOM == 0 {
+    // What is queued is held against the limits when it runs: by then there may be room.
+    let queued = ctx.client().multi.is_some() && !row.cmd.is(flag::UNQUEUED);
+    if queued || flags & flag::DENYOOM == 0 {
         return None;
     }
     no_room(ctx, row, group)
