@@ -221,7 +221,11 @@ fn coroutines_are_luas_own() {
         ),
         (
             "local f = coroutine.wrap(function() error('x') end) local _, e = pcall(f) return e",
-            "$22 user_script:1: x",
+            "$16 user_script:1: x",
+        ),
+        (
+            "local f = coroutine.wrap(function() error('x') end) f()",
+            "-ERR user_script:1: user_script:1: x script:",
         ),
         (
             "local f = coroutine.wrap(function() error({err = 'x'}) end) f()",
