@@ -6,7 +6,9 @@ use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, conta
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
+use crate::state::State;
 use crate::state::groups::{Group, GroupId, Plan, Quotas};
+use crate::state::quota::Limit;
 use flag::{ADMIN, LOADING, NOSCRIPT, SERVER_WIDE, STALE, WRITE};
 
 /// What changes groups changes what a file holds.
@@ -161,7 +163,7 @@ fn info(ctx: &mut Ctx<'_>) -> CmdResult {
         ("keys", keys),
         ("expires", expires),
     ];
-    let use_of = use_of(group);
+    let use_of = use_of(state, group);
     out.map(figures.len() + 2 + use_of.len());
     out.bulk(b"name");
     out.bulk(group.name.as_bytes());
@@ -183,8 +185,18 @@ fn info(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 /// What the group uses, and what it was refused.
-fn use_of(_: &Group) -> Vec<(&'static str, usize)> {
-    Vec::new()
+fn use_of(state: &State, group: &Group) -> Vec<(&'static str, usize)> {
+    let refused = |limit: Limit| group.spent.refused[limit as usize] as usize;
+    vec![
+        ("bytes", state.in_use(group, Limit::Bytes) as usize),
+        ("output", state.in_use(group, Limit::Output) as usize),
+        ("evicted-keys", group.spent.evicted as usize),
+        ("refused-bytes", refused(Limit::Bytes)),
+        ("refused-keys", refused(Limit::Keys)),
+        ("refused-clients", refused(Limit::Clients)),
+        ("refused-ops", refused(Limit::Ops)),
+        ("refused-output", refused(Limit::Output)),
+    ]
 }
 
 fn help(ctx: &mut Ctx<'_>) -> CmdResult {

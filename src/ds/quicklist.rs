@@ -16,6 +16,7 @@ mod run;
 
 use std::collections::VecDeque;
 
+use crate::base::num::about_sum;
 use crate::ds::listpack::{self, Val};
 use node::Node;
 use run::Run;
@@ -127,6 +128,12 @@ impl Quicklist {
     pub fn heap_bytes(&self) -> usize {
         let nodes: usize = self.nodes.iter().map(Node::heap_bytes).sum();
         nodes + self.nodes.capacity() * size_of::<Node>()
+    }
+
+    /// The same from some of the nodes, where there are many.
+    pub fn about_heap_bytes(&self) -> usize {
+        let of_node = |at: usize| self.nodes.get(at).map_or(0, Node::heap_bytes);
+        about_sum(self.nodes.len(), of_node) + self.nodes.capacity() * size_of::<Node>()
     }
 
     /// Each node as it is saved, from the front.

@@ -7,6 +7,7 @@ use super::call::reject;
 use super::command::{blocked_by, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::{self, CmdError};
+use super::quota;
 use super::registry::Row;
 use crate::resp::request::Argv;
 use crate::state::State;
@@ -110,6 +111,11 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
     }
     if concerned & gate::TENANT != 0 {
         return Some(error::SERVER_WIDE);
+    }
+    if concerned & gate::QUOTA != 0
+        && let Some(error) = quota::refusal(ctx, row, flags)
+    {
+        return Some(error);
     }
     // In the midst of a script there is nothing to remove, and its unit is not this request's to end.
     let alone = ctx.state.gate & gate::BUSY_SCRIPT == 0;

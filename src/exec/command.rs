@@ -565,7 +565,7 @@ fn subcommand_missing(_: &mut Ctx<'_>) -> CmdResult {
 pub(super) const fn blocked_by(flags: u32) -> u32 {
     let mut mask = gate::ACL | gate::MAXMEMORY | gate::MONITORED | gate::CACHING;
     if flags & flag::NO_AUTH == 0 {
-        mask |= gate::UNAUTHENTICATED;
+        mask |= gate::UNAUTHENTICATED | gate::QUOTA;
     }
     if flags & flag::UNQUEUED == 0 {
         mask |= gate::IN_MULTI;

@@ -8,10 +8,11 @@ use super::command::{CmdResult, Outcome};
 use super::ctx::{Ctx, Mode};
 use super::error::{CmdError, WRONG_PASS};
 use super::registry::Registry;
-use super::unit;
+use super::{quota, unit};
 use crate::state::State;
 use crate::state::acl_log::Reason;
 use crate::state::gate;
+use crate::state::quota::Limit;
 use crate::state::users::UserId;
 use crate::state::users::lockout::Origin;
 use crate::state::users::logins::{Password, TooMany, Work};
@@ -124,6 +125,10 @@ fn enter(ctx: &mut Ctx<'_>, user: UserId, name: &[u8], origin: Option<Origin>) -
     if ctx.state.users.get(user).has_expired(now_s) {
         ctx.note_failed_login(name, Reason::Auth);
         return Err(EXPIRED);
+    }
+    let group = ctx.state.users.get(user).group;
+    if group != ctx.client().group && !ctx.state.has_room_for_client(group) {
+        return Err(quota::error(ctx.state, group, Limit::Clients));
     }
     ctx.state.log_in(ctx.me, user);
     // Another group has other databases.

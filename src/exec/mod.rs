@@ -11,6 +11,7 @@ pub mod keys;
 pub mod login;
 pub mod observe;
 pub mod process;
+pub mod quota;
 pub mod registry;
 #[cfg(test)]
 pub mod testing;

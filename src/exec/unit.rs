@@ -10,7 +10,7 @@ use super::ctx::{Ctx, Mode};
 use super::error::{CmdError, SERVER_WIDE, WRONG_PASS};
 use super::observe::Look;
 use super::registry::{Registry, Row};
-use super::track;
+use super::{quota, track};
 use crate::base::f80::F80;
 use crate::base::num::parse_i64;
 use crate::resp::reply::Writer;
@@ -71,7 +71,9 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
             .hotkeys
             .looking
             .then(|| Look::begin(inner.state, inner.out));
-        match refusal_in_exec(&mut inner, row) {
+        let refused =
+            refusal_in_exec(&mut inner, row).or_else(|| quota::refusal_inside(&mut inner, row));
+        match refused {
             None => _ = call(&mut inner, row),
             Some(error) => {
                 inner.out.error_bytes(error.text());

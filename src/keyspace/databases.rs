@@ -146,6 +146,12 @@ impl Databases {
         self.iter_in(range).map(|(_, db)| db.len()).sum()
     }
 
+    /// Bytes that the keys of a range of databases take, with their tables; of databases of the first group
+    /// only the tables count.
+    pub fn bytes_in(&self, range: Range<usize>) -> usize {
+        self.iter_in(range).map(|(_, db)| db.used_bytes()).sum()
+    }
+
     /// Does any key have a deadline? Where to look costs as much as going round, perhaps.
     pub fn has_deadlines(&self) -> bool {
         self.places() > CYCLE_DATABASES_MAX

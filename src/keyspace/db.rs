@@ -13,6 +13,7 @@ use super::entry::{Entry, EntryRef, Left};
 use super::expire::Index;
 use super::layout::{NewValue, Ttl};
 use super::members::MemberIndex;
+use super::meter::Meter;
 
 /// The hash of all names clients choose: keyed, so that nobody can aim at a bucket.
 #[derive(Clone, Copy)]
@@ -44,6 +45,7 @@ pub struct Db {
     deadlines: i128,
     /// Lent to values that are loaded for a write, so that the write allocates nothing.
     room: Vec<u8>,
+    pub(super) meter: Meter,
 }
 
 /// Reading.
@@ -57,6 +59,7 @@ impl Db {
             expires: 0,
             deadlines: 0,
             room: Vec::new(),
+            meter: Meter::off(),
         }
     }
 
@@ -152,6 +155,19 @@ impl Db {
         (self.entries.mem_bytes(), index + members)
     }
 
+    /// Measures what its keys take from now on; it is still empty.
+    pub(super) fn metered(mut self) -> Db {
+        debug_assert!(self.is_empty(), "what is there is not measured");
+        self.meter.on = true;
+        self
+    }
+
+    /// Bytes that its keys and their tables take; of those that are not measured the tables alone.
+    pub fn used_bytes(&self) -> usize {
+        let (table, index) = self.overhead_bytes();
+        self.meter.bytes() + table + index
+    }
+
     /// The table's shape, for DEBUG HTSTATS. Walks all buckets.
     pub fn table_stats(&self) -> TableStats {
         self.entries.stats()
@@ -186,6 +202,7 @@ impl Db {
         if members.is_some() {
             self.members_moved(hash, None, members);
         }
+        self.meter.came(entry.view());
         self.entries.insert_new(hash, entry)
     }
 
@@ -193,6 +210,7 @@ impl Db {
     /// the background thread.
     pub fn remove(&mut self, slot: Slot) -> Entry {
         let entry = self.entries.take(slot);
+        self.meter.went(entry.view());
         self.count_deadline(entry.view().expire_at(), None);
         let members = entry.view().next_member_deadline();
         if members.is_some() {
@@ -225,7 +243,7 @@ impl Db {
 
     fn set_moving(&mut self, slot: Slot, value: NewValue<'_>, ttl: Ttl) -> bool {
         let (mut unregistered, mut members) = (false, (None, None));
-        self.entries.update(slot, |mut entry| {
+        self.meter.update(&mut self.entries, slot, |mut entry| {
             members.0 = entry.view().next_member_deadline();
             unregistered = entry.set(value, ttl);
             members.1 = entry.view().next_member_deadline();
@@ -253,7 +271,7 @@ impl Db {
             return;
         };
         let mut unregistered = false;
-        self.entries.update(slot, |mut entry| {
+        self.meter.update(&mut self.entries, slot, |mut entry| {
             unregistered = entry.set_expire(at_ms);
             entry
         });
@@ -299,7 +317,7 @@ impl Db {
     /// Appends; returns the new length. The caller checks the limits.
     pub fn append(&mut self, slot: Slot, tail: &[u8]) -> Result<usize, WrongType> {
         let mut result = Err(WrongType);
-        self.entries.update(slot, |mut entry| {
+        self.meter.update(&mut self.entries, slot, |mut entry| {
             result = entry.append(tail);
             entry
         });
@@ -314,7 +332,7 @@ impl Db {
     ) -> Result<R, WrongType> {
         let mut result = Err(WrongType);
         let room = &mut self.room;
-        self.entries.update(slot, |mut entry| {
+        self.meter.update(&mut self.entries, slot, |mut entry| {
             result = entry.edit_string(room, edit);
             entry
         });
@@ -347,7 +365,7 @@ impl Db {
         let mut result = Err(WrongType);
         let mut members = (None, None);
         let room = &mut self.room;
-        self.entries.update(slot, |mut entry| {
+        self.meter.update(&mut self.entries, slot, |mut entry| {
             if T::MEMBERS_EXPIRE {
                 members.0 = entry.view().next_member_deadline();
             }
@@ -422,6 +440,7 @@ impl Db {
 
     /// Empties the database; what was in it can be freed elsewhere or in pieces.
     pub fn detach(&mut self) -> Detached {
+        self.meter.emptied();
         let fresh = Table::new(self.entries.hasher());
         let entries = std::mem::replace(&mut self.entries, fresh);
         let index = (self.index.take(), self.members.take());

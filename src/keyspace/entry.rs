@@ -810,16 +810,27 @@ impl<'a> EntryRef<'a> {
 
     /// Bytes of the entry and all that belongs to it, in size classes where they are known.
     pub fn mem_bytes(self) -> usize {
+        self.mem_bytes_with(self.boxed().map_or(0, Value::heap_bytes))
+    }
+
+    fn mem_bytes_with(self, behind_value: usize) -> usize {
         let head = self.head();
         let key = if head.klen() == LONG_KEY {
             size_class(self.key().len())
         } else {
             0
         };
-        let boxed = self
-            .boxed()
-            .map_or(0, |v| size_class(size_of::<Value>()) + v.heap_bytes());
-        head.size() + key + boxed
+        let boxed = self.boxed().map_or(0, |_| size_class(size_of::<Value>()));
+        head.size() + key + boxed + behind_value
+    }
+
+    /// The same, told in a few steps whatever the value is: of many pieces only some are looked at. It says
+    /// only what the entry is, never how it came to be.
+    pub fn metered_bytes(self) -> usize {
+        match self.boxed() {
+            Some(value) => self.mem_bytes_with(value.metered_bytes()),
+            None => self.mem_bytes_with(0),
+        }
     }
 
     /// About how many allocations a removal frees.

@@ -18,6 +18,7 @@ use super::databases::Databases;
 use super::db::Db;
 use super::entry::EntryRef;
 use super::expire::prefetch_all;
+use std::ops::Range;
 
 /// Candidates that are remembered.
 const POOL: usize = 64;
@@ -107,9 +108,19 @@ pub struct Evictor {
     until_review: u32,
     /// Looks not yet taken: a step shows a whole bucket, so some come too soon.
     owed: i64,
+    /// Databases it goes round; all of them without.
+    range: Option<Range<usize>>,
 }
 
 impl Evictor {
+    /// Goes round these databases only.
+    pub fn of(range: Range<usize>) -> Evictor {
+        Evictor {
+            range: Some(range),
+            ..Evictor::default()
+        }
+    }
+
     /// Forgets its candidates: ranks mean something else from here on.
     pub fn forget(&mut self) {
         self.pool.0.clear();
@@ -169,7 +180,8 @@ impl Evictor {
         self.until_review = REVIEW_EVERY;
         // Both are by number.
         let mut before = std::mem::take(&mut self.beats).into_iter().peekable();
-        for (db, table) in dbs.iter() {
+        let range = self.range.clone().unwrap_or(0..usize::MAX);
+        for (db, table) in dbs.iter_in(range) {
             let keys = if volatile {
                 table.expires()
             } else {

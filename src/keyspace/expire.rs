@@ -10,6 +10,7 @@ use crate::ds::wheel::{BATCH, KEPT_BITS, Wheel};
 
 use super::db::{Db, Entries};
 use super::entry::Entry;
+use super::meter::Meter;
 
 /// The expiry index of a database and the buffer it hands hashes out in.
 #[derive(Default)]
@@ -123,7 +124,7 @@ impl Db {
             removed += 1;
         }
         // A deadline that was moved is registered again.
-        if let Some(at_ms) = earliest_deadline(&mut self.entries, hash) {
+        if let Some(at_ms) = earliest_deadline((&mut self.entries, &mut self.meter), hash) {
             wheel.register(hash, at_ms.saturating_add(1));
         }
         removed
@@ -132,11 +133,11 @@ impl Db {
     /// One piece of a pass that drops what no key needs from the index.
     fn sweep(&mut self, wheel: &mut Wheel) {
         let live = self.expires();
-        let entries = &mut self.entries;
+        let (entries, meter) = (&mut self.entries, &mut self.meter);
         wheel.sweep(live, |hashes, deadlines| {
             prefetch_all(entries, hashes);
             for (&hash, deadline) in hashes.iter().zip(deadlines) {
-                if let Some(at_ms) = earliest_deadline(entries, hash) {
+                if let Some(at_ms) = earliest_deadline((entries, meter), hash) {
                     *deadline = at_ms.saturating_add(1);
                 }
             }
@@ -146,7 +147,7 @@ impl Db {
 
 /// The earliest deadline of the keys under a hash whose registration is about to be dropped. Keys without
 /// a deadline forget that they were registered.
-fn earliest_deadline(entries: &mut Entries, hash: u64) -> Option<i64> {
+fn earliest_deadline((entries, meter): (&mut Entries, &mut Meter), hash: u64) -> Option<i64> {
     let hasher = entries.hasher();
     // Here the key's own hash counts: an entry that only looks like a match is registered elsewhere.
     let is_under = |key: &[u8]| (hasher.hash64(key) ^ hash) & KEPT_BITS == 0;
@@ -166,7 +167,7 @@ fn earliest_deadline(entries: &mut Entries, hash: u64) -> Option<i64> {
         });
         forgetful = slot.is_some();
         if let Some(slot) = slot {
-            entries.update(slot, |mut entry| {
+            meter.update(entries, slot, |mut entry| {
                 entry.forget_bound();
                 entry
             });

@@ -69,7 +69,9 @@ impl Db {
         gone: &mut dyn FnMut(&[u8]),
     ) -> (bool, Option<Slot>) {
         let before = self.entry(slot).next_member_deadline();
+        self.meter.went(self.entries.get(slot));
         let (more, left) = self.entries.get_mut(slot).expire_members(now_ms, max, gone);
+        self.meter.came(self.entries.get(slot));
         let after = self.entry(slot).next_member_deadline();
         if before != after {
             self.members_moved(self.hash(self.entry(slot).key()), before, after);

@@ -12,6 +12,7 @@ pub mod expire;
 mod hints;
 mod layout;
 mod members;
+mod meter;
 mod others;
 mod scan;
 

@@ -59,7 +59,7 @@ impl Others {
         slot.get_or_insert_with(|| {
             let place = self.made.partition_point(|made| (*made as usize) < number);
             self.made.insert(place, number as u32);
-            let mut db = Db::new(self.empty.hasher());
+            let mut db = Db::new(self.empty.hasher()).metered();
             db.pause_resize(resize_paused);
             Box::new(db)
         })

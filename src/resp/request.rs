@@ -125,6 +125,8 @@ pub struct Resume {
     /// The last request was understood but not written as an encoder writes it.
     odd: bool,
     spans: Vec<Span>,
+    /// Lines with quotes as they came, and where they stand: what they hold was unescaped in place.
+    quoted: Vec<(usize, Box<[u8]>)>,
 }
 
 /// From this length on an argument counts as large: in what clients see of their buffers.
@@ -138,6 +140,24 @@ impl Resume {
     #[inline]
     pub fn is_start(&self) -> bool {
         (self.at | self.scanned) == 0
+    }
+
+    /// Requests up to here have run, or are to be answered: their lines are not needed again.
+    #[inline]
+    pub fn forget_lines(&mut self) {
+        self.quoted.clear();
+    }
+
+    /// Requests from `from` on were understood and have not run: they are made what they were, to be understood
+    /// again.
+    pub fn restore_lines(&mut self, buf: &mut [u8], from: usize) {
+        for (at, line) in self.quoted.drain(..) {
+            if at >= from
+                && let Some(place) = buf.get_mut(at..at + line.len())
+            {
+                place.copy_from_slice(&line);
+            }
+        }
     }
 
     /// Bytes in front of a large argument that is being received: the other arguments, which are there.
@@ -160,6 +180,7 @@ impl Resume {
     fn finish(&mut self) {
         *self = Resume {
             odd: self.odd,
+            quoted: std::mem::take(&mut self.quoted),
             ..Resume::default()
         };
     }
@@ -480,6 +501,10 @@ fn inline(
     }
     resume.finish();
     resume.odd = true;
+    let line = &buf[start..end];
+    if memchr::memchr2(b'"', b'\'', line).is_some() {
+        resume.quoted.push((start, line.into()));
+    }
     let first = spans.len();
     if split_words(&mut buf[..end], start, spans).is_none() {
         spans.truncate(first);
@@ -690,6 +715,37 @@ mod tests {
             endless(b"*1\r\n$\0\r\n", 4 + 65537).as_deref(),
             Some("too big bulk count string")
         );
+    }
+
+    #[test]
+    fn lines_that_did_not_run_are_understood_again() {
+        let sent = b"*1\r\n$4\r\nPING\r\nSET \"a b\" '\\'' \"\\x41\"\r\nGET \"a b\"\r\n".to_vec();
+        let mut buf = sent.clone();
+        let (mut pos, mut resume, mut spans) = (0, Resume::default(), Vec::new());
+        let limits = Limits::default();
+        let mut ends = Vec::new();
+        while pos < buf.len() {
+            let step = parse(&mut buf, &mut pos, &mut resume, &limits, &mut spans);
+            assert_eq!(step, Step::Request);
+            ends.push(pos);
+        }
+        assert_ne!(buf, sent, "unescaped in place");
+        resume.restore_lines(&mut buf, ends[1]);
+        assert_eq!(buf[ends[1]..], sent[ends[1]..], "the last one alone");
+        let (mut again, mut spans) = (ends[1], Vec::new());
+        let step = parse(
+            &mut buf,
+            &mut again,
+            &mut Resume::default(),
+            &limits,
+            &mut spans,
+        );
+        assert_eq!((step, again), (Step::Request, sent.len()));
+        let words: Vec<&[u8]> = spans
+            .iter()
+            .map(|span| &buf[span.at as usize..][..span.len as usize])
+            .collect();
+        assert_eq!(words, [&b"GET"[..], b"a b"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::exec::command::flag;
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::{self, CmdError};
 use crate::exec::registry::{Registry, Row};
-use crate::exec::track;
+use crate::exec::{quota, track};
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::state::gate;
@@ -102,7 +102,34 @@ pub fn perform(caller: &mut Caller<'_, '_>, argv: Argv<'_>, out: &mut Writer) {
     if let Some(error) = refusal(caller, row, argv) {
         return refuse(caller, Some(row), &error, out);
     }
+    if caller.ctx.client().gate & gate::QUOTA != 0
+        && let Some(error) = over_quota(caller, row, argv, out)
+    {
+        return refuse(caller, Some(row), &error, out);
+    }
     run(caller, row, argv, out);
+}
+
+/// Unlike the server's own limit a group's holds in the middle of a script, too: others would feel it.
+#[cold]
+fn over_quota(
+    caller: &mut Caller<'_, '_>,
+    row: &Row,
+    argv: Argv<'_>,
+    out: &mut Writer,
+) -> Option<CmdError> {
+    let ctx = &mut *caller.ctx;
+    let mut inner = Ctx {
+        state: &mut *ctx.state,
+        table: ctx.table,
+        argv,
+        out,
+        me: ctx.me,
+        db: caller.terms.db,
+        mode: Mode::Script,
+        id: row.id,
+    };
+    quota::refusal_inside(&mut inner, row)
 }
 
 /// The command does not run: its error is the reply, and is counted here.

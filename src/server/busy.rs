@@ -361,6 +361,7 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
     input.unrun = false;
     while pos < input.bytes.len() {
         spans.clear();
+        input.resume.forget_lines();
         match parse(
             &mut input.bytes,
             &mut pos,
@@ -418,6 +419,9 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
         if waits || conn.out.len() > UNREAD_MAX {
             break;
         }
+    }
+    if used < pos {
+        input.resume.restore_lines(&mut input.bytes, used);
     }
     if used > 0 {
         input.bytes.drain(..used);

@@ -6,7 +6,7 @@ use crate::commands::client_list::describe;
 use crate::exec::registry::Registry;
 use crate::resp::reply::Writer;
 use crate::state::State;
-use crate::state::client::{Client, ClientId, Transport, client_flag};
+use crate::state::client::{Client, ClientId, client_flag};
 use crate::state::config::ClientClass;
 use crate::state::groups::GroupId;
 use std::io::{self, IoSlice};
@@ -27,6 +27,8 @@ const POSTS_US: u64 = 200;
 /// So much that others sent, and that nobody has tried to write yet, and no further requests run: what
 /// is written first need not be held in memory.
 pub(super) const POSTED_MAX: usize = 32 * 1024 * 1024;
+/// So much output every client of a group may hold, whatever the others hold.
+const GROUP_SHARE_MIN: u64 = 16 * 1024;
 /// From this much waiting output on, an appended message is held against the limit at once.
 const LIMITED_MIN: usize = 64 * 1024;
 
@@ -198,8 +200,11 @@ pub(super) fn flush_conn(state: &mut State, conn: &mut Conn, pool: &mut Pool) ->
             pool.give(buffer);
             conn.soft_since_ms = 0;
             conn.posted_total = 0;
-            show_output(&mut client.transport, None);
+            let counted = show_output(client, None);
             let ends = client.has(client_flag::CLOSE_AFTER_REPLY);
+            if let Some((group, before, now)) = counted {
+                state.count_output(group, before, now);
+            }
             state.weigh(id);
             if ends {
                 state.close_client(id);
@@ -222,7 +227,7 @@ fn check_output_limit(state: &mut State, conn: &mut Conn) {
     };
     let limit = state.config.client_output_buffer_limit.of(class_of(client));
     let held = conn.out.heap_bytes() as u64;
-    show_output(&mut client.transport, Some(conn));
+    let counted = show_output(client, Some(conn));
     let now_ms = state.clock.mono_us / 1000;
     let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;
     // Before it has authenticated a client may not make the server hold anything for it.
@@ -237,6 +242,11 @@ fn check_output_limit(state: &mut State, conn: &mut Conn) {
         over |= now_ms - conn.soft_since_ms > limit.soft_seconds * 1000;
     } else {
         conn.soft_since_ms = 0;
+    }
+    if let Some((group, before, now)) = counted {
+        state.count_output(group, before, now);
+        // Whoever holds much when the group's share is used up is closed, not who comes by then.
+        over |= now > GROUP_SHARE_MIN && state.output_left(group) == Some(0);
     }
     if over {
         close_over_limit(state, id);
@@ -259,7 +269,9 @@ pub(super) fn close_over_limit(state: &mut State, id: ClientId) {
         id.serial,
         client.peer_text()
     );
+    let group = client.group;
     state.stats.output_limit_disconnections += 1;
+    state.count_output_refusal(group);
     state.close_client(id);
 }
 
@@ -326,7 +338,25 @@ fn limit_of(state: &mut State, slot: usize) -> usize {
         return 0;
     };
     let limits = &state.config.client_output_buffer_limit;
-    usize::try_from(limits.of(class_of(client)).hard_bytes).unwrap_or(usize::MAX)
+    let own = limits.of(class_of(client)).hard_bytes;
+    let (group, held) = (client.group, u64::from(client.transport.out_held));
+    let limit = match group.is_default() {
+        true => own,
+        false => limit_in_group(state, group, own, held),
+    };
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// The same within what a group may hold for all its clients.
+#[cold]
+fn limit_in_group(state: &State, group: GroupId, own: u64, held: u64) -> u64 {
+    match state.output_left(group) {
+        Some(left) => {
+            let share = (left + held).max(GROUP_SHARE_MIN);
+            if own == 0 { share } else { own.min(share) }
+        }
+        None => own,
+    }
 }
 
 /// Which limits hold for a client's output.
@@ -340,8 +370,11 @@ fn class_of(client: &Client) -> ClientClass {
     }
 }
 
-/// Tells the session what output it has: none, or what this connection holds.
-fn show_output(transport: &mut Transport, conn: Option<&Conn>) {
+/// Tells the session what output it has: none, or what this connection holds. For a client of a group what
+/// it held before and holds now.
+fn show_output(client: &mut Client, conn: Option<&Conn>) -> Option<(GroupId, u64, u64)> {
+    let (group, before) = (client.group, u64::from(client.transport.out_held));
+    let transport = &mut client.transport;
     let short = |n: usize| n.min(u32::MAX as usize) as u32;
     (transport.out_bytes, transport.out_held) = (0, 0);
     (transport.out_pieces, transport.writing) = (0, false);
@@ -351,6 +384,7 @@ fn show_output(transport: &mut Transport, conn: Option<&Conn>) {
         transport.out_pieces = short(conn.out.segments().count());
         transport.writing = conn.blocked_write;
     }
+    (!group.is_default()).then_some((group, before, u64::from(transport.out_held)))
 }
 
 /// Writes until all is out, the socket is full, or the turn's share is spent.

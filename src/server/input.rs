@@ -221,6 +221,7 @@ impl Server {
         }
         if matches!(end, End::Budget | End::Waiting) {
             // Parsed ahead and not run: their first bytes are looked at again later.
+            resume.restore_lines(buf, used);
             *resume = Resume::default();
         }
         (end, used)
@@ -239,6 +240,7 @@ impl Server {
         batch: &mut Batch,
     ) -> Option<ProtocolError> {
         batch.clear();
+        resume.forget_lines();
         let client = self.state.clients.me(me);
         // Where requests are only queued nothing is to be fetched.
         let hint_db = client.multi.is_none().then_some(client.db as usize);

@@ -122,7 +122,7 @@ impl State {
     }
 
     /// May keys be removed now, of whomever?
-    fn may_evict(&self) -> bool {
+    pub(super) fn may_evict(&self) -> bool {
         self.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES | gate::LOADING | gate::BUSY_SCRIPT)
             == 0
     }
@@ -223,9 +223,16 @@ impl State {
 
     /// The key that goes next.
     fn pick(&mut self) -> Pick {
-        let policy = self.config.maxmemory_policy;
+        let mut evictor = std::mem::take(&mut self.eviction.evictor);
+        let pick = self.pick_with(&mut evictor, self.config.maxmemory_policy);
+        self.eviction.evictor = evictor;
+        pick
+    }
+
+    /// The key that goes next of those this evictor goes round.
+    pub(super) fn pick_with(&mut self, evictor: &mut Evictor, policy: Policy) -> Pick {
         let clock = self.access_clock();
-        let (evictor, dbs, rng) = (&mut self.eviction.evictor, &self.dbs, &mut self.rng);
+        let (dbs, rng) = (&self.dbs, &mut self.rng);
         let volatile = matches!(
             policy,
             Policy::VolatileLru
@@ -267,7 +274,7 @@ impl State {
     }
 
     /// Removes a key for its memory; the bytes that are free then.
-    fn evict_key(&mut self, db: usize, slot: crate::ds::table::Slot) -> usize {
+    pub(super) fn evict_key(&mut self, db: usize, slot: crate::ds::table::Slot) -> usize {
         let lazy = self.config.lazyfree_lazy_eviction;
         let watched = self.latency.threshold_ms > 0;
         let started = if watched { ticks() } else { 0 };

@@ -11,6 +11,7 @@ use super::config::MaxmemoryPolicy;
 use super::config::setting::parse_memory;
 use super::gate;
 use super::prop;
+use super::quota::Spent;
 use crate::base::num::parse_i64;
 use std::collections::BTreeMap;
 
@@ -148,6 +149,7 @@ pub struct Group {
     pub quotas: Quotas,
     /// Sessions that are in it.
     pub clients: u64,
+    pub spent: Spent,
 }
 
 /// All groups. The default one is always there.
@@ -302,6 +304,7 @@ impl Groups {
             name: name.into(),
             quotas,
             clients: 0,
+            spent: Spent::default(),
         }));
     }
 
@@ -411,7 +414,8 @@ impl State {
                 "there are too many groups: there can be {GROUPS_MAX}, and {DATABASES_MAX} databases"
             ));
         }
-        self.groups.add(id, name, plan.quotas);
+        self.groups.add(id, name, Quotas::default());
+        self.set_quotas(id, plan.quotas);
         self.settle_groups();
         // The configuration may have told of its users before there was a group.
         let waiting = self
@@ -434,13 +438,6 @@ impl State {
                 Ok(())
             }
             None => self.create_group(plan).map(drop),
-        }
-    }
-
-    /// A group's limits change.
-    pub fn set_quotas(&mut self, group: GroupId, quotas: Quotas) {
-        if let Some(group) = self.groups.get_mut(group) {
-            group.quotas = quotas;
         }
     }
 
@@ -518,10 +515,14 @@ impl State {
         } else {
             client.gate |= gate::TENANT;
         }
+        let held = u64::from(client.transport.out_held);
         self.settle_monitored_client(who);
         self.count_login(who, group);
         self.count_client(left, -1);
         self.count_client(group, 1);
+        self.count_output(left, held, 0);
+        self.count_output(group, 0, held);
+        self.settle_quota(who);
     }
 
     /// A session came into a group, or went.

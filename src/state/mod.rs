@@ -28,6 +28,7 @@ pub mod per_group;
 pub mod persistence;
 pub mod prop;
 pub mod pubsub;
+pub mod quota;
 pub mod run;
 pub mod scripts;
 pub mod session;

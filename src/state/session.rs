@@ -107,6 +107,7 @@ impl State {
             self.untrack(who);
             if let Some(client) = self.clients.close(who) {
                 self.count_client(client.group, -1);
+                self.count_output(client.group, client.transport.out_held.into(), 0);
             }
         }
     }

@@ -316,6 +316,13 @@ impl Collection for List {
         }
     }
 
+    fn metered_bytes(&self) -> usize {
+        match self {
+            List::Pack(pack) => pack.capacity(),
+            List::Quick(quick) => size_of::<Quicklist>() + quick.about_heap_bytes(),
+        }
+    }
+
     fn free_effort(&self) -> usize {
         match self {
             List::Pack(_) => 1,

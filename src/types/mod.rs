@@ -123,6 +123,12 @@ pub trait Collection: Clone + Send + 'static {
     /// Bytes of the allocations behind the value, not counting `Self`.
     fn heap_bytes(&self) -> usize;
 
+    /// The same in a few steps: where there are many pieces only some of them are looked at, the same ones
+    /// whenever it is asked, so that two answers differ by what has changed.
+    fn metered_bytes(&self) -> usize {
+        self.heap_bytes()
+    }
+
     /// About how many allocations a drop frees: above a threshold it goes to the background thread.
     fn free_effort(&self) -> usize;
 
@@ -323,6 +329,14 @@ macro_rules! value_types {
                 match self {
                     Value::Str(s) => s.heap_bytes(),
                     $(Value::$name(v) => v.heap_bytes(),)*
+                }
+            }
+
+            /// See [`Stored::metered_bytes`].
+            pub fn metered_bytes(&self) -> usize {
+                match self {
+                    Value::Str(s) => s.heap_bytes(),
+                    $(Value::$name(v) => v.metered_bytes(),)*
                 }
             }
 

@@ -31,6 +31,7 @@ mod operations;
 mod packaging;
 mod protocol;
 mod pubsub;
+mod quotas;
 mod readme;
 mod rewrites;
 mod scripts;

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::id::StreamId;
+use crate::base::num::about_sum;
 
 /// The first block takes no further node when it would exceed this, the next one twice as much, and
 /// so on: no stream has reserved much more than it has. These are size classes of the allocator,
@@ -258,10 +259,13 @@ impl Nodes {
 
     /// Bytes of all allocations.
     pub fn heap_bytes(&self) -> usize {
-        let of_block = |block: &Block| {
-            block.bytes.capacity() + block.nodes.capacity() * size_of::<Node>() + size_of::<Block>()
-        };
-        self.blocks.iter().map(of_block).sum::<usize>() + self.last.capacity()
+        self.blocks.iter().map(Block::heap_bytes).sum::<usize>() + self.last.capacity()
+    }
+
+    /// The same from some of the blocks, where there are many.
+    pub fn about_heap_bytes(&self) -> usize {
+        let of_block = |at: usize| self.blocks.get(at).map_or(0, Block::heap_bytes);
+        about_sum(self.blocks.len(), of_block) + self.last.capacity()
     }
 
     /// Gives back the room that the last node keeps to grow (a loaded stream).
@@ -279,6 +283,10 @@ fn block_limit(blocks: usize) -> usize {
 }
 
 impl Block {
+    fn heap_bytes(&self) -> usize {
+        self.bytes.capacity() + self.nodes.capacity() * size_of::<Node>() + size_of::<Block>()
+    }
+
     /// Is there room for a node of that length?
     fn takes(&self, len: usize, limit: usize) -> bool {
         self.bytes.len() + len <= limit && self.nodes.len() < BLOCK_NODES
