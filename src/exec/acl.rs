@@ -113,7 +113,7 @@ impl Denied {
 /// What a request needs of a key.
 fn access(flags: u32) -> Access {
     let (reads, changes) = keys::needs(flags);
-    Access(u8::from(reads) * Access::READ.0 | u8::from(changes) * Access::WRITE.0)
+    Access((u8::from(reads) * Access::READ.0) | (u8::from(changes) * Access::WRITE.0))
 }
 
 /// Is a request of the simplest kind allowed by the user's first rules? `false` says nothing yet.

@@ -151,7 +151,7 @@ impl Tracking {
     /// Does anybody have to be told of a change of a key? Looks at this group, where that may differ now.
     fn settle(&mut self, group: GroupId) -> bool {
         if let Some(share) = self.shares.get_mut(group) {
-            let cares = share.table.len() > 0 || share.prefixes.len() > 0;
+            let cares = !share.table.is_empty() || share.prefixes.len() > 0;
             self.caring += usize::from(cares);
             self.caring -= usize::from(std::mem::replace(&mut share.cares, cares));
         }
@@ -274,7 +274,7 @@ impl State {
             share.sweep_again = false;
             self.tracking.sweeping.retain(|sweeping| *sweeping != group);
         }
-        if share.table.len() > 0 {
+        if !share.table.is_empty() {
             let old = std::mem::replace(&mut share.table, Names::new(share.key));
             let bytes = old.bytes();
             self.garbage.later_sized(Box::new(old), 0, bytes);
@@ -364,7 +364,7 @@ impl State {
         if share.prefixes.note(key, by) {
             self.tracking.pending.push(group);
         }
-        if share.table.len() == 0 {
+        if share.table.is_empty() {
             return;
         }
         if let Some(gone) = share.table.take(key) {

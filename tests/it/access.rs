@@ -260,7 +260,7 @@ fn refusals_are_noted_and_counted() {
             let at = fields.iter().position(|f| f.trim_matches('"') == name);
             at.map_or("", |at| fields[at + 1].trim_matches('"'))
         };
-        let shown = ["count", "reason", "context", "object", "username"].map(|name| field(name));
+        let shown = ["count", "reason", "context", "object", "username"].map(field);
         entries.push(shown.join(" "));
     }
     let expected = [

@@ -13,7 +13,7 @@ use crate::state::users::selector::Dbs;
 
 /// What a key with this mark needs.
 fn needed((reads, changes): (bool, bool)) -> Access {
-    Access(u8::from(reads) * Access::READ.0 | u8::from(changes) * Access::WRITE.0)
+    Access((u8::from(reads) * Access::READ.0) | (u8::from(changes) * Access::WRITE.0))
 }
 
 /// What is answered; the first look must never allow what the second does not.
