@@ -127,6 +127,8 @@ pub fn check_line(table: &Registry, words: &[&[u8]]) -> Result<(), String> {
     let rules = Rules::unconfigured(table);
     let name = words.first().copied().unwrap_or_default();
     let wrong = |why: &str| {
+        // All rules given as one word begin with a name, and a password may follow.
+        let name = name.split(|b| *b <= b' ').next().unwrap_or_default();
         let name = String::from_utf8_lossy(name);
         Err(format!("Error in user declaration '{name}': {why}"))
     };
