@@ -15,6 +15,7 @@ use crate::keyspace::NewValue;
 use crate::state::config::file::errno_text;
 use crate::state::config::setting::parse_memory;
 use crate::state::config::{ProtectedAction, rewrite};
+use crate::state::repl;
 use flag::{ADMIN, LOADING, NOSCRIPT, PROTECTED, SERVER_WIDE, STALE};
 use std::time::Duration;
 
@@ -188,7 +189,7 @@ fn leak(ctx: &mut Ctx<'_>) -> CmdResult {
 fn change_repl_id(ctx: &mut Ctx<'_>) -> CmdResult {
     log::info!("Changing replication IDs after receiving change-repl-id");
     let state = &mut *ctx.state;
-    state.run.repl_id = state.rng.hex_id(40);
+    state.repl.id = state.rng.hex_id(repl::ID_LEN);
     ctx.ok()
 }
 

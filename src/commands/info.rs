@@ -632,7 +632,7 @@ fn replication(r: &mut Report<'_>) {
     r.field("role", "master");
     r.field("connected_slaves", 0);
     r.field("master_failover_state", "no-failover");
-    r.field("master_replid", &r.state.run.repl_id);
+    r.field("master_replid", &r.state.repl.id);
     r.field("master_replid2", "0".repeat(40));
     r.field("master_repl_offset", 0);
     r.field("second_repl_offset", -1);

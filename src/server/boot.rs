@@ -12,6 +12,7 @@ use crate::base::{alloc, sys};
 use crate::persist;
 use crate::state::State;
 use crate::state::config::{Config, Directive, LoadError, Loglevel};
+use crate::state::repl;
 use mio::{Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -127,7 +128,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.config_apply = reconfigure::hook();
     state.run.run_id = state.rng.hex_id(40);
     state.run.supervised = supervised;
-    state.run.repl_id = state.rng.hex_id(40);
+    state.repl.id = state.rng.hex_id(repl::ID_LEN);
     state.run.build_id = super::cli::build_id();
     state.run.allocator = super::cli::allocator();
     state.run.pid = sys::pid();

@@ -175,6 +175,8 @@ pub struct Client {
     /// How it tracks, if it does.
     pub tracking: Option<Box<super::tracking::Mode>>,
     pub details: Option<Box<Details>>,
+    /// What it said of itself as a replica, before it asked for the stream.
+    pub introduction: Option<Box<super::repl::Introduction>>,
     pub peer: Peer,
     pub transport: Transport,
     /// What it holds, as of when it was last looked at; kept where that is limited.
@@ -359,6 +361,7 @@ impl Clients {
             subscriptions: None,
             tracking: None,
             details: None,
+            introduction: None,
             peer,
             transport: Transport::default(),
             weight: Default::default(),

@@ -29,6 +29,7 @@ pub mod persistence;
 pub mod prop;
 pub mod pubsub;
 pub mod quota;
+pub mod repl;
 pub mod run;
 pub mod scripts;
 pub mod session;
@@ -118,6 +119,8 @@ pub struct State {
     event_channel: Vec<u8>,
     /// The append-only file.
     pub aof: aof::Aof,
+    /// Whom this server follows, and who follows it.
+    pub repl: repl::Repl,
     /// What units changed, for the AOF and the replicas.
     pub prop: prop::Propagation,
     pub outbox: outbox::Outbox,
@@ -191,6 +194,8 @@ impl State {
             tracking: tracking::Tracking::new(dbs.hash_key()),
             listeners: 0,
             event_channel: Vec::new(),
+            // The server gives the data set its name when it starts.
+            repl: repl::Repl::new(String::new()),
             prop: prop::Propagation::default(),
             aof: aof::Aof::default(),
             outbox: outbox::Outbox::default(),

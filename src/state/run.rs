@@ -10,8 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Run {
     /// 40 hexadecimal digits, new at each start.
     pub run_id: String,
-    /// The same for the data set's history: replicas know it by this name.
-    pub repl_id: String,
     /// Tells builds apart.
     pub build_id: u64,
     /// The allocator with its version.

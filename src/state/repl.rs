@@ -1,0 +1,264 @@
+//! What the server knows of replication: the history its data belong to, the stream of changes, the replicas
+//! that read it, and the primary that it follows itself.
+//!
+//! Data only. `replication` acts on it; INFO, admission and the propagation of commands read it.
+pub mod backlog;
+
+use super::client::ClientId;
+use backlog::Backlog;
+use std::collections::VecDeque;
+
+/// Hexadecimal digits of a replication id.
+pub const ID_LEN: usize = 40;
+
+/// Replication as a whole.
+#[derive(Debug)]
+pub struct Repl {
+    /// The history that the data belong to: 40 hexadecimal digits.
+    pub id: String,
+    /// The history before it, if this server was a replica: up to `second_until` both are the same.
+    pub second_id: String,
+    /// Offset up to which `second_id` may be continued; -1: not at all.
+    pub second_until: i64,
+    /// Offset behind the last byte of the stream.
+    pub offset: u64,
+    /// The newest bytes of the stream; there is one as soon as somebody has read it.
+    pub backlog: Option<Backlog>,
+    /// Since when nobody reads it, monotonic microseconds.
+    pub unread_since_us: u64,
+    /// Who reads it, or is about to; in the order in which they came.
+    pub replicas: Vec<Replica>,
+    /// When replicas were last sent a PING, monotonic microseconds.
+    pub pinged_us: u64,
+    /// WAIT asks the replicas where they are: at the end of the turn.
+    pub ask_acks: bool,
+    /// The primary that this server follows.
+    pub upstream: Option<Upstream>,
+    /// Clients that wait for replicas or for the disk (WAIT, WAITAOF).
+    pub waiting: VecDeque<ClientId>,
+    pub figures: Figures,
+}
+
+/// Counters for INFO.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Figures {
+    pub full_syncs: u64,
+    pub partial_syncs: u64,
+    pub partial_syncs_refused: u64,
+}
+
+/// What a replica said that it can do (REPLCONF capa).
+pub mod capa {
+    /// It reads a snapshot whose length is not known.
+    pub const EOF: u8 = 1 << 0;
+    /// It knows `+CONTINUE <id>`.
+    pub const PSYNC2: u8 = 1 << 1;
+    /// It is a server like this one: it has groups.
+    pub const GROUPS: u8 = 1 << 2;
+}
+
+/// How far a replica's synchronisation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It waits for a snapshot to begin.
+    WaitSnapshot,
+    /// A snapshot for it is being written.
+    WaitSnapshotEnd,
+    /// The snapshot is sent to it.
+    SendSnapshot,
+    /// Only the snapshot was wanted (`redis-cli --rdb`): it is sent, and the end is awaited.
+    SnapshotSent,
+    /// It reads the stream.
+    Online,
+}
+
+impl Stage {
+    /// As INFO calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::WaitSnapshot | Stage::WaitSnapshotEnd => "wait_bgsave",
+            Stage::SendSnapshot => "send_bulk",
+            Stage::SnapshotSent => "rdb_transmitted",
+            Stage::Online => "online",
+        }
+    }
+}
+
+/// A server that follows this one.
+#[derive(Debug)]
+pub struct Replica {
+    pub client: ClientId,
+    pub stage: Stage,
+    /// Bits of [`capa`].
+    pub capa: u8,
+    /// It wants a snapshot and nothing else (`REPLCONF rdb-only`).
+    pub snapshot_only: bool,
+    /// The snapshot is to leave data out (`rdb-filter-only`): keys, functions.
+    pub without_data: bool,
+    pub without_functions: bool,
+    /// It asked by SYNC: it is told nothing of histories, and sends no REPLCONF ACK.
+    pub old: bool,
+    /// Offset of the next byte of the stream that is to be written to it.
+    pub sent: u64,
+    /// Offset up to which it has applied the stream, as it says.
+    pub acked: u64,
+    /// Offset up to which its AOF is on disk, as it says; `None` if it never said so.
+    pub acked_on_disk: Option<u64>,
+    /// When it last said so, monotonic microseconds; 0: never.
+    pub acked_us: u64,
+    /// The output limit's clock: monotonic milliseconds since when it has been over the soft limit; 0: it is not.
+    pub soft_since_ms: u64,
+}
+
+impl Replica {
+    /// Bytes of the stream that wait for it.
+    pub fn pending(&self, end: u64) -> u64 {
+        end.saturating_sub(self.sent)
+    }
+}
+
+/// What REPLCONF has told before PSYNC, kept with the client.
+#[derive(Debug, Default, Clone)]
+pub struct Introduction {
+    pub port: u16,
+    /// Where it says that it can be reached (`ip-address`); empty: where it comes from.
+    pub address: String,
+    pub capa: u8,
+    pub snapshot_only: bool,
+    pub without_data: bool,
+    pub without_functions: bool,
+    /// The version it said it is (7.2: `version`).
+    pub version: String,
+}
+
+/// How the link to the primary stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// It is to be connected.
+    Connect,
+    /// The connection is being made.
+    Connecting,
+    /// Both sides introduce themselves.
+    Handshake,
+    /// The snapshot comes in.
+    Transfer,
+    /// The snapshot is loaded.
+    Load,
+    /// The stream is applied as it comes.
+    Connected,
+}
+
+impl Link {
+    /// As ROLE calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Link::Connect => "connect",
+            Link::Connecting => "connecting",
+            Link::Handshake => "handshake",
+            Link::Transfer | Link::Load => "sync",
+            Link::Connected => "connected",
+        }
+    }
+}
+
+/// The primary that this server follows.
+#[derive(Debug)]
+pub struct Upstream {
+    pub host: String,
+    pub port: u16,
+    pub link: Link,
+    /// The session under which the stream is applied, while there is a connection.
+    pub client: Option<ClientId>,
+    /// Its history, where it may be continued: id and offset behind the last byte applied.
+    pub known: Option<(String, u64)>,
+    /// Since when the link is down, Unix seconds; 0: it was never up.
+    pub down_since_s: i64,
+    /// When something last came from it, monotonic microseconds.
+    pub heard_us: u64,
+    /// The snapshot: its bytes, where it said how many, and how many of them are here.
+    pub transfer_bytes: Option<u64>,
+    pub transfer_read: u64,
+    /// When bytes of it last came, monotonic microseconds.
+    pub transfer_us: u64,
+    /// The data set is being replaced, and the old one still answers (`repl-diskless-load swapdb`).
+    pub async_loading: bool,
+}
+
+impl Upstream {
+    /// A primary that is to be connected to.
+    pub fn new(host: String, port: u16) -> Upstream {
+        Upstream {
+            host,
+            port,
+            link: Link::Connect,
+            client: None,
+            known: None,
+            down_since_s: 0,
+            heard_us: 0,
+            transfer_bytes: None,
+            transfer_read: 0,
+            transfer_us: 0,
+            async_loading: false,
+        }
+    }
+
+    /// Are the data those of the primary, as far as is known?
+    pub fn is_up(&self) -> bool {
+        self.link == Link::Connected
+    }
+}
+
+impl Repl {
+    /// A server that follows nobody, with a history of its own.
+    pub fn new(id: String) -> Repl {
+        Repl {
+            id,
+            second_id: "0".repeat(ID_LEN),
+            second_until: -1,
+            offset: 0,
+            backlog: None,
+            unread_since_us: 0,
+            replicas: Vec::new(),
+            pinged_us: 0,
+            ask_acks: false,
+            upstream: None,
+            waiting: VecDeque::new(),
+            figures: Figures::default(),
+        }
+    }
+
+    /// Does this server follow another one?
+    #[inline]
+    pub fn is_replica(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    /// Do changes of this server's own go into the stream? A replica's stream is its primary's.
+    #[inline]
+    pub fn feeds(&self) -> bool {
+        self.backlog.is_some() && self.upstream.is_none()
+    }
+
+    /// Appends to the stream.
+    pub fn append(&mut self, bytes: &[u8]) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.push(bytes);
+            self.offset = backlog.end();
+        }
+    }
+
+    /// The replica that this client is.
+    pub fn replica(&mut self, who: ClientId) -> Option<&mut Replica> {
+        self.replicas.iter_mut().find(|one| one.client == who)
+    }
+
+    /// Lets go of what is older than the backlog's size and has been sent to everybody.
+    pub fn trim(&mut self, size: u64) {
+        let Some(backlog) = &mut self.backlog else {
+            return;
+        };
+        let unsent = self.replicas.iter().map(|one| one.sent).min();
+        let keep = backlog.end().saturating_sub(size);
+        backlog.trim(unsent.map_or(keep, |sent| keep.min(sent)), keep);
+    }
+}
