@@ -8,7 +8,7 @@
 //! configuration has a user of the same name, it wins.
 use crate::base::num::parse_i64;
 use crate::codec::{Commands, Sink};
-use crate::exec::call::replay;
+use crate::exec::call::{call, replay};
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::process::resolve_row;
 use crate::exec::registry::Registry;
@@ -128,7 +128,7 @@ pub fn begin(state: &mut State) {
 pub fn restore_users(state: &mut State, table: &Registry, users: &[Vec<u8>]) -> Result<(), String> {
     let me = state.open_loader_session();
     let run = |text: &Vec<u8>| match Carried::read(text) {
-        Some(Carried::Request(request)) => run_carried(state, table, (me, 0), request),
+        Some(Carried::Request(request)) => run_carried(state, table, (me, 0), request, false),
         _ => Err("it is no request".to_owned()),
     };
     let done = users.iter().try_for_each(run);
@@ -156,12 +156,13 @@ const CARRIED: &[&str] = &[
     "function|restore",
 ];
 
-/// Runs a request that a file carried, in this database.
+/// Runs a request that a file or, `logged`, a primary's stream carried, in this database.
 pub fn run_carried(
     state: &mut State,
     table: &Registry,
     (me, db): (ClientId, usize),
     request: &[u8],
+    logged: bool,
 ) -> Result<(), String> {
     let (mut bytes, mut at, mut spans) = (request.to_vec(), 0, Vec::new());
     let step = parse(
@@ -189,16 +190,25 @@ pub fn run_carried(
     if known.is_some_and(|user| state.users.get(user).configured) {
         return Ok(());
     }
+    let mut out = Writer::new(false);
     let mut ctx = Ctx {
         state,
         table,
         argv,
-        out: &mut Writer::new(false),
+        out: &mut out,
         me,
         db,
         mode: Mode::Replay,
         id: row.id,
     };
+    if logged {
+        call(&mut ctx, row);
+        let reply = out.head();
+        return match reply.strip_prefix(b"-") {
+            Some(text) => Err(String::from_utf8_lossy(text).trim_end().to_owned()),
+            None => Ok(()),
+        };
+    }
     let done = replay(&mut ctx, row);
     done.map_err(|error| {
         let text = error.text();

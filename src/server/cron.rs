@@ -46,6 +46,7 @@ impl Server {
         if every(1000) {
             self.sample_memory();
             persist::aof::every_second(&mut self.state);
+            self.link_cron();
         }
         self.state.step_census();
         self.clients_cron(hz as usize);
