@@ -141,6 +141,26 @@ const SETTLED: u32 = gate::MONITORED
     | gate::TRACKS
     | gate::CACHING;
 
+/// The request with which a client waits, to be run again.
+fn ctx_of<'a>(
+    state: &'a mut State,
+    table: &'a Registry,
+    me: ClientId,
+    parked: &'a Parked,
+    out: &'a mut Writer,
+) -> Ctx<'a> {
+    Ctx {
+        state,
+        table,
+        argv: parked.argv.argv(),
+        out,
+        me,
+        db: parked.db as usize,
+        mode: Mode::Client,
+        id: parked.row,
+    }
+}
+
 /// Runs the request again with which a client waits under this ticket.
 fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     let Some(client) = state.clients.get_mut(who) else {
@@ -150,20 +170,11 @@ fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     let Some(mut parked) = client.parked.take_if(|parked| parked.ticket == ticket) else {
         return;
     };
-    let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
+    let (resp3, client_gate) = (client.resp3, client.gate);
     let row = table.row(parked.row);
     let before = state.running.replace(who);
     let mut reply = Writer::new(resp3);
-    let mut ctx = Ctx {
-        state: &mut *state,
-        table,
-        argv: parked.argv.argv(),
-        out: &mut reply,
-        me: who,
-        db,
-        mode: Mode::Client,
-        id: row.id,
-    };
+    let mut ctx = ctx_of(state, table, who, &parked, &mut reply);
     // What holds now may refuse what was admitted then; to wait is not asked again.
     let gate = (client_gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
     // There is room nearly always, as for a request that comes.
@@ -200,22 +211,13 @@ pub fn rerun(state: &mut State, table: &Registry, who: ClientId) {
         return;
     };
     client.flags &= !client_flag::BLOCKED;
-    let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
+    let (resp3, client_gate) = (client.resp3, client.gate);
     state.blocked.unpark(&mut parked);
     let row = table.row(parked.row);
     let before = state.running.replace(who);
     let place = state.outbox.place();
     let mut reply = Writer::new(resp3);
-    let mut ctx = Ctx {
-        state: &mut *state,
-        table,
-        argv: parked.argv.argv(),
-        out: &mut reply,
-        me: who,
-        db,
-        mode: Mode::Client,
-        id: row.id,
-    };
+    let mut ctx = ctx_of(state, table, who, &parked, &mut reply);
     let gate = (client_gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
     let refused = gate != 0 && admit(&mut ctx, row, gate) == Verdict::Refused;
     if !refused && call(&mut ctx, row) == Outcome::Block {
