@@ -30,7 +30,7 @@ use wire::Wire;
 use zeroize::Zeroizing;
 
 /// The token of its socket.
-pub(super) const TOKEN_LINK: usize = usize::MAX - 3;
+pub(super) const TOKEN_LINK: usize = usize::MAX - 4;
 /// Time for the link in a turn, microseconds.
 const LINK_US: u64 = 400;
 /// Most bytes read at once.

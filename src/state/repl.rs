@@ -279,7 +279,7 @@ impl Repl {
     }
 
     /// There is no history before this one.
-    pub fn forget_second(&mut self) {
+    pub fn forget_second_id(&mut self) {
         self.second_id = "0".repeat(ID_LEN);
         self.second_until = -1;
     }

@@ -594,6 +594,12 @@ impl Replay {
                 self.db = db;
                 let client = state.clients.me(me);
                 client.db = db as u32;
+                let told = parse_i64(argv.get(1)).and_then(|n| u32::try_from(n).ok());
+                if let (Some(upstream), Some(told)) = (&mut state.repl.upstream, told)
+                    && number == self.names.select
+                {
+                    upstream.db = told;
+                }
             }
             if self.out.head().first() == Some(&b'-') {
                 let text = String::from_utf8_lossy(&self.out.head()[1..]);

@@ -19,8 +19,6 @@ use crate::state::loading::LoadProgress;
 use crate::state::per_group::PerGroup;
 use std::mem::swap;
 
-use super::resume;
-
 /// Keys between two looks at the time: between these, by what the last took.
 const WORK: (usize, usize) = (32, 1024);
 /// The aim for it, microseconds.
@@ -116,6 +114,7 @@ impl Intake {
                 drop_expired: false,
                 checksum: state.config.rdbchecksum,
                 total,
+                starts: false,
             }),
             beside,
             serves,
@@ -212,7 +211,7 @@ impl Intake {
         let db = summary
             .aux
             .iter()
-            .find(|(name, _)| name == resume::DB.as_bytes());
+            .find(|(name, _)| name == b"repl-stream-db");
         let db = db.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
         Ok(db.unwrap_or(0))
     }

@@ -1,28 +1,13 @@
 //! From where the stream may go on, and what the end of a synchronisation makes of the server's own history.
 use crate::persist::aof;
 use crate::state::State;
-use crate::state::repl::backlog::Backlog;
 use crate::state::repl::{Link, Upstream};
-
-/// What a snapshot says of the stream that it belongs to.
-pub const ID: &str = "repl-id";
-pub const OFFSET: &str = "repl-offset";
-pub const DB: &str = "repl-stream-db";
 
 /// The history that a primary is asked to go on with: its id, and up to where it is known here.
 pub fn known(state: &State) -> Option<(String, u64)> {
     let upstream = state.repl.upstream.as_ref()?;
     let known = (state.repl.id.clone(), state.repl.offset);
     upstream.resumes.then_some(known)
-}
-
-/// The stream that sub-replicas read begins here, unless there is one already.
-fn begin_backlog(state: &mut State) {
-    let repl = &mut state.repl;
-    if repl.backlog.is_none() {
-        repl.backlog = Some(Backlog::new(repl.offset));
-        repl.unread_since_us = state.clock.mono_us;
-    }
 }
 
 /// A new data set is taken over: what is known of the old one's history is of no use any more, neither to this
@@ -39,7 +24,7 @@ pub fn forget(state: &mut State) {
 pub fn synced(state: &mut State, id: String, offset: u64, db: u32) {
     let repl = &mut state.repl;
     (repl.id, repl.offset) = (id, offset);
-    repl.forget_second();
+    repl.forget_second_id();
     repl.backlog = None;
     let databases = state.groups.file_databases;
     if let Some(upstream) = &mut repl.upstream {
@@ -47,7 +32,7 @@ pub fn synced(state: &mut State, id: String, offset: u64, db: u32) {
         upstream.resumes = true;
         upstream.file_databases = databases;
     }
-    begin_backlog(state);
+    state.begin_backlog();
 }
 
 /// The primary goes on with the stream where this server knew it, under this name.
@@ -62,7 +47,7 @@ pub fn continued(state: &mut State, id: Option<String>) {
         // They learn of the name when they come back.
         state.disconnect_replicas();
     }
-    begin_backlog(state);
+    state.begin_backlog();
 }
 
 /// Becomes a replica, or the replica of another one.
@@ -97,7 +82,7 @@ pub fn follow(state: &mut State, host: String, port: u16) {
     upstream.link = Link::Connect;
     state.repl.upstream = Some(upstream);
     if was_primary {
-        begin_backlog(state);
+        state.begin_backlog();
     }
     state.settle_readers();
     state.settle_role();
@@ -123,30 +108,4 @@ pub fn follow_nobody(state: &mut State) {
     state.prop.log.reselect();
     state.settle_readers();
     state.settle_role();
-}
-
-/// A file was loaded at the start. Where it tells of the history that its data belong to, that may go on.
-pub fn loaded(state: &mut State, aux: &[(Vec<u8>, Vec<u8>)]) {
-    let find = |name: &str| {
-        let found = aux.iter().find(|(key, _)| key == name.as_bytes());
-        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
-    };
-    let offset = find(OFFSET).and_then(|text| text.parse::<u64>().ok());
-    let id = find(ID).filter(|id| id.len() == crate::state::repl::ID_LEN);
-    let (Some(id), Some(offset)) = (id, offset) else {
-        return;
-    };
-    let db = find(DB).and_then(|text| text.parse().ok()).unwrap_or(0);
-    let (id, of_file) = (id.to_owned(), state.groups.file_databases);
-    let repl = &mut state.repl;
-    repl.offset = offset;
-    if let Some(upstream) = &mut repl.upstream {
-        repl.id = id;
-        (upstream.resumes, upstream.db) = (true, db);
-        upstream.file_databases = of_file;
-    } else {
-        repl.second_id = id;
-        repl.second_until = offset as i64 + 1;
-    }
-    begin_backlog(state);
 }

@@ -65,17 +65,9 @@ impl Stream {
 
     /// The connection is gone.
     pub(super) fn end(self, state: &mut State) {
-        let db = self.replay.db();
-        let count = state.dbs.count();
         if let Some(upstream) = &mut state.repl.upstream
             && upstream.client == Some(self.me)
         {
-            // As the primary counts.
-            let of_file = match upstream.file_databases {
-                0 => count,
-                of_file => of_file,
-            };
-            upstream.db = (db / count * of_file + db % count) as u32;
             upstream.client = None;
         }
         state.close_client(self.me);

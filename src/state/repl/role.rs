@@ -3,6 +3,7 @@ use super::super::State;
 use super::super::client::client_flag;
 use super::super::gate;
 use super::super::listener;
+use super::backlog::Backlog;
 
 /// Keys of a writable replica's own that end in one go.
 const ENDED_AT_ONCE: usize = 64;
@@ -82,6 +83,60 @@ impl State {
             }
         }
         true
+    }
+
+    /// The stream that others read begins here, unless there is one already.
+    pub fn begin_backlog(&mut self) {
+        let repl = &mut self.repl;
+        if repl.backlog.is_none() {
+            repl.backlog = Some(Backlog::new(repl.offset));
+            repl.unread_since_us = self.clock.mono_us;
+        }
+    }
+
+    /// The database in which the stream goes on.
+    pub fn stream_db(&self) -> u32 {
+        match &self.repl.upstream {
+            Some(upstream) => upstream.db,
+            None => self.prop.log.selected().unwrap_or(0),
+        }
+    }
+
+    /// What a snapshot says of the place in the stream at which it is taken; nothing where no stream is kept.
+    pub fn stream_facts(&self) -> Vec<(&'static str, String)> {
+        if self.repl.backlog.is_none() {
+            return Vec::new();
+        }
+        vec![
+            ("repl-stream-db", self.stream_db().to_string()),
+            ("repl-id", self.repl.id.clone()),
+            ("repl-offset", self.repl.offset.to_string()),
+        ]
+    }
+
+    /// A file that is loaded at the start tells of which history its data are, up to where: that may go on.
+    pub fn continue_history(&mut self, id: String, offset: u64, db: u32) {
+        let of_file = self.groups.file_databases;
+        let repl = &mut self.repl;
+        repl.offset = offset;
+        if let Some(upstream) = &mut repl.upstream {
+            repl.id = id;
+            (upstream.resumes, upstream.db) = (true, db);
+            upstream.file_databases = of_file;
+        } else {
+            repl.second_id = id;
+            repl.second_until = offset.cast_signed() + 1;
+        }
+        self.begin_backlog();
+        self.settle_readers();
+    }
+
+    /// A key in that file had expired and was left out: who has it is told.
+    pub fn tell_left_out(&mut self, db: usize, key: &[u8]) {
+        let logged = std::mem::replace(&mut self.prop.on, true);
+        self.prop.push_own(db, &[b"DEL", key]);
+        self.prop.end_unit();
+        self.prop.on = logged;
     }
 
     /// Sends everybody away who follows this server: what they know of it holds no more. They come back, and
