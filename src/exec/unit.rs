@@ -160,6 +160,26 @@ fn admit_again(ctx: &mut Ctx<'_>, row: &Row) -> bool {
     }
 }
 
+/// The request with which a client waits, to be run again.
+fn ctx_of<'a>(
+    state: &'a mut State,
+    table: &'a Registry,
+    me: ClientId,
+    parked: &'a Parked,
+    out: &'a mut Writer,
+) -> Ctx<'a> {
+    Ctx {
+        state,
+        table,
+        argv: parked.argv.argv(),
+        out,
+        me,
+        db: parked.db as usize,
+        mode: Mode::Client,
+        id: parked.row,
+    }
+}
+
 /// Runs the request again with which a client waits under this ticket.
 fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     let Some(client) = state.clients.get_mut(who) else {
@@ -169,20 +189,11 @@ fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     let Some(mut parked) = client.parked.take_if(|parked| parked.ticket == ticket) else {
         return;
     };
-    let (resp3, db) = (client.resp3, parked.db as usize);
+    let resp3 = client.resp3;
     let row = table.row(parked.row);
     let before = state.running.replace(who);
     let mut reply = Writer::new(resp3);
-    let mut ctx = Ctx {
-        state: &mut *state,
-        table,
-        argv: parked.argv.argv(),
-        out: &mut reply,
-        me: who,
-        db,
-        mode: Mode::Client,
-        id: row.id,
-    };
+    let mut ctx = ctx_of(state, table, who, &parked, &mut reply);
     let refused = !admit_again(&mut ctx, row);
     // What making room had to tell is in the box, in front of the reply.
     let place = ctx.state.outbox.place();
@@ -215,22 +226,13 @@ pub fn rerun(state: &mut State, table: &Registry, who: ClientId) {
         return;
     };
     client.flags &= !client_flag::BLOCKED;
-    let (resp3, db) = (client.resp3, parked.db as usize);
+    let resp3 = client.resp3;
     state.blocked.unpark(&mut parked);
     let row = table.row(parked.row);
     let before = state.running.replace(who);
     let place = state.outbox.place();
     let mut reply = Writer::new(resp3);
-    let mut ctx = Ctx {
-        state: &mut *state,
-        table,
-        argv: parked.argv.argv(),
-        out: &mut reply,
-        me: who,
-        db,
-        mode: Mode::Client,
-        id: row.id,
-    };
+    let mut ctx = ctx_of(state, table, who, &parked, &mut reply);
     let refused = !admit_again(&mut ctx, row);
     if !refused && call(&mut ctx, row) == Outcome::Block {
         let client = state.clients.me(who);

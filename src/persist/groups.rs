@@ -15,7 +15,7 @@ use crate::exec::registry::Registry;
 use crate::exec::users;
 use crate::persist::rdb::write::write_aux;
 use crate::resp::reply::Writer;
-use crate::resp::request::{Argv, Limits, Resume, Span, Step, parse};
+use crate::resp::request::{Argv, Limits, OwnedArgv, Resume, Span, Step, parse};
 use crate::state::State;
 use crate::state::client::ClientId;
 use crate::state::groups::{GroupId, Plan};
@@ -220,6 +220,15 @@ fn reason(name: &str, error: &CmdError) -> String {
     }
 }
 
+/// Files of the first servers with groups have several rules of a user in one argument.
+fn rules_one_by_one(argv: Argv<'_>) -> OwnedArgv {
+    let words = argv.iter().enumerate().flat_map(|(i, word)| {
+        let joined = i >= 3 && !word.starts_with(b"(");
+        word.split(move |b| joined && *b == b' ')
+    });
+    words.collect()
+}
+
 /// Runs a request that a file carried, in this database.
 pub fn run_carried(
     state: &mut State,
@@ -240,10 +249,11 @@ pub fn run_carried(
             return Ok(());
         }
     }
+    let spread = (name == "acl|setuser").then(|| rules_one_by_one(argv));
     let mut ctx = Ctx {
         state,
         table,
-        argv,
+        argv: spread.as_ref().map_or(argv, OwnedArgv::argv),
         out: &mut Writer::new(false),
         me,
         db,

@@ -385,3 +385,64 @@ fn a_user_of_the_configuration_outlives_its_group_in_files() {
     assert_eq!(server.raw().ask("debug loadaof"), "OK");
     assert_eq!(user_of(&server, "bob").ask("get k"), "\"v\"");
 }
+
+/// Users of groups come back with every rule they had, out of a log as out of a snapshot.
+#[test]
+fn users_of_groups_come_back_as_they_were() {
+    if is_oracle() {
+        return;
+    }
+    let aof = [
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--acl-argon2id-memory",
+        "64kb",
+    ];
+    let rdb = [&["--appendonly", "no"], &aof[4..]].concat();
+    for (args, save) in [
+        (&aof[..], "ping"),
+        (&aof[..], "bgrewriteaof"),
+        (&rdb[..], "save"),
+    ] {
+        let server = Server::with(args);
+        let mut zero = server.raw();
+        zero.ask("group create blue");
+        zero.ask("config set acl-password-kdf argon2id");
+        for rules in [
+            "u1 on >pw group:blue ~a ~b %R~c %W~d &x &y -@all +get +@hash -hset",
+            "u2 on >pw >more group:blue ~* &* +@all -del db=1,2 expires:4000000000",
+            "u3 off nopass group:blue ~a +get (~b ~c &z +set +del) (%R~d db=3 +@read)",
+        ] {
+            assert_eq!(zero.ask(&format!("acl setuser {rules}")), "OK", "{rules}");
+        }
+        zero.ask("config set acl-password-kdf sha256");
+        zero.ask("acl setuser u2 >third");
+        zero.ask("set k v");
+        let list = zero.ask("acl list");
+        assert_ne!(zero.ask(save), "");
+        wait_until("the end of the rewrite", || {
+            server.info("aof_rewrite_in_progress") == "0"
+        });
+        let server = again(&binary(), server, args);
+        assert_eq!(server.raw().ask("acl list"), list, "{save}");
+        assert_eq!(server.raw().ask("auth u2 third"), "OK");
+        assert_eq!(server.raw().ask("auth u1 pw"), "OK");
+    }
+}
+
+/// What concerns the whole server a user of a group may not, whatever its rules: a trial says so, too.
+#[test]
+fn a_trial_knows_what_concerns_the_whole_server() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::start();
+    let _blue = make(&server, "blue", "");
+    let mut zero = server.raw();
+    let no = "\"This user has no permissions to run the 'config|get' command\"";
+    assert_eq!(zero.ask("acl dryrun blue config get port"), no);
+    assert_eq!(zero.ask("acl dryrun blue get port"), "OK");
+    assert_eq!(zero.ask("acl dryrun default config get port"), "OK");
+}
