@@ -38,6 +38,8 @@ use crate::state::prop::Carried;
 const CHUNK: usize = 128 << 10;
 /// Requests parsed before the first one runs.
 const AHEAD: usize = 64;
+/// Room that the window keeps when it is empty.
+const WINDOW_KEPT: usize = 4 << 20;
 /// Spans are 32 bits wide.
 const WINDOW_MAX: usize = u32::MAX as usize - 1;
 /// The longest comment: annotations are short.
@@ -253,6 +255,9 @@ impl Replay {
         self.window.drain(..self.used);
         self.gone += self.used as u64;
         (self.used, self.parsed, self.done, self.taken) = (0, 0, 0, 0);
+        if self.window.capacity() > WINDOW_KEPT.max(4 * self.window.len()) {
+            self.window.shrink_to(CHUNK);
+        }
         read(&mut self.window)
     }
 
