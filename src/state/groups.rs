@@ -473,7 +473,9 @@ impl State {
     pub fn settle_groups(&mut self) {
         let log = &mut self.prop.log;
         log.preamble.clear();
+        log.groups_from = 0;
         if self.groups.exist() {
+            log.groups_from = u32::try_from(self.dbs.count()).unwrap_or(u32::MAX);
             let told = prop::told_databases(self.dbs.count());
             prop::push_request(&mut log.preamble, &[b"ECHO", &told]);
         }
