@@ -49,6 +49,7 @@ pub const FAMILIES: &[&Family] = &[
     &crate::replication::psync::FAMILY,
     &crate::replication::replconf::FAMILY,
     &crate::replication::role::FAMILY,
+    &crate::replication::replicaof::FAMILY,
 ];
 
 /// The registry with the names in force.
