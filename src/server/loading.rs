@@ -4,6 +4,7 @@ use super::supervise;
 use super::turn::Server;
 use crate::base::clock::mono_us;
 use crate::base::sys::ticks;
+use crate::exec::users::file::tell_waiting;
 use crate::persist::aof::files::remove_history;
 use crate::persist::aof::switch::open_at_start;
 use crate::persist::load::{Failed, Loader};
@@ -56,6 +57,7 @@ impl Server {
             self.exit = Some(1);
             return;
         }
+        tell_waiting(&self.state);
         let kind = |listener: &Listener| match listener {
             Listener::Tcp(_) => "tcp",
             Listener::Tls(_) => "tls",
