@@ -57,7 +57,8 @@ impl Server {
             self.exit = Some(1);
             return;
         }
-        tell_waiting(&self.state);
+        state.settle_readers();
+        tell_waiting(state);
         let kind = |listener: &Listener| match listener {
             Listener::Tcp(_) => "tcp",
             Listener::Tls(_) => "tls",
@@ -69,7 +70,13 @@ impl Server {
             }
         }
         if self.state.run.supervised.is_some() {
-            supervise::notify("STATUS=Ready to accept connections\nREADY=1\n");
+            supervise::notify(match self.state.repl.is_replica() {
+                false => "STATUS=Ready to accept connections\nREADY=1\n",
+                true => {
+                    "STATUS=Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA \
+                     sync\nREADY=1\n"
+                }
+            });
         }
     }
 
