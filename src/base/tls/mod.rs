@@ -2,6 +2,7 @@
 //! are called, and a connection's session between bytes and bytes.
 pub mod der;
 pub mod key;
+pub mod limits;
 pub mod names;
 pub mod pem;
 pub mod session;

@@ -60,9 +60,17 @@ impl TlsStream {
         self.session.unsent().is_empty()
     }
 
+    /// Memory held for what is on its way, as a client's figures have it.
+    pub fn held_bytes(&self) -> u32 {
+        u32::try_from(self.session.held_bytes()).unwrap_or(u32::MAX)
+    }
+
     /// Reads plain bytes. Nothing means that the peer has ended.
     pub fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         if self.session.has_plain() {
+            // The socket was not looked at: an event may have told of it since its last read came back short, and
+            // whoever reads a short piece here must not take that for it.
+            self.more = true;
             return Ok(self.session.take_plain(room));
         }
         if self.session.has_failed() {
