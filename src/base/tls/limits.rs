@@ -13,21 +13,32 @@ use std::sync::LazyLock;
 /// they are, of some hundred bytes, below 2^-44. At 100,000 records a second that is a month.
 const RECORDS_MAX: u64 = 1 << 38;
 
-/// Suites as rustls has them, with another limit.
-fn with_limit(limit: u64) -> Vec<Tls12CipherSuite> {
+fn common(suite: &CipherSuiteCommon, confidentiality_limit: u64) -> CipherSuiteCommon {
+    CipherSuiteCommon {
+        suite: suite.suite,
+        hash_provider: suite.hash_provider,
+        confidentiality_limit,
+    }
+}
+
+/// The suite as rustls has it, with another limit.
+fn limited(suite: &Tls12CipherSuite, records: u64) -> Tls12CipherSuite {
+    Tls12CipherSuite {
+        common: common(&suite.common, records),
+        prf_provider: suite.prf_provider,
+        kx: suite.kx,
+        sign: suite.sign,
+        aead_alg: suite.aead_alg,
+    }
+}
+
+fn all_lasting() -> Vec<Tls12CipherSuite> {
     let all = default_provider().cipher_suites.into_iter();
     all.filter_map(|suite| match suite {
-        SupportedCipherSuite::Tls12(suite) => Some(Tls12CipherSuite {
-            common: CipherSuiteCommon {
-                suite: suite.common.suite,
-                hash_provider: suite.common.hash_provider,
-                confidentiality_limit: suite.common.confidentiality_limit.max(limit),
-            },
-            prf_provider: suite.prf_provider,
-            kx: suite.kx,
-            sign: suite.sign,
-            aead_alg: suite.aead_alg,
-        }),
+        SupportedCipherSuite::Tls12(suite) => {
+            let records = suite.common.confidentiality_limit.max(RECORDS_MAX);
+            Some(limited(suite, records))
+        }
         SupportedCipherSuite::Tls13(_) => None,
     })
     .collect()
@@ -35,10 +46,59 @@ fn with_limit(limit: u64) -> Vec<Tls12CipherSuite> {
 
 /// The same suite, for connections that stay.
 pub fn lasting(suite: SupportedCipherSuite) -> SupportedCipherSuite {
-    static LASTING: LazyLock<Vec<Tls12CipherSuite>> = LazyLock::new(|| with_limit(RECORDS_MAX));
+    static LASTING: LazyLock<Vec<Tls12CipherSuite>> = LazyLock::new(all_lasting);
     let same = |other: &&Tls12CipherSuite| other.common.suite == suite.suite();
     match LASTING.iter().find(same) {
         Some(ours) => SupportedCipherSuite::Tls12(ours),
         None => suite,
+    }
+}
+
+/// Everything as rustls has it, with keys that are good for so many records. What it makes is never freed.
+#[cfg(test)]
+pub(super) fn with_limits(records: u64) -> rustls::crypto::CryptoProvider {
+    let mut provider = default_provider();
+    for suite in &mut provider.cipher_suites {
+        *suite = match suite {
+            SupportedCipherSuite::Tls12(suite) => {
+                SupportedCipherSuite::Tls12(Box::leak(Box::new(limited(suite, records))))
+            }
+            SupportedCipherSuite::Tls13(suite) => {
+                SupportedCipherSuite::Tls13(Box::leak(Box::new(rustls::Tls13CipherSuite {
+                    common: common(&suite.common, records),
+                    hkdf_provider: suite.hkdf_provider,
+                    aead_alg: suite.aead_alg,
+                    quic: None,
+                })))
+            }
+        };
+    }
+    provider
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_of_the_older_version_last_and_are_the_same_otherwise() {
+        let mut seen = 0;
+        for suite in default_provider().cipher_suites {
+            let ours = lasting(suite);
+            assert_eq!(ours.suite(), suite.suite());
+            match (ours, suite) {
+                (SupportedCipherSuite::Tls12(ours), SupportedCipherSuite::Tls12(theirs)) => {
+                    assert!(ours.common.confidentiality_limit >= RECORDS_MAX);
+                    assert_eq!(ours.sign, theirs.sign);
+                    seen += 1;
+                }
+                (SupportedCipherSuite::Tls13(ours), SupportedCipherSuite::Tls13(theirs)) => {
+                    let limit = ours.common.confidentiality_limit;
+                    assert_eq!(limit, theirs.common.confidentiality_limit);
+                }
+                _ => panic!("another version"),
+            }
+        }
+        assert_eq!(seen, 6);
     }
 }

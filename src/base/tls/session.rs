@@ -495,4 +495,94 @@ mod tests {
         }
         assert!(failed > 100, "{failed}");
     }
+
+    fn shake(server: &mut Session, client: &mut ClientConnection) {
+        while client.is_handshaking() || server.is_handshaking() {
+            let wire = sent(client);
+            hand(server, client, &wire, &mut []).expect("sound");
+        }
+    }
+
+    /// What a session holds for somebody it does not know is what it may need, and no more.
+    #[test]
+    fn a_hello_is_not_longer_than_a_record() {
+        let hello = |record: usize| {
+            let mut bytes = vec![0x16, 3, 1];
+            bytes.extend_from_slice(&(record as u16).to_be_bytes());
+            bytes
+        };
+        for asks in [false, true] {
+            let mut session = Session::new(testing::server("TLSv1.3"), asks).expect("sound");
+            let mut wire = hello(16_384);
+            wire.extend_from_slice(&[1, 0, 0xff, 0xfb]);
+            wire.resize(5 + 16_384, b'a');
+            wire.extend_from_slice(&hello(16_384));
+            wire.resize(wire.len() + 1000, b'a');
+            let mut held = 0;
+            let mut sent = 0;
+            for piece in wire.chunks(700) {
+                let mut bytes = session.partial().to_vec();
+                bytes.extend_from_slice(piece);
+                sent += piece.len();
+                match session.receive(&mut bytes, &mut []) {
+                    Ok(_) => assert!(sent <= RECORD_BYTES_MAX, "{sent}"),
+                    Err(Failure::TooLarge) => break,
+                    Err(other) => panic!("{other}"),
+                }
+                held = held.max(session.held_bytes());
+            }
+            assert!(session.has_failed() || sent <= RECORD_BYTES_MAX);
+            assert!(held <= RECORD_BYTES_MAX + PARTIAL_STEP, "{held}");
+            let mut more = session.partial().to_vec();
+            more.resize(RECORD_BYTES_MAX + 1, b'a');
+            let _ = session.receive(&mut more, &mut []);
+            assert!(session.has_failed());
+            assert_eq!(session.held_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn keys_are_changed_where_they_can_be_and_the_end_is_told_where_not() {
+        for protocol in ["TLSv1.2", "TLSv1.3"] {
+            let config = testing::short_lived(protocol, 20);
+            let mut server = Session::new(config, false).expect("sound");
+            let name = "localhost".try_into().expect("a name");
+            let mut client = ClientConnection::new(testing::client(false), name).expect("sound");
+            shake(&mut server, &mut client);
+            let mut said = 0;
+            let ended = loop {
+                let text = [said as u8; 3000];
+                let mut out = Vec::new();
+                if let Err(error) = server.send(&text, &mut out) {
+                    break Some(error);
+                }
+                answer(&mut client, &out);
+                let mut heard = [0xff; 3000];
+                client.reader().read_exact(&mut heard).expect("all of it");
+                assert_eq!(heard, text);
+                // The client answers a new key, and speaks itself.
+                client.writer().write_all(b"hello").expect("room");
+                let wire = sent(&mut client);
+                let mut room = [0; 9];
+                let n = hand(&mut server, &mut client, &wire, &mut room).expect("sound");
+                assert_eq!(&room[..n], b"hello");
+                said += 1;
+                if said == 200 {
+                    break None;
+                }
+            };
+            match ended {
+                None => assert_eq!(protocol, "TLSv1.3"),
+                Some(error) => {
+                    assert_eq!(protocol, "TLSv1.2");
+                    assert!(said >= 15, "{said}");
+                    assert!(error.to_string().contains(EXHAUSTED), "{error}");
+                    let mut out = Vec::new();
+                    server.close(&mut out);
+                    answer(&mut client, &out);
+                    assert_eq!(client.reader().read(&mut [0]).expect("a proper end"), 0);
+                }
+            }
+        }
+    }
 }

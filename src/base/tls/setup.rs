@@ -131,7 +131,7 @@ fn facts(der: &[u8]) -> Option<Facts> {
 }
 
 /// Reads a certificate's chain and its key, which must belong together.
-fn certified(
+pub(super) fn certified(
     identity: &Identity,
     cert: &Path,
     key: &Path,

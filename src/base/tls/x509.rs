@@ -272,6 +272,34 @@ mod tests {
     }
 
     #[test]
+    fn who_may_sign_says_so() {
+        let authority = super::super::testing::der("ca.crt");
+        let read_whole = |der: &[u8]| read(der).expect("a certificate").may_sign();
+        assert!(read_whole(&authority));
+        assert!(!read_whole(&super::super::testing::leaf()), "CA:FALSE");
+        // The same authority with another use for its key, and with nothing that makes it one.
+        let at = |oid: &[u8]| {
+            let found = authority.windows(oid.len()).position(|bytes| bytes == oid);
+            found.expect("it has this extension")
+        };
+        let mut other = authority.clone();
+        let uses = at(KEY_USAGE) + KEY_USAGE.len();
+        // critical, then the octets of the bits: how many do not count, then `keyCertSign, cRLSign`.
+        let bits = uses + 3 + 2 + 2 + 1;
+        assert_eq!(other[bits], 0x06);
+        other[bits] = 0x82;
+        assert!(!read_whole(&other));
+        let mut other = authority.clone();
+        other[at(BASIC_CONSTRAINTS) + 2] ^= 0x40;
+        assert!(!read_whole(&other));
+        let mut old = read(&authority).expect("a certificate");
+        (old.version, old.extensions) = (0, &[]);
+        assert!(old.may_sign(), "of version 1, and its own issuer");
+        old.subject = &[];
+        assert!(!old.may_sign());
+    }
+
+    #[test]
     fn nothing_is_read_from_what_is_cut_off() {
         let der = super::super::testing::leaf();
         let whole = read(&der).expect("a certificate");

@@ -202,3 +202,49 @@ pub fn overdue(conn: &Conn, now_ms: u64) -> bool {
     matches!(&conn.stream, Stream::Tls(tls)
         if tls.session.is_handshaking() && tls.deadline_ms <= now_ms)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::rng::Rng;
+    use crate::state::config::Config;
+
+    #[test]
+    fn unfinished_handshakes_hold_so_much_together_and_the_oldest_go() {
+        let mut state = State::new(
+            Config::default(),
+            Rng::from_seed(1),
+            Clock::manual(1),
+            8,
+            1.0,
+        );
+        state.apply_config();
+        let each = 20 * 1024_u32;
+        let mut all = Vec::new();
+        for _ in 0..900 {
+            let id = state.open_session(Peer::None);
+            state.clients.me(id).flags |= client_flag::TLS | client_flag::HANDSHAKE;
+            note_held(&mut state, id, each / 2, false);
+            note_held(&mut state, id, each, false);
+            assert!(state.tls.held_by_handshakes <= HELD_MAX);
+            all.push(id);
+        }
+        let closed = |state: &mut State, id| state.clients.me(id).has(client_flag::CLOSE_NOW);
+        let gone = all.iter().filter(|id| closed(&mut state, **id)).count();
+        assert_eq!(gone as u64, state.tls.handshakes_failed);
+        assert!((1..450).contains(&gone), "{gone}");
+        assert!(all[..gone].iter().all(|id| closed(&mut state, *id)));
+        // Who comes to the end, or leaves, is none of them any more, and is counted as a client.
+        let (last, other) = (all[899], all[898]);
+        note_held(&mut state, last, 100, true);
+        state.clients.me(last).flags &= !client_flag::HANDSHAKE;
+        assert_eq!(state.clients.me(last).transport.buffers(), 100);
+        for id in all.iter().filter(|id| **id != other) {
+            state.end_session(*id);
+        }
+        assert_eq!(state.tls.held_by_handshakes, each as usize);
+        state.end_session(other);
+        assert_eq!(state.tls.held_by_handshakes, 0);
+    }
+}

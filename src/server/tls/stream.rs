@@ -222,3 +222,67 @@ impl TlsStream {
         let _ = self.socket.write(&out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::tls::testing;
+    use rustls::ClientConnection;
+    use std::net::TcpListener;
+
+    /// Both ends of a connection, after their handshake.
+    fn pair() -> (TlsStream, ClientConnection, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut far = std::net::TcpStream::connect(address).expect("it listens");
+        let (near, _) = listener.accept().expect("it came");
+        near.set_nonblocking(true).expect("a socket");
+        let session = Session::new(testing::server("TLSv1.3"), true).expect("sound");
+        let mut stream = TlsStream::new(TcpStream::from_std(near), session, 0);
+        let name = "localhost".try_into().expect("a name");
+        let mut client = ClientConnection::new(testing::client(false), name).expect("sound");
+        while stream.session.is_handshaking() {
+            while client.wants_write() {
+                client.write_tls(&mut far).expect("room");
+            }
+            stream.shake().expect("sound");
+            if client.is_handshaking() {
+                client.read_tls(&mut far).expect("an answer");
+                client.process_new_packets().expect("sound");
+            }
+        }
+        (stream, client, far)
+    }
+
+    /// Whoever is handed what was left over has not looked at the socket, whatever an event has told of it.
+    #[test]
+    fn left_over_text_says_nothing_of_the_socket() {
+        let (mut stream, mut client, mut far) = pair();
+        let mut say = |bytes: usize| {
+            client.writer().write_all(&vec![7; bytes]).expect("room");
+            while client.wants_write() {
+                client.write_tls(&mut far).expect("room");
+            }
+        };
+        say(16_000);
+        let mut got = 0;
+        let mut room = [0; 10_000];
+        while got < 10_000 {
+            got += stream.read(&mut room[got..]).unwrap_or(0);
+        }
+        assert!(stream.session.has_plain());
+        say(300);
+        let left = stream.read(&mut room).expect("what was left over");
+        assert!(left < room.len(), "less than asked for");
+        got += left;
+        assert!(stream.may_have_more());
+        while got < 16_300 && stream.may_have_more() {
+            got += stream.read(&mut room).unwrap_or(0);
+        }
+        assert_eq!(got, 16_300);
+        // And with nothing left it is the socket that says so.
+        let nothing = stream.read(&mut room).expect_err("nothing");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert!(!stream.may_have_more());
+    }
+}
