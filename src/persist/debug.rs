@@ -51,7 +51,7 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 fn empty(state: &mut State) {
     let groups: Vec<GroupId> = state.groups.iter().map(|group| group.id).collect();
     for group in groups.into_iter().filter(|group| !group.is_default()) {
-        state.delete_group(group);
+        state.delete_group(group, true);
     }
     state.flush_all(GroupId::DEFAULT, false);
     state.libraries.of_mut(GroupId::DEFAULT).clear();
