@@ -671,7 +671,7 @@ fn read_on(conn: &mut Conn, buf: &mut Vec<u8>, missing: usize) -> usize {
 /// What a read tells about the socket. One that came back short has emptied it: no second one is
 /// needed to see EAGAIN, since signals cannot interrupt it (they come through a descriptor).
 pub(super) fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize {
-    // What TLS has to say to what it read, and the socket did not take, goes out when it is writable again.
+    // What TLS has to say, and the socket did not take while it was read, goes out when it is writable again.
     conn.blocked_write |= !conn.stream.settled();
     match result {
         Ok(0) => {

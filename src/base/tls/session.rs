@@ -310,6 +310,7 @@ impl Session {
                     }
                     Err(EncryptError::EncryptExhausted) => {
                         out.truncate(from);
+                        log::warn!("Closing a client: {EXHAUSTED}");
                         return Err(Error::General(EXHAUSTED.to_owned()));
                     }
                     Err(_) => {

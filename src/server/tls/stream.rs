@@ -67,6 +67,7 @@ impl TlsStream {
 
     /// Reads plain bytes. Nothing means that the peer has ended.
     pub fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.push_some()?;
         if self.session.has_plain() {
             // The socket was not looked at: an event may have told of it since its last read came back short, and
             // whoever reads a short piece here must not take that for it.
@@ -107,12 +108,7 @@ impl TlsStream {
         self.more = n == end - held;
         let outcome = self.session.receive(&mut wire[..held + n], room);
         // New keys, an alert: what the peer waits for, or is not to miss.
-        if !self.settled()
-            && let Err(error) = self.push()
-            && error.kind() != io::ErrorKind::WouldBlock
-        {
-            return Err(error);
-        }
+        self.push_some()?;
         match outcome {
             Err(failure) => Err(io::Error::other(failure.to_string())),
             Ok(0) if self.session.has_ended() => Ok(0),
@@ -127,6 +123,7 @@ impl TlsStream {
 
     /// A step of the handshake: true when it is over.
     pub fn shake(&mut self) -> io::Result<bool> {
+        self.push_some()?;
         let mut wire = WIRE.take();
         let outcome = self.read_wire(&mut wire, &mut []);
         give_back(&WIRE, wire);
@@ -160,6 +157,15 @@ impl TlsStream {
             }
         }
         Ok(())
+    }
+
+    /// The same where a full socket is no failure. Whoever reads does this first and last: what is left behind it
+    /// found the socket full just now, so that an event will tell when it is not.
+    fn push_some(&mut self) -> io::Result<()> {
+        match self.push() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Writes plain bytes: so many have been taken, and go out before others.
