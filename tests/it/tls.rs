@@ -777,8 +777,12 @@ fn our_own_client_speaks_tls() {
     // A server that accepts and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let deaf = silent.local_addr().expect("bound").port().to_string();
-    let (code, said) = ours("ping", &["-p", &deaf, "-t", "1"], b"");
-    assert_eq!(code, Some(1));
+    let output = Command::new(binary())
+        .args(["ping", "-p", &deaf, "--tls", "--cacert", &ca, "-t", "1"])
+        .output()
+        .expect("our own program");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(said.contains("Timed out"), "{said}");
     let other = path("other/ca.crt");
     let wary = ours(
