@@ -8,7 +8,7 @@ use super::busy::Lent;
 use super::conn::{Conn, Pool, Stream};
 use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
-use super::jobs::Jobs;
+use super::jobs::{Jobs, check_passwords, collect_passwords};
 use super::listen::Listener;
 use super::tls::handshake;
 use super::tls::reload::Reload;
@@ -409,34 +409,9 @@ impl Server {
         if !self.state.logins.is_busy() {
             return;
         }
-        while let Some(done) = self.jobs.checked() {
-            self.state.logins.done(done);
-        }
+        collect_passwords(&mut self.state, &self.jobs);
         let end = ticks() + self.state.stats.us_to_ticks(LOGINS_US);
         while login::resume_some(&mut self.state, &self.table, 16) && ticks() < end {}
-    }
-
-    /// Hands passwords to the thread that checks them.
-    fn check_passwords(&mut self) {
-        for task in std::mem::take(&mut self.state.logins.tasks) {
-            let registry = self.poll.registry();
-            let wake = || -> Box<dyn Fn() + Send> {
-                match mio::Waker::new(registry, Token(TOKEN_WAKE)) {
-                    // Without it the loop looks again at the next tick of its cron.
-                    Err(error) => {
-                        log::warn!("Can't be woken by the thread for passwords: {error}");
-                        Box::new(|| {})
-                    }
-                    Ok(waker) => Box::new(move || {
-                        let _ = waker.wake();
-                    }),
-                }
-            };
-            if let Err(task) = self.jobs.check(task, wake) {
-                // Better late than never.
-                self.state.logins.done(task.run());
-            }
-        }
     }
 
     /// CLIENT PAUSE runs out, or was ended: everybody who was held back is looked at again.
@@ -508,7 +483,7 @@ impl Server {
     }
 
     pub(super) fn hand_over_garbage(&mut self) {
-        self.check_passwords();
+        check_passwords(&mut self.state, &mut self.jobs, &self.poll);
         for job in self.state.aof.jobs.drain(..) {
             self.jobs.file(job);
         }
