@@ -566,9 +566,11 @@ pub(super) fn note_input(state: &mut State, conn: &Conn) -> bool {
 
 /// The peer sends no more, while a request of it waits.
 pub(super) fn note_leaving(state: &mut State, conn: &Conn) {
-    // A password that takes a moment is a request like any other: its reply comes, and the end behind it.
+    // A password that takes a moment to check is a request like any other: its reply comes, and the end behind it.
+    // (The reply to a wrong one that is held back has a time when it comes: nobody is kept for that.)
+    let checked = |parked: &Parked| parked.is_login() && parked.deadline_ms == 0;
     let parked = state.clients.me(conn.id).parked.as_deref();
-    if !parked.is_some_and(Parked::is_login) {
+    if !parked.is_some_and(checked) {
         state.close_client(conn.id);
     }
 }
