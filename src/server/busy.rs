@@ -12,6 +12,7 @@ use super::input::{
     note_read, refuse_input,
 };
 use super::jobs::{Jobs, check_passwords, collect_passwords};
+use super::link::TOKEN_LINK;
 use super::listen::Listener;
 use super::tls::handshake::{self, Progress};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS, TOKEN_WAKE, accept, take_conn, welcome};
@@ -130,6 +131,7 @@ impl Server {
         let Some(lent) = &mut self.lent else {
             return;
         };
+        self.link.look_again();
         lent.more.clear();
         lent.pool.clear();
         self.posts.bytes -= std::mem::take(&mut lent.unposted);
@@ -205,6 +207,10 @@ impl Lent {
             let token = event.token().0;
             if token == TOKEN_SIGNALS {
                 self.signalled = true;
+                continue;
+            }
+            if token == TOKEN_LINK {
+                // The loop looks at it when it is back.
                 continue;
             }
             if token >= TOKEN_LISTENERS {

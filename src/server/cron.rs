@@ -47,6 +47,7 @@ impl Server {
         if every(1000) {
             self.sample_memory();
             persist::aof::every_second(&mut self.state);
+            self.link_cron();
             login::tell_rest(&mut self.state);
         }
         self.state.step_census();

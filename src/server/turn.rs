@@ -9,6 +9,7 @@ use super::conn::{Conn, Pool, Stream};
 use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
 use super::jobs::{Jobs, check_passwords, collect_passwords};
+use super::link::{PrimaryLink, TOKEN_LINK};
 use super::listen::Listener;
 use super::tls::handshake;
 use super::tls::reload::Reload;
@@ -107,6 +108,8 @@ pub struct Server {
     pub(super) lent: Option<Box<Lent>>,
     /// Certificates are being read again.
     pub(super) tls_reload: Reload,
+    /// The connection to the primary.
+    pub(super) link: PrimaryLink,
     /// Files are being loaded.
     pub(super) loader: Option<Box<Loader>>,
     /// The exit code, once the loop is to end.
@@ -168,6 +171,8 @@ impl Server {
         }
         if let Some(loader) = &self.loader {
             until = until.min(loader.wait_until_us);
+        } else if let Some(at) = self.link.wakes_us(&self.state) {
+            until = until.min(at);
         }
         if self.state.pause.until_ms > 0 {
             let wait_ms = (self.state.pause.until_ms - self.state.clock.unix_ms).max(0) as u64;
@@ -206,6 +211,8 @@ impl Server {
         self.serve_timeouts();
         self.resume_logins();
         self.end_pause();
+
+        self.follow_primary();
 
         let mut phase_us = 0;
         if self.loader.is_some() {
@@ -253,6 +260,7 @@ impl Server {
             return;
         }
         self.take_wanted();
+        self.flush_link();
         self.flush_some();
         super::flush::evict_clients(&mut self.state, &self.table);
         self.hand_over_garbage();
@@ -301,6 +309,10 @@ impl Server {
             let token = event.token().0;
             if token == TOKEN_SIGNALS {
                 self.take_signals();
+                continue;
+            }
+            if token == TOKEN_LINK {
+                self.link.note_event(event);
                 continue;
             }
             if token >= TOKEN_LISTENERS {
