@@ -564,13 +564,7 @@ impl Replay {
         number: u16,
         argv: Argv<'_>,
     ) -> Result<(), Why> {
-        if number == self.names.multi || number == self.names.exec {
-            self.inside = number == self.names.multi;
-        } else if number == self.names.replconf {
-            self.asked |= argv.get(1).eq_ignore_ascii_case(b"getack");
-        } else if number == self.names.echo {
-            self.run_carried(state, table, me, argv.get(1))?;
-        } else if number == NO_ROW {
+        if number == NO_ROW {
             let known = resolve_row(table, table.find(argv.get(0)), argv);
             let text = match known {
                 Err((_, error)) => String::from_utf8_lossy(error.text()).into_owned(),
@@ -578,6 +572,13 @@ impl Replay {
             };
             let name = String::from_utf8_lossy(&argv.get(0)[..argv.get(0).len().min(128)]);
             return self.report(state, &name, &text);
+        }
+        if number == self.names.multi || number == self.names.exec {
+            self.inside = number == self.names.multi;
+        } else if number == self.names.replconf {
+            self.asked |= argv.get(1).eq_ignore_ascii_case(b"getack");
+        } else if number == self.names.echo {
+            self.run_carried(state, table, me, argv.get(1))?;
         } else {
             let row = table.row(CommandId(number));
             let mut ctx = Ctx {

@@ -33,6 +33,8 @@ impl Bench {
             &commands::connection::FAMILY,
             &commands::multi::FAMILY,
             &commands::config::FAMILY,
+            &commands::generic::FAMILY,
+            &crate::replication::replconf::FAMILY,
         ];
         let table = Registry::new(&families, &|_| None);
         let (rng, clock) = (Rng::from_seed(1), Clock::manual(START_MS));
@@ -191,7 +193,7 @@ fn errors_are_counted_and_end_the_stream_only_where_that_is_asked_for() {
 fn noise_is_no_stream() {
     for noise in [
         &b"hello\r\n"[..],
-        b"*1\r\nx",
+        b"*1\r\nxy\r\n",
         b"*-1\r\n",
         b"#TS:1\r\n",
         b"$5\r\n",
