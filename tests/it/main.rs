@@ -36,6 +36,7 @@ mod pubsub;
 mod quotas;
 mod readme;
 mod replication;
+mod replication_faults;
 mod rewrites;
 mod scripts;
 mod sets;

@@ -35,9 +35,7 @@ struct Shared {
     holds: AtomicBool,
     refuses: AtomicBool,
     connections: AtomicU64,
-    /// Bytes that the primary sent over the newest connection.
-    passed: AtomicU64,
-    /// Has a plan been carried out?
+    /// Plans that have been carried out.
     struck: AtomicU64,
 }
 
@@ -108,11 +106,6 @@ impl Proxy {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Bytes that the primary sent over the newest connection.
-    pub fn passed(&self) -> u64 {
-        self.shared.passed.load(Ordering::SeqCst)
-    }
-
     /// Plans that have been carried out.
     pub fn struck(&self) -> u64 {
         self.shared.struck.load(Ordering::SeqCst)
@@ -133,7 +126,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Shared {
     fn connect(self: &Arc<Shared>, replica: TcpStream) {
         self.connections.fetch_add(1, Ordering::SeqCst);
-        self.passed.store(0, Ordering::SeqCst);
         let target = self.target.load(Ordering::SeqCst);
         let Ok(primary) = TcpStream::connect(("127.0.0.1", target)) else {
             return;
@@ -167,7 +159,6 @@ impl Shared {
                     break;
                 }
                 passed += before.len() as u64;
-                self.passed.store(passed, Ordering::SeqCst);
                 match plan.take() {
                     Some(Fault::Cut(_)) => {
                         self.struck.fetch_add(1, Ordering::SeqCst);
@@ -194,7 +185,6 @@ impl Shared {
                 break;
             }
             passed += bytes.len() as u64;
-            self.passed.store(passed, Ordering::SeqCst);
         }
         from.shutdown(Shutdown::Both).ok();
         to.shutdown(Shutdown::Both).ok();
