@@ -188,6 +188,10 @@ impl Shared {
         }
         from.shutdown(Shutdown::Both).ok();
         to.shutdown(Shutdown::Both).ok();
+        // It ended before its time: the next one meets what was planned for it.
+        if let Some(plan) = plan {
+            lock(&self.plans).push_front(plan);
+        }
     }
 }
 
