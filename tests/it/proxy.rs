@@ -21,6 +21,8 @@ pub enum Fault {
     Hold(u64),
     /// One bit of the next byte is another one.
     Flip(u64),
+    /// The same, counted from the first byte of a snapshot.
+    Spoil(u64),
 }
 
 #[derive(Default)]
@@ -151,6 +153,11 @@ impl Shared {
         let mut passed = 0u64;
         'reading: while let Ok(n @ 1..) = from.read(&mut room) {
             let mut bytes = &mut room[..n];
+            if let Some(Fault::Spoil(at)) = plan
+                && let Some(begin) = bytes.windows(7).position(|seven| seven == b"REDIS00")
+            {
+                plan = Some(Fault::Flip(passed + begin as u64 + at));
+            }
             if let Some(Fault::Cut(at) | Fault::Hold(at) | Fault::Flip(at)) = plan
                 && at < passed + bytes.len() as u64
             {
@@ -166,7 +173,7 @@ impl Shared {
                     }
                     Some(Fault::Flip(_)) => behind[0] ^= 0x10,
                     Some(Fault::Hold(_)) => *lock(&self.held) = true,
-                    None => {}
+                    Some(Fault::Spoil(_)) | None => {}
                 }
                 self.struck.fetch_add(1, Ordering::SeqCst);
                 bytes = behind;

@@ -187,7 +187,7 @@ fn snapshots_changed_on_the_way(first: &str) {
         }
         let proxy = Proxy::to(primary.port);
         // In the header of the file; in what it says of the history; in a value.
-        let flips = [145, 190, 6_000_000].map(Fault::Flip);
+        let flips = [15, 100, 6_000_000].map(Fault::Spoil);
         proxy.plan(&flips);
         follow(&replica, proxy.port);
         wait_until("three of them", || proxy.struck() == flips.len() as u64);
