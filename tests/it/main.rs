@@ -37,6 +37,7 @@ mod quotas;
 mod readme;
 mod replication;
 mod replication_faults;
+mod replication_more;
 mod rewrites;
 mod scripts;
 mod sets;
