@@ -3,19 +3,24 @@
 //! One function for AUTH and HELLO. What a name is worth (no such user, one that is off, a wrong password)
 //! shows neither in the reply nor in the time it takes. Work that takes milliseconds parks the client; its request
 //! runs again, from the beginning, when the background thread is done with it: whatever has changed in
-//! between counts.
+//! between counts. That holds while a script keeps the loop busy, too: it may be who comes to end it.
+//!
+//! A failed login that is answered late holds back every other try of that user from there until then.
 use super::command::{CmdResult, Outcome};
-use super::ctx::{Ctx, Mode};
+use super::ctx::Ctx;
 use super::error::{CmdError, WRONG_PASS};
 use super::registry::Registry;
 use super::{quota, unit};
+use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::acl_log::Reason;
+use crate::state::client::{ClientId, Clients};
 use crate::state::gate;
+use crate::state::groups::GroupId;
 use crate::state::quota::Limit;
 use crate::state::users::UserId;
 use crate::state::users::lockout::Origin;
-use crate::state::users::logins::{Password, TooMany, Work};
+use crate::state::users::logins::{Password, Task, TooMany, Work};
 use crate::state::users::password::{self, Cost, Fit, NotDerived, PasswordHash};
 
 const EXPIRED: CmdError =
@@ -84,21 +89,40 @@ pub fn log_in(ctx: &mut Ctx<'_>, name: &[u8], given: &[u8]) -> CmdResult {
                 verify: vec![(phc, password)],
                 ..Work::default()
             };
-            if ctx.may_block() && ctx.state.gate & gate::BUSY_SCRIPT == 0 {
-                return wait_for(ctx, work);
-            }
-            if ctx.mode != Mode::Client {
-                return Err(NOT_HERE);
-            }
-            // The loop is held up by a script, and this may be who comes to end it.
-            ctx.state.logins.ask_now(&work);
-            let told = verdict(ctx.state, name, given);
-            ctx.state.logins.forget_settled();
-            match told {
-                Verdict::Fits(user) => enter(ctx, user, name, origin),
-                _ => fail(ctx, name, origin),
+            match ctx.may_block() {
+                true => wait_for(ctx, work),
+                false => Err(NOT_HERE),
             }
         }
+    }
+}
+
+/// Why whoever has proved who it is may not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shut {
+    /// The user is off, or its group is not there yet.
+    Off,
+    Expired,
+    /// The group has no room for a client more.
+    Full(GroupId),
+}
+
+/// May this client act as this user? The one answer, however it proved who it is: by a password or a
+/// certificate.
+pub fn may_enter(state: &mut State, who: ClientId, user: UserId) -> Result<(), Shut> {
+    let now_s = state.clock.unix_ms / 1000;
+    let user = state.users.get(user);
+    if !user.admits_logins(now_s) {
+        return Err(match user.has_expired(now_s) {
+            true => Shut::Expired,
+            false => Shut::Off,
+        });
+    }
+    let group = user.group;
+    let moves = state.group_of_client(who) != group;
+    match moves && !state.has_room_for_client(group) {
+        true => Err(Shut::Full(group)),
+        false => Ok(()),
     }
 }
 
@@ -111,7 +135,15 @@ pub fn wait_for(ctx: &mut Ctx<'_>, work: Work) -> CmdResult {
     }
     let me = ctx.me;
     let origin = Origin::of(&ctx.client().peer);
-    match ctx.state.logins.ask(me, origin, work) {
+    let State {
+        logins, clients, ..
+    } = &mut *ctx.state;
+    let mut asked = logins.ask(me, origin, work.clone());
+    if asked == Err(TooMany) {
+        logins.forget_gone(|who| waits(clients, who));
+        asked = logins.ask(me, origin, work);
+    }
+    match asked {
         Ok(()) => Ok(ctx.block_until(0)),
         Err(TooMany) => Err(BUSY),
     }
@@ -121,14 +153,15 @@ fn enter(ctx: &mut Ctx<'_>, user: UserId, name: &[u8], origin: Option<Origin>) -
     if let Some(origin) = origin {
         ctx.state.logins.lockouts.succeeded(name, origin);
     }
-    let now_s = ctx.state.clock.unix_ms / 1000;
-    if ctx.state.users.get(user).has_expired(now_s) {
-        ctx.note_failed_login(name, Reason::Auth);
-        return Err(EXPIRED);
-    }
-    let group = ctx.state.users.get(user).group;
-    if group != ctx.client().group && !ctx.state.has_room_for_client(group) {
-        return Err(quota::error(ctx.state, group, Limit::Clients));
+    if let Err(shut) = may_enter(ctx.state, ctx.me, user) {
+        if !matches!(shut, Shut::Full(_)) {
+            ctx.note_failed_login(name, Reason::Auth);
+        }
+        return Err(match shut {
+            Shut::Off => WRONG_PASS,
+            Shut::Expired => EXPIRED,
+            Shut::Full(group) => quota::error(ctx.state, group, Limit::Clients),
+        });
     }
     ctx.state.log_in(ctx.me, user);
     // Another group has other databases.
@@ -145,24 +178,71 @@ fn fail(ctx: &mut Ctx<'_>, name: &[u8], origin: Option<Origin>) -> CmdResult {
     let follows = ctx.state.logins.lockouts.failed(name, origin, now_ms);
     let seconds = ctx.state.config.login_lockout_seconds;
     for scope in &follows.locked {
-        log::warn!("Logins of {scope} are locked for {seconds} seconds: too many failed");
+        let more = match ctx.state.logins.lockouts.tell(now_ms) {
+            None => continue,
+            Some(0) => String::new(),
+            Some(n) => format!(" ({n} more locks since the last one that was told)"),
+        };
+        log::warn!("Logins of {scope} are locked for {seconds} seconds: too many failed{more}");
     }
-    if follows.delay_ms > 0 && ctx.may_block() {
+    // While a script runs, no clock would end the wait; nor would that of others in a transaction.
+    let waits = ctx.may_block() && ctx.state.gate & gate::BUSY_SCRIPT == 0;
+    if follows.delay_ms > 0 && waits {
         return Ok(ctx.block_until(now_ms + follows.delay_ms));
     }
     Err(WRONG_PASS)
 }
 
+/// Is this client there, waiting for its password?
+fn waits(clients: &Clients, who: ClientId) -> bool {
+    let client = clients.get(who);
+    client.is_some_and(|client| {
+        client
+            .parked
+            .as_ref()
+            .is_some_and(|parked| parked.is_login())
+    })
+}
+
+/// The next password for the background thread, once that has done with the last one.
+pub fn next_task(state: &mut State) -> Option<Task> {
+    let State {
+        logins, clients, ..
+    } = state;
+    logins.next_task(|who| waits(clients, who))
+}
+
 /// Runs the requests of up to `max` clients again whose work is done; true when there may be more.
 pub fn resume_some(state: &mut State, table: &Registry, max: usize) -> bool {
     for _ in 0..max {
-        let Some(who) = state.logins.next_finished() else {
+        let Some(who) = state.logins.next_finished(false) else {
             return false;
         };
         unit::rerun(state, table, who);
         state.logins.settle_down();
     }
     true
+}
+
+/// The same for one who logs in while a script runs: the reply is for the caller to hand on. Others, whose
+/// requests may not run now, wait for the script's end.
+pub fn resume_beside_script(state: &mut State, table: &Registry) -> Option<(ClientId, Writer)> {
+    loop {
+        let who = state.logins.next_finished(true)?;
+        let reply = unit::rerun_beside_script(state, table, who);
+        state.logins.settle_down();
+        if let Some(reply) = reply {
+            return Some((who, reply));
+        }
+    }
+}
+
+/// Tells of the locks of which nothing was said, lest the log be flooded.
+pub fn tell_rest(state: &mut State) {
+    let now_ms = state.clock.mono_us / 1000;
+    if let Some(locks) = state.logins.lockouts.tell_rest(now_ms) {
+        log::warn!("Logins were locked {locks} times more: see ACL LOCKOUTS");
+    }
 }
 
 /// A new password as it is kept. Where nobody derived it before, that is done here and now: tens of
@@ -207,6 +287,7 @@ pub fn prepare(ctx: &mut Ctx<'_>, name: &[u8], rules: &[&[u8]]) -> Option<CmdRes
     let known = user.map_or(&[][..], |user| &user.passwords);
     let mut work = Work {
         cost: Cost::of(&state.config),
+        by_operator: true,
         ..Work::default()
     };
     if work.cost.is_some() {

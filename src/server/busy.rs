@@ -11,10 +11,12 @@ use super::input::{
     READ_BYTES, apply_reply_mode, count_input, limits_of, note_end, note_input, note_read,
     refuse_input,
 };
-use super::jobs::Jobs;
+use super::jobs::{Jobs, check_passwords, collect_passwords};
+use super::link::TOKEN_LINK;
 use super::listen::Listener;
 use super::tls::handshake::{self, Progress};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS, TOKEN_WAKE, accept, take_conn, welcome};
+use crate::exec::login;
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::Registry;
 use crate::persist::aof;
@@ -33,6 +35,9 @@ use std::time::Duration;
 
 /// Connections accepted at one look from one listener.
 const ACCEPTS_MAX: usize = 64;
+
+/// Logins that go on at one look.
+const LOGINS_MAX: usize = 16;
 
 /// The box. While nothing runs its lists are empty, and its poll watches nothing.
 pub(super) struct Lent {
@@ -126,6 +131,7 @@ impl Server {
         let Some(lent) = &mut self.lent else {
             return;
         };
+        self.link.look_again();
         lent.more.clear();
         lent.pool.clear();
         self.posts.bytes -= std::mem::take(&mut lent.unposted);
@@ -170,12 +176,14 @@ impl Host for Lent {
         }
         self.take_events(&mut slots);
         self.write_log(state);
+        self.resume_logins(state, &mut slots);
         slots.sort_unstable();
         slots.dedup();
         slots.retain(|slot| me.is_none_or(|me| me.slot as usize != *slot));
         for slot in &slots {
             self.run(state, *slot);
         }
+        check_passwords(state, &mut self.jobs, &self.poll);
         self.close_closing(state, me);
         // Behind the closing, as in a turn.
         self.accept_all(state);
@@ -201,6 +209,10 @@ impl Lent {
                 self.signalled = true;
                 continue;
             }
+            if token == TOKEN_LINK {
+                // The loop looks at it when it is back.
+                continue;
+            }
             if token >= TOKEN_LISTENERS {
                 let listener = token - TOKEN_LISTENERS;
                 if token != TOKEN_WAKE && !self.accepting.contains(&listener) {
@@ -211,6 +223,24 @@ impl Lent {
             if let Some(Some(conn)) = self.conns.get_mut(token) {
                 conn.note_event(event);
                 slots.push(token);
+            }
+        }
+    }
+
+    /// Logins whose passwords were checked go on: one may be of whoever comes to end the script.
+    fn resume_logins(&mut self, state: &mut State, slots: &mut Vec<usize>) {
+        if !state.logins.is_busy() {
+            return;
+        }
+        collect_passwords(state, &self.jobs);
+        for _ in 0..LOGINS_MAX {
+            let Some((who, reply)) = login::resume_beside_script(state, &self.table) else {
+                return;
+            };
+            if let Some(Some(conn)) = self.conns.get_mut(who.slot as usize) {
+                conn.out.raw(&reply.to_vec());
+                conn.out.resp3 = state.clients.me(who).resp3;
+                slots.push(who.slot as usize);
             }
         }
     }

@@ -4,9 +4,13 @@
 //! closes files whose names are gone; the other does the AOF's fsyncs, which may not stand behind a value that
 //! takes seconds to free. A third one, which is there once it is needed, checks passwords: each takes tens of
 //! milliseconds, and neither those nor these may stand behind each other.
+use super::turn::TOKEN_WAKE;
+use crate::exec::login;
+use crate::state::State;
 use crate::state::aof::FileJob;
 use crate::state::run::{Disposal, Rubbish};
 use crate::state::users::logins::{Done, Task};
+use mio::{Poll, Token};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -138,6 +142,39 @@ impl Passwords {
                 }
             })?;
         Ok((Self { tasks, done, ends }, thread))
+    }
+}
+
+/// What the thread for passwords has done.
+pub(super) fn collect_passwords(state: &mut State, jobs: &Jobs) {
+    while let Some(done) = jobs.checked() {
+        state.logins.done(done);
+    }
+}
+
+/// Hands the next password to the thread that checks them, if it is free.
+pub(super) fn check_passwords(state: &mut State, jobs: &mut Jobs, poll: &Poll) {
+    if !state.logins.is_busy() {
+        return;
+    }
+    let Some(task) = login::next_task(state) else {
+        return;
+    };
+    let wake = || -> Box<dyn Fn() + Send> {
+        match mio::Waker::new(poll.registry(), Token(TOKEN_WAKE)) {
+            // Without it the loop looks again at the next tick of its cron.
+            Err(error) => {
+                log::warn!("Can't be woken by the thread for passwords: {error}");
+                Box::new(|| {})
+            }
+            Ok(waker) => Box::new(move || {
+                let _ = waker.wake();
+            }),
+        }
+    };
+    if let Err(task) = jobs.check(task, wake) {
+        // Better late than never; the next one in the next turn.
+        state.logins.done(task.run());
     }
 }
 

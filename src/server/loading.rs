@@ -56,6 +56,7 @@ impl Server {
             self.exit = Some(1);
             return;
         }
+        state.settle_readers();
         let kind = |listener: &Listener| match listener {
             Listener::Tcp(_) => "tcp",
             Listener::Tls(_) => "tls",
@@ -67,7 +68,13 @@ impl Server {
             }
         }
         if self.state.run.supervised.is_some() {
-            supervise::notify("STATUS=Ready to accept connections\nREADY=1\n");
+            supervise::notify(match self.state.repl.is_replica() {
+                false => "STATUS=Ready to accept connections\nREADY=1\n",
+                true => {
+                    "STATUS=Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA \
+                     sync\nREADY=1\n"
+                }
+            });
         }
     }
 

@@ -46,6 +46,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::latency::FAMILY,
     &commands::memory::FAMILY,
     &crate::persist::shutdown::FAMILY,
+    &crate::replication::replicaof::FAMILY,
 ];
 
 /// The registry with the names in force.

@@ -8,7 +8,8 @@ use super::busy::Lent;
 use super::conn::{Conn, Pool, Stream};
 use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
-use super::jobs::Jobs;
+use super::jobs::{Jobs, check_passwords, collect_passwords};
+use super::link::{PrimaryLink, TOKEN_LINK};
 use super::listen::Listener;
 use super::tls::handshake;
 use super::tls::reload::Reload;
@@ -107,6 +108,8 @@ pub struct Server {
     pub(super) lent: Option<Box<Lent>>,
     /// Certificates are being read again.
     pub(super) tls_reload: Reload,
+    /// The connection to the primary.
+    pub(super) link: PrimaryLink,
     /// Files are being loaded.
     pub(super) loader: Option<Box<Loader>>,
     /// The exit code, once the loop is to end.
@@ -168,6 +171,8 @@ impl Server {
         }
         if let Some(loader) = &self.loader {
             until = until.min(loader.wait_until_us);
+        } else if let Some(at) = self.link.wakes_us(&self.state) {
+            until = until.min(at);
         }
         if self.state.pause.until_ms > 0 {
             let wait_ms = (self.state.pause.until_ms - self.state.clock.unix_ms).max(0) as u64;
@@ -206,6 +211,8 @@ impl Server {
         self.serve_timeouts();
         self.resume_logins();
         self.end_pause();
+
+        self.follow_primary();
 
         let mut phase_us = 0;
         if self.loader.is_some() {
@@ -253,6 +260,7 @@ impl Server {
             return;
         }
         self.take_wanted();
+        self.flush_link();
         self.flush_some();
         super::flush::evict_clients(&mut self.state, &self.table);
         self.hand_over_garbage();
@@ -301,6 +309,10 @@ impl Server {
             let token = event.token().0;
             if token == TOKEN_SIGNALS {
                 self.take_signals();
+                continue;
+            }
+            if token == TOKEN_LINK {
+                self.link.note_event(event);
                 continue;
             }
             if token >= TOKEN_LISTENERS {
@@ -409,34 +421,9 @@ impl Server {
         if !self.state.logins.is_busy() {
             return;
         }
-        while let Some(done) = self.jobs.checked() {
-            self.state.logins.done(done);
-        }
+        collect_passwords(&mut self.state, &self.jobs);
         let end = ticks() + self.state.stats.us_to_ticks(LOGINS_US);
         while login::resume_some(&mut self.state, &self.table, 16) && ticks() < end {}
-    }
-
-    /// Hands passwords to the thread that checks them.
-    fn check_passwords(&mut self) {
-        for task in std::mem::take(&mut self.state.logins.tasks) {
-            let registry = self.poll.registry();
-            let wake = || -> Box<dyn Fn() + Send> {
-                match mio::Waker::new(registry, Token(TOKEN_WAKE)) {
-                    // Without it the loop looks again at the next tick of its cron.
-                    Err(error) => {
-                        log::warn!("Can't be woken by the thread for passwords: {error}");
-                        Box::new(|| {})
-                    }
-                    Ok(waker) => Box::new(move || {
-                        let _ = waker.wake();
-                    }),
-                }
-            };
-            if let Err(task) = self.jobs.check(task, wake) {
-                // Better late than never.
-                self.state.logins.done(task.run());
-            }
-        }
     }
 
     /// CLIENT PAUSE runs out, or was ended: everybody who was held back is looked at again.
@@ -508,7 +495,7 @@ impl Server {
     }
 
     pub(super) fn hand_over_garbage(&mut self) {
-        self.check_passwords();
+        check_passwords(&mut self.state, &mut self.jobs, &self.poll);
         for job in self.state.aof.jobs.drain(..) {
             self.jobs.file(job);
         }

@@ -43,3 +43,5 @@ pub const CACHING: u32 = 1 << 17;
 pub const TENANT: u32 = 1 << 18;
 /// The client's group has limits (`groups::Quotas`).
 pub const QUOTA: u32 = 1 << 19;
+/// A replica takes over a whole new data set while the old one still answers.
+pub const ASYNC_LOADING: u32 = 1 << 20;

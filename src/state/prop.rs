@@ -23,6 +23,8 @@ pub struct Log {
 /// Begins what only a server with groups understands: the argument of an ECHO, which a real one runs in vain.
 const CARRIED: &[u8] = b"redvault:run ";
 const TOLD_DATABASES: &[u8] = b"redvault:databases ";
+/// Each begins with this.
+pub const CARRIED_MARK: &[u8] = b"redvault:";
 
 /// A request as the argument of an ECHO.
 pub fn carried(argv: &[&[u8]]) -> Vec<u8> {
@@ -90,6 +92,11 @@ impl Log {
     pub fn abandon(&mut self) {
         self.clear();
         (self.unit_at, self.commands) = (0, 0);
+    }
+
+    /// The database that a reader of all of it stands in.
+    pub fn selected(&self) -> Option<u32> {
+        self.selected
     }
 
     /// A reader begins here, who does not know which database was selected.

@@ -72,6 +72,8 @@ pub struct Facts {
 #[derive(Debug, Clone)]
 pub struct Server {
     pub config: Arc<ServerConfig>,
+    /// What this server connects to others with (a primary, a node, whom MIGRATE names), if it is to.
+    pub outgoing: Option<Arc<ClientConfig>>,
     pub cert: Facts,
     /// The certificate that the server shows as a client.
     pub client_cert: Option<Facts>,
@@ -244,12 +246,33 @@ pub fn server(setup: &ServerSetup) -> Result<Server, String> {
             config.send_tls13_tickets = 0;
         }
     }
+    let outgoing = match setup.connects {
+        true => Some(client(&as_client(setup))?),
+        false => None,
+    };
     Ok(Server {
         config: Arc::new(config),
+        outgoing,
         cert: cert_facts,
         client_cert,
         authority,
     })
+}
+
+/// A server as a client of others: without a certificate for that, it shows its own.
+fn as_client(setup: &ServerSetup) -> ClientSetup {
+    let own = &setup.client_identity;
+    let identity = if own.cert.is_some() {
+        own
+    } else {
+        &setup.identity
+    };
+    ClientSetup {
+        identity: identity.clone(),
+        authorities: setup.authorities.clone(),
+        insecure: false,
+        ciphers: setup.ciphers.clone(),
+    }
 }
 
 /// The certificate to show as a client must be good as well, before it is needed.

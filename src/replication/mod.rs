@@ -1,0 +1,3 @@
+//! Other servers: the primary that this one follows.
+pub mod link;
+pub mod replicaof;
