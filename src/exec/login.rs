@@ -185,7 +185,7 @@ fn fail(ctx: &mut Ctx<'_>, name: &[u8], origin: Option<Origin>) -> CmdResult {
         };
         log::warn!("Logins of {scope} are locked for {seconds} seconds: too many failed{more}");
     }
-    // While a script runs, no clock would end the wait; nor would that of others in a transaction.
+    // A transaction answers at once, and nothing ends a wait while a script runs: the next try is held back.
     let waits = ctx.may_block() && ctx.state.gate & gate::BUSY_SCRIPT == 0;
     if follows.delay_ms > 0 && waits {
         return Ok(ctx.block_until(now_ms + follows.delay_ms));

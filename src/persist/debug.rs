@@ -109,7 +109,7 @@ fn load_aof(ctx: &mut Ctx<'_>) -> CmdResult {
     if state.aof.enabled() {
         // What was propagated so far is part of it; what the running unit did is undone.
         aof::flush(state, true);
-        state.prop.log.abandon();
+        state.abandon_log();
     }
     let loader = aof::files::load_manifest(state)
         .map_err(Failed::from)

@@ -8,8 +8,8 @@
 use super::conn::{Conn, Input, Pool};
 use super::flush::{UNREAD_MAX, close_over_limit, flush_conn};
 use super::input::{
-    READ_BYTES, apply_reply_mode, count_input, limits_of, note_end, note_input, note_read,
-    refuse_input,
+    READ_BYTES, apply_reply_mode, count_input, limits_of, note_end, note_input, note_leaving,
+    note_read, refuse_input,
 };
 use super::jobs::{Jobs, check_passwords, collect_passwords};
 use super::link::TOKEN_LINK;
@@ -128,6 +128,8 @@ impl Server {
     /// Clients were served while a script ran: the loop learns what is left of them to do.
     #[cold]
     pub(super) fn catch_up(&mut self) {
+        // Its event may have been seen by the other poll.
+        self.note_snapshot();
         let Some(lent) = &mut self.lent else {
             return;
         };
@@ -332,7 +334,7 @@ impl Lent {
                 }
             }
         } else if conn.read_closed && client.flags & client_flag::BLOCKED != 0 {
-            state.close_client(conn.id);
+            note_leaving(state, conn);
         }
         let ends = client_flag::CLOSE_AFTER_REPLY;
         let ended = state.clients.me(conn.id).flags & ends != 0;
@@ -369,7 +371,7 @@ fn run_conn(state: &mut State, table: &Registry, conn: &mut Conn) -> bool {
     }
     if waits {
         if conn.read_closed {
-            state.close_client(conn.id);
+            note_leaving(state, conn);
         }
         return false;
     }
@@ -383,7 +385,7 @@ fn run_conn(state: &mut State, table: &Registry, conn: &mut Conn) -> bool {
 /// client waits for something before it goes on.
 fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut Input) -> bool {
     let me = conn.id;
-    let limits = limits_of(state, me.slot as usize);
+    let mut limits = limits_of(state, me.slot as usize);
     let mut pos = 0;
     let mut used = 0;
     let mut spans = Vec::new();
@@ -434,6 +436,9 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
             break;
         }
         used = pos;
+        if !limits.authenticated {
+            limits = limits_of(state, me.slot as usize);
+        }
         let client = state.clients.me(me);
         conn.out.resp3 = client.resp3;
         if client.reply_mode != ReplyMode::On {

@@ -17,14 +17,15 @@ use crate::exec::command::flag;
 use crate::exec::ctx::IN_PLACE_MIN;
 use crate::exec::observe::Look;
 use crate::exec::process::{Flow, process, resolve_row};
-use crate::exec::registry::{CommandId, Row};
+use crate::exec::registry::{CommandId, Registry, Row};
 use crate::keyspace::databases::BATCH_MAX;
 use crate::resp::reply::Writer;
 use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
 use crate::state::State;
-use crate::state::client::{ClientId, ReplyMode, client_flag};
+use crate::state::client::{ClientId, Parked, ReplyMode, client_flag};
 use crate::state::commandlog::LogKind;
 use crate::state::gate;
+use crate::state::groups::GroupId;
 use bytes::Bytes;
 use std::io;
 
@@ -95,8 +96,7 @@ impl Server {
             }
             // A client that waits is read again when it is released; its going away is noticed now.
             if conn.read_closed && client.flags & client_flag::BLOCKED != 0 {
-                let id = conn.id;
-                self.state.close_client(id);
+                note_leaving(&mut self.state, conn);
             }
             return false;
         }
@@ -174,7 +174,7 @@ impl Server {
             out.buf = self.pool.take();
         }
         out.limit = self.output_limit(slot);
-        let limits = self.limits(slot);
+        let mut limits = self.limits(slot);
         // Who holds too much is closed at the end of the turn: not much later than that.
         let limit = self.state.client_memory.limit();
         let unread_max = limit.map_or(UNREAD_MAX, |limit| limit.min(UNREAD_MAX));
@@ -193,6 +193,10 @@ impl Server {
                 self.run_batch(me, &buf[..filled], &scratch, &mut out, &mut used)
             };
             self.state.dbs.end_batch();
+            if !limits.authenticated {
+                // The request may have been the password: what follows is held against other limits.
+                limits = self.limits(slot);
+            }
             let spent = self.state.stats.tick > self.budget_end && pos < filled;
             if end == End::Dry && (spent || out.len() > unread_max) {
                 end = End::Budget;
@@ -247,7 +251,8 @@ impl Server {
         let dbs = &mut self.state.dbs;
         let mut broken = None;
         let mut members = false;
-        while batch.requests.len() < BATCH && dbs.hinted() < BATCH_MAX && *pos < buf.len() {
+        let most = if limits.authenticated { BATCH } else { 1 };
+        while batch.requests.len() < most && dbs.hinted() < BATCH_MAX && *pos < buf.len() {
             let first = batch.spans.len();
             match parse(buf, pos, resume, limits, &mut batch.spans) {
                 Step::Request => {
@@ -379,6 +384,12 @@ impl Server {
                 // What the command sent is no reply: it comes behind what this takes back.
                 out.resp3 = self.state.clients.me(me).resp3;
                 apply_reply_mode(&mut self.state, me, out, mark);
+                if self.state.clients.me(me).has(client_flag::REPLICA) && out.len_since(mark) > 0 {
+                    let row = (parsed.row != NO_ROW).then(|| self.table.row(CommandId(parsed.row)));
+                    let (state, table) = (&mut self.state, &self.table);
+                    refuse_reply(state, table, (row, argv), me, (out, mark));
+                    return End::Closing;
+                }
                 if out.is_lost() {
                     out.clear();
                     close_over_limit(&mut self.state, me);
@@ -485,8 +496,7 @@ impl Server {
                 // Bytes stay where they are. Going away while waiting is noticed by the poll, or
                 // here if it was seen already.
                 if conn.read_closed {
-                    let id = conn.id;
-                    self.state.close_client(id);
+                    note_leaving(&mut self.state, conn);
                 }
                 false
             }
@@ -548,6 +558,7 @@ pub(super) fn note_input(state: &mut State, conn: &Conn) -> bool {
         let understood = input.map_or(0, |i| i.resume.understood()).min(held);
         client.transport.argument_bytes = understood as u32;
         client.transport.query_bytes = (held - understood) as u32;
+        conn.note_session(client);
         client.transport.query_free = input.map_or(0, |i| i.bytes.capacity() - held) as u32;
     }
     state.weigh(conn.id);
@@ -560,11 +571,24 @@ pub(super) fn note_input(state: &mut State, conn: &Conn) -> bool {
     over
 }
 
+/// The peer sends no more, while a request of it waits.
+pub(super) fn note_leaving(state: &mut State, conn: &Conn) {
+    // A password that takes a moment to check is a request like any other: its reply comes, and the end behind it.
+    // (The reply to a wrong one that is held back has a time when it comes: nobody is kept for that.)
+    let checked = |parked: &Parked| parked.is_login() && parked.deadline_ms == 0;
+    let parked = state.clients.me(conn.id).parked.as_deref();
+    if !parked.is_some_and(checked) {
+        state.close_client(conn.id);
+    }
+}
+
 /// The peer sends no more, and all that it sent has run.
 pub(super) fn note_end(state: &mut State, conn: &Conn) {
     // Who only ended its own half still gets its replies; who is gone altogether lets the writing fail.
     match state.clients.at(conn.id.slot as usize) {
-        Some(client) if !conn.out.is_empty() => client.flags |= client_flag::CLOSE_AFTER_REPLY,
+        Some(client) if !conn.out.is_empty() || !conn.stream.settled() => {
+            client.flags |= client_flag::CLOSE_AFTER_REPLY;
+        }
         _ => state.close_client(conn.id),
     }
 }
@@ -610,9 +634,41 @@ fn look_back(
     }
 }
 
+/// A replica has asked something that was answered: the reply would be taken for a part of the stream. It is
+/// dropped with the connection.
+#[cold]
+fn refuse_reply(
+    state: &mut State,
+    table: &Registry,
+    (row, argv): (Option<&Row>, Argv<'_>),
+    me: ClientId,
+    (out, mark): (&mut Writer, crate::resp::reply::Mark),
+) {
+    let Some(client) = state.clients.get(me) else {
+        return;
+    };
+    let mut line = String::new();
+    (table.describe)(state, table, client, GroupId::DEFAULT, None, &mut line);
+    let row = resolve_row(table, row, argv).ok();
+    let name = row.map_or("unknown", |row| table.name(row.id));
+    let reply = out.to_vec();
+    if let Some(error) = reply.strip_prefix(b"-") {
+        log::warn!(
+            "== CRITICAL == This master is sending an error to its replica: '{}' after processing the \
+             command '{name}'",
+            String::from_utf8_lossy(error).trim_end()
+        );
+    }
+    log::warn!("Replica generated a reply to command '{name}', disconnecting it: {line}");
+    out.truncate(mark);
+    state.close_client(me);
+}
+
 /// Flags that make the loop look at a client after its command.
-const ATTENTION: u32 =
-    client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY | client_flag::BLOCKED;
+const ATTENTION: u32 = client_flag::CLOSE_NOW
+    | client_flag::CLOSE_AFTER_REPLY
+    | client_flag::BLOCKED
+    | client_flag::REPLICA;
 
 /// Does one request fill the buffer, and one large argument the request?
 fn is_large_whole(buf: &Vec<u8>, filled: usize, batch: &Batch) -> bool {
@@ -656,6 +712,8 @@ fn read_on(conn: &mut Conn, buf: &mut Vec<u8>, missing: usize) -> usize {
 /// What a read tells about the socket. One that came back short has emptied it: no second one is
 /// needed to see EAGAIN, since signals cannot interrupt it (they come through a descriptor).
 pub(super) fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize {
+    // What TLS has to say, and the socket did not take while it was read, goes out when it is writable again.
+    conn.blocked_write |= !conn.stream.settled();
     match result {
         Ok(0) => {
             (conn.readable, conn.read_closed) = (false, true);

@@ -4,6 +4,7 @@ use super::supervise;
 use super::turn::Server;
 use crate::base::clock::mono_us;
 use crate::base::sys::ticks;
+use crate::exec::users::file::tell_waiting;
 use crate::persist::aof::files::remove_history;
 use crate::persist::aof::switch::open_at_start;
 use crate::persist::load::{Failed, Loader};
@@ -57,6 +58,7 @@ impl Server {
             return;
         }
         state.settle_readers();
+        tell_waiting(state);
         let kind = |listener: &Listener| match listener {
             Listener::Tcp(_) => "tcp",
             Listener::Tls(_) => "tls",

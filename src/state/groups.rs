@@ -483,6 +483,7 @@ impl State {
     pub fn settle_groups(&mut self) {
         let log = &mut self.prop.log;
         if self.groups.exist() || self.groups.file_databases != 0 {
+            log.groups_from = u32::try_from(self.dbs.count()).unwrap_or(u32::MAX);
             log.preamble.clear();
             let told = prop::told_databases(self.dbs.count());
             prop::push_request(&mut log.preamble, &[b"ECHO", &told]);

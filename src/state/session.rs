@@ -102,10 +102,16 @@ impl State {
             if let Some(mut parked) = client.parked.take() {
                 self.blocked.unpark(&mut parked);
             }
+            self.forget_replica(who);
             self.stop_monitor(who);
             self.unsubscribe_all(who, true);
             self.untrack(who);
             if let Some(client) = self.clients.close(who) {
+                if client.has(client_flag::HANDSHAKE) {
+                    let held = client.transport.session_bytes as usize;
+                    let others = self.tls.held_by_handshakes.saturating_sub(held);
+                    self.tls.held_by_handshakes = others;
+                }
                 self.count_client(client.group, -1);
                 self.count_output(client.group, client.transport.out_held.into(), 0);
             }

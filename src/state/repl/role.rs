@@ -22,6 +22,7 @@ impl State {
         self.restrict(gate::ASYNC_LOADING, swaps);
         let limited = self.config.maxmemory > 0 && !self.ignores_maxmemory();
         self.restrict(gate::MAXMEMORY, limited);
+        self.settle_good_replicas();
         self.listen(listener::OWN_DEADLINES, replica && !read_only);
         if !replica || read_only {
             self.repl.own_deadlines.clear();
@@ -155,13 +156,5 @@ impl State {
             }
             self.close_client(who);
         }
-    }
-}
-
-impl State {
-    // TEMPORARY-UNTIL-PRIMARY
-    pub fn feed(&mut self) {}
-    pub fn settle_readers(&mut self) {
-        self.prop.on = self.aof.file.is_some();
     }
 }
