@@ -32,8 +32,8 @@ SENTINEL_CONF = """port {port}
 bind 127.0.0.1
 dir {dir}
 sentinel monitor vault 127.0.0.1 {primary} 2
-sentinel down-after-milliseconds vault 2000
-sentinel failover-timeout vault 10000
+sentinel down-after-milliseconds vault {patience}
+sentinel failover-timeout vault 3000
 sentinel parallel-syncs vault 1
 """
 SERVER_CONF = """port {port}
@@ -118,7 +118,7 @@ class Writer(threading.Thread):
     def __init__(self, cluster, number):
         super().__init__(daemon=True)
         self.cluster, self.number, self.stopped = cluster, number, False
-        self.acknowledged, self.count, self.refused = {}, 0, 0
+        self.acknowledged, self.count, self.error = {}, 0, None
 
     def run(self):
         while not self.stopped:
@@ -138,10 +138,12 @@ class Writer(threading.Thread):
                 replies = connection.calls(commands + [(b"WAIT", b"1", b"1000")])
                 if any(reply != b"+OK\r\n" for reply in replies[:-1]):
                     # A replica now, or nobody's primary: ask who it is.
-                    self.refused += 1
                     time.sleep(0.02)
                     return
-                if int(decode(replies[-1])[1]) >= 1:
+                if replies[-1][:1] != b":":
+                    self.error = replies[-1].decode(errors="replace")
+                    self.stopped = True
+                elif int(replies[-1][1:]) >= 1:
                     self.acknowledged.update(batch)
                 else:
                     # It may be there and may be not: nothing is known of these keys any more.
@@ -163,14 +165,17 @@ class Cluster:
             return lambda port, dir: SERVER_CONF.format(port=port, dir=dir) + (
                 f"replicaof 127.0.0.1 {self.servers[0].port}\n" if n else "")
 
-        def sentinel(port, dir):
-            return SENTINEL_CONF.format(port=port, dir=dir, primary=self.servers[0].port)
+        def sentinel(patience):
+            return lambda port, dir: SENTINEL_CONF.format(port=port, dir=dir, primary=self.servers[0].port,
+                                                          patience=patience)
 
         self.servers = []
         for n, binary in enumerate(binaries):
             self.servers.append(Process(root, f"server{n}", [binary], server(n)))
         tool = shutil.which("redis-server")
-        self.sentinels = [Process(root, f"sentinel{n}", [tool, "--sentinel"], sentinel) for n in range(3)]
+        # All three noticing in one moment, each would vote for itself, and then wait. One is slower.
+        self.sentinels = [Process(root, f"sentinel{n}", [tool, "--sentinel"], sentinel(patience))
+                          for n, patience in enumerate((2000, 2000, 2600))]
 
     def everybody(self):
         return [*self.servers, *self.sentinels]
@@ -274,6 +279,9 @@ def round_of(cluster, number, limit):
             writer.stopped = True
         for writer in writers:
             writer.join()
+    for writer in writers:
+        if writer.error or not writer.acknowledged:
+            raise Failed(f"writer {writer.number} was told {writer.error} by WAIT; {len(writer.acknowledged)} keys\n")
     count = check(cluster, new, writers)
     same_data(cluster)
     total = sum(writer.count for writer in writers)
