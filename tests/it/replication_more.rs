@@ -203,7 +203,7 @@ fn passwords_and_users(first: &str, second: &str) {
     assert_eq!(raw.reply(), "OK");
     let up = || replica.info("master_link_status") == "up";
     wait_until("the link", up);
-    assert!(told("slave0").contains("state=online"));
+    wait_until("its first ACK", || told("slave0").contains("state=online"));
     assert!(!replica.log().contains("sesame"));
 
     // A user that may do no more than replicas need.
