@@ -78,6 +78,18 @@ impl State {
         self.prop.log.abandon();
     }
 
+    /// A replica passes its primary's stream on as it comes: nobody without groups can follow it where there
+    /// are some.
+    pub fn send_plain_replicas_away(&mut self) {
+        if !self.repl.is_replica() {
+            return;
+        }
+        let all = self.repl.replicas.iter();
+        let plain = all.filter(|one| one.capa & super::capa::GROUPS == 0);
+        let plain: Vec<ClientId> = plain.map(|one| one.client).collect();
+        plain.into_iter().for_each(|who| self.close_client(who));
+    }
+
     /// A replica's connection has ended, or it reads no more.
     pub fn forget_replica(&mut self, who: ClientId) {
         let Some(at) = self.repl.replicas.iter().position(|r| r.client == who) else {
