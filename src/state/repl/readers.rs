@@ -17,7 +17,7 @@ impl Repl {
         let unsent = self.replicas.iter().filter_map(|one| one.sent).min();
         let keep = backlog.end().saturating_sub(size);
         let needed = unsent.map_or(keep, |sent| keep.min(sent));
-        let more = backlog.trim(needed, keep, TRIMMED_AT_ONCE);
+        let more = backlog.trim(needed, TRIMMED_AT_ONCE);
         let base = backlog.base();
         while self.hidden.front().is_some_and(|(_, end)| *end <= base) {
             self.hidden.pop_front();
