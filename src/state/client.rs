@@ -184,6 +184,8 @@ pub struct Client {
     pub transport: Transport,
     /// What it holds, as of when it was last looked at; kept where that is limited.
     pub weight: super::client_memory::Weight,
+    /// What of it stands in its group's sum of what clients hold.
+    pub held: u64,
     /// The user it acts as.
     pub user: super::users::UserId,
 }
@@ -368,6 +370,7 @@ impl Clients {
             peer,
             transport: Transport::default(),
             weight: Default::default(),
+            held: 0,
             user: Default::default(),
         });
         id
