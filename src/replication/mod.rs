@@ -8,3 +8,6 @@ pub mod psync;
 pub mod replconf;
 pub mod replicaof;
 pub mod role;
+
+#[cfg(test)]
+mod tests;
