@@ -71,6 +71,7 @@ in_every_pairing!(
     a_chain_and_a_change_of_primary_keep_the_history,
     a_writable_replica_and_expired_keys,
     good_replicas_are_counted_and_told_of,
+    writes_are_waited_for,
 );
 
 pub fn directory() -> TempDir {
@@ -487,4 +488,23 @@ fn good_replicas_are_counted_and_told_of(first: &str, second: &str) {
         proxy.port
     );
     assert!(role.starts_with(&expected), "{role}");
+}
+
+fn writes_are_waited_for(first: &str, second: &str) {
+    let primary = server(first, &[]);
+    let replica = server(second, &[]);
+    let proxy = Proxy::to(primary.port);
+    follow(&replica, proxy.port);
+    in_step(&primary, &replica);
+    let mut raw = primary.raw();
+    assert_eq!(raw.ask("SET a 2"), "OK");
+    assert_eq!(raw.ask("WAIT 1 0"), ":1");
+    assert_eq!(replica.raw().ask("GET a"), "\"2\"");
+    // What does not get through is not acknowledged.
+    proxy.hold();
+    assert_eq!(raw.ask("SET a 3"), "OK");
+    assert_eq!(raw.ask("WAIT 1 50"), ":0");
+    proxy.release();
+    assert_eq!(raw.ask("WAIT 1 0"), ":1");
+    equal(&primary, &replica);
 }
