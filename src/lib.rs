@@ -10,6 +10,7 @@ pub mod ds;
 pub mod exec;
 pub mod keyspace;
 pub mod persist;
+pub mod replication;
 pub mod resp;
 pub mod script;
 pub mod server;

@@ -558,8 +558,10 @@ fn stats(r: &mut Report<'_>) {
     pubsub(r);
     r.field("latest_fork_usec", r.state.forks.latest_us);
     r.field("total_forks", s.forks);
+    let carrier = r.state.migrations.carrier.as_ref();
+    let kept = carrier.map_or(0, |carrier| carrier.kept());
+    r.field("migrate_cached_sockets", kept);
     r.zeros(&[
-        "migrate_cached_sockets",
         "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",

@@ -137,6 +137,7 @@ const SETTLED: u32 = gate::MONITORED
     | gate::NO_TOUCH
     | gate::PAUSED_ALL
     | gate::PAUSED_WRITES
+    | gate::MIGRATING
     | gate::IN_MULTI
     | gate::TRACKS
     | gate::CACHING;
@@ -261,7 +262,8 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
     // A login is answered when it is time, whoever asks for it.
     let timely = client.parked.as_ref().is_some_and(|parked| {
         let now_ms = state.clock.mono_us / 1000;
-        !parked.is_login() || parked.deadline_ms != 0 && parked.deadline_ms <= now_ms
+        let over = parked.deadline_ms != 0 && parked.deadline_ms <= now_ms;
+        !(parked.is_login() || parked.on_timeout == TimeoutReply::Work) || over
     });
     let Some(mut parked) = client.parked.take_if(|_| timely) else {
         return false;
@@ -274,7 +276,7 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
             let code = text.split(' ').next().unwrap_or("ERR");
             state.stats.errors.of_mut(group).count(code);
         }
-        (None, TimeoutReply::Null) => reply.null(),
+        (None, TimeoutReply::Null | TimeoutReply::Work) => reply.null(),
         (None, TimeoutReply::NullArray) => reply.null_array(),
         (None, TimeoutReply::Integer(n)) => reply.int(n),
         (None, TimeoutReply::WrongPassword) => {
@@ -392,6 +394,17 @@ impl Ctx<'_> {
         });
         debug_assert!(self.client().parked.is_some(), "it was not parked before");
         outcome
+    }
+
+    /// The client waits for work that others do for it: until its request is run again ([`rerun`]).
+    pub fn block_for_work(&mut self) -> Outcome {
+        self.block_on(&Wait {
+            keys: &[],
+            kind: Kind::String,
+            wants_absence: false,
+            deadline_ms: 0,
+            on_timeout: TimeoutReply::Work,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a configuration to a running loop.
 use super::busy::Lent;
+use super::carrier::Connections;
 use super::conn::Pool;
 use super::input::Scratch;
 use super::jobs::Jobs;
@@ -139,6 +140,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.config_file = config_file;
     state.run.tcp_port = state.config.main_port();
     state.tls.active = tls;
+    state.migrations.carrier = Some(Arc::new(Connections::default()));
     state.run.hz = state.config.hz;
     let processors = state.config.bio_cpulist.clone();
     let jobs = match Jobs::start(state.garbage.disposal.clone(), processors) {
@@ -155,6 +157,8 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         conns: Vec::new(),
         listeners,
         jobs,
+        errands: Default::default(),
+        waker: None,
         pool: Pool::default(),
         scratch: Scratch::default(),
         ready: VecDeque::new(),

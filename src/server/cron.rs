@@ -46,6 +46,9 @@ impl Server {
         if every(1000) {
             self.sample_memory();
             persist::aof::every_second(&mut self.state);
+            if let Some(carrier) = &self.state.migrations.carrier {
+                carrier.tidy();
+            }
         }
         self.state.step_census();
         self.clients_cron(hz as usize);

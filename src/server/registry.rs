@@ -31,6 +31,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::dump::FAMILY,
     &commands::dump::ASKING_FAMILY,
     &crate::script::function::FAMILY,
+    &crate::replication::migrate::FAMILY,
     &commands::multi::FAMILY,
     &commands::status::FAMILY,
     &commands::config::FAMILY,

@@ -5,6 +5,7 @@
 //! what is to be closed; accept. The poll is edge-triggered: whatever was not taken to its end is on one of this
 //! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
 use super::busy::Lent;
+use super::carrier::Threads;
 use super::conn::{Conn, Pool, Stream};
 use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
@@ -19,6 +20,7 @@ use crate::exec::registry::Registry;
 use crate::exec::{login, unit};
 use crate::persist::aof;
 use crate::persist::load::Loader;
+use crate::replication::migrate;
 use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{ClientId, Peer, client_flag};
@@ -74,6 +76,9 @@ pub struct Server {
     pub(super) conns: Vec<Option<Conn>>,
     pub(super) listeners: Vec<Listener>,
     pub(super) jobs: Jobs,
+    pub(super) errands: Threads,
+    /// What other threads wake the loop by, once one of them has to.
+    pub(super) waker: Option<Arc<mio::Waker>>,
     pub(super) pool: Pool,
     pub(super) scratch: Scratch,
     pub(super) ready: VecDeque<usize>,
@@ -205,6 +210,7 @@ impl Server {
         }
         self.serve_timeouts();
         self.resume_logins();
+        self.take_errands();
         self.end_pause();
 
         let mut phase_us = 0;
@@ -419,22 +425,47 @@ impl Server {
     /// Hands passwords to the thread that checks them.
     fn check_passwords(&mut self) {
         for task in std::mem::take(&mut self.state.logins.tasks) {
-            let registry = self.poll.registry();
-            let wake = || -> Box<dyn Fn() + Send> {
-                match mio::Waker::new(registry, Token(TOKEN_WAKE)) {
-                    // Without it the loop looks again at the next tick of its cron.
-                    Err(error) => {
-                        log::warn!("Can't be woken by the thread for passwords: {error}");
-                        Box::new(|| {})
-                    }
-                    Ok(waker) => Box::new(move || {
-                        let _ = waker.wake();
-                    }),
-                }
-            };
-            if let Err(task) = self.jobs.check(task, wake) {
+            let wake = self.wake();
+            if let Err(task) = self.jobs.check(task, || Box::new(wake)) {
                 // Better late than never.
                 self.state.logins.done(task.run());
+            }
+        }
+    }
+
+    /// What another thread wakes the loop with. Where that cannot be, the loop looks again at the next tick of
+    /// its cron.
+    fn wake(&mut self) -> impl Fn() + Send + 'static {
+        if self.waker.is_none() {
+            match mio::Waker::new(self.poll.registry(), Token(TOKEN_WAKE)) {
+                Ok(waker) => self.waker = Some(Arc::new(waker)),
+                Err(error) => log::warn!("Can't be woken by other threads: {error}"),
+            }
+        }
+        let waker = self.waker.clone();
+        move || {
+            if let Some(waker) = &waker {
+                let _ = waker.wake();
+            }
+        }
+    }
+
+    /// Errands to other servers: what has come of those under way, and new ones.
+    fn take_errands(&mut self) {
+        if !self.state.migrations.is_busy() {
+            return;
+        }
+        while let Some((number, outcome)) = self.errands.ended() {
+            if migrate::came(&mut self.state, &self.table, number, outcome) {
+                for slot in 0..self.conns.len() {
+                    self.queue(slot);
+                }
+            }
+        }
+        for task in std::mem::take(&mut self.state.migrations.tasks) {
+            let wake = self.wake();
+            if let Some(carrier) = &self.state.migrations.carrier {
+                self.errands.start(task, carrier, wake);
             }
         }
     }

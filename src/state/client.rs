@@ -105,6 +105,8 @@ pub enum TimeoutReply {
     Integer(i64),
     /// It waits for its login, or for the end of a failed one's delay.
     WrongPassword,
+    /// It waits for work that others do for it, and for nothing else.
+    Work,
 }
 
 impl Parked {

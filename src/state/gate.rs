@@ -43,3 +43,5 @@ pub const CACHING: u32 = 1 << 17;
 pub const TENANT: u32 = 1 << 18;
 /// The client's group has limits (`groups::Quotas`).
 pub const QUOTA: u32 = 1 << 19;
+/// Keys are on their way to another server (MIGRATE): who changes them waits.
+pub const MIGRATING: u32 = 1 << 20;

@@ -25,6 +25,7 @@ mod limits;
 mod lists;
 mod loading;
 mod logins;
+mod migrate;
 mod noise;
 mod offline;
 mod operations;
