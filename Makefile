@@ -2,6 +2,7 @@
 
 CONF     ?= redvault.conf
 UNITS    ?=
+TLS      ?=
 SCENARIO ?=
 ONLY     ?=
 ROUNDS   ?= 3
@@ -39,8 +40,8 @@ lint: ## cargo fmt --check and clippy, warnings denied
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-compat: build ## Redis's own test suite against the recorded list [UNITS=unit/type/string,unit/expire]
-	python3 scripts/compat/run.py --units "$(UNITS)"
+compat: build ## Redis's own test suite against the recorded list [UNITS=unit/type/string,unit/expire TLS=yes]
+	python3 scripts/compat/run.py --units "$(UNITS)" $(if $(TLS),--tls)
 
 differential: build ## random commands to redis-server and to ours, compared byte for byte [FAMILY=strings,keys SEED=1 COUNT=20000]
 	python3 scripts/differential/run.py $(BIN) --seed $(SEED) --count $(COUNT) --family "$(FAMILY)"
