@@ -7,7 +7,6 @@ use crate::exec::error::{CmdError, NOT_INTEGER, subcommand_syntax, wrong_arity};
 use crate::exec::process::resolve_row;
 use crate::resp::reply::Writer;
 use crate::state::acl_log::Entry;
-use crate::state::users::UserId;
 use flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 
 const OPEN: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
@@ -67,9 +66,7 @@ fn dryrun(ctx: &mut Ctx<'_>) -> CmdResult {
     let (name, argv) = (ctx.arg(2), ctx.argv.from(3));
     // To a tenant there are no users but those of its own group.
     let viewer = ctx.client().group;
-    let users = &ctx.state.users;
-    let seen = |id: &UserId| viewer.is_default() || users.get(*id).group == viewer;
-    let Some(user) = users.find(name).filter(seen) else {
+    let Some(user) = ctx.state.users.find_for(viewer, name) else {
         return Err(CmdError::showing("ERR User '", name, "' not found"));
     };
     let table = ctx.table;

@@ -102,7 +102,7 @@ fn del(ctx: &mut Ctx<'_>) -> CmdResult {
         )));
     }
     let filled = state.filled_dbs(group);
-    state.delete_group(group);
+    state.delete_group(group, ctx.mode == Mode::Replay);
     state.dirty += keys as u64 + 1;
     // Also for those who know no groups.
     ctx.propagate_nothing();

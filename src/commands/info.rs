@@ -7,6 +7,7 @@
 //! A group's users see the group's own figures, and of the server what does not depend on other groups:
 //! `tenant` has those sections. Operators see all groups' figures together, but no group's data: error codes,
 //! which scripts choose, are their own group's.
+mod replication;
 mod tenant;
 
 use crate::base::alloc;
@@ -62,7 +63,7 @@ const SECTIONS: &[Section] = &[
     section("memory", true, memory),
     section("persistence", true, persistence),
     section("stats", true, stats),
-    section("replication", true, replication),
+    section("replication", true, replication::replication),
     section("tls", true, tls),
     section("cpu", true, cpu),
     section("modules", true, modules),
@@ -251,7 +252,6 @@ pub struct ClientSums {
     pub input_max: u64,
     pub output_max: u64,
     pub normal_bytes: usize,
-    pub replica_bytes: usize,
 }
 
 /// Adds up the clients that a group sees.
@@ -259,11 +259,10 @@ pub fn sum_clients(state: &State, viewer: GroupId) -> ClientSums {
     let mut sums = ClientSums::default();
     for client in state.clients.iter().filter(|c| c.is_shown_to(viewer)) {
         let t = &client.transport;
-        let bytes = client.weight();
         if client.has(client_flag::REPLICA) {
-            sums.replica_bytes += bytes;
             continue;
         }
+        let bytes = client.weight();
         sums.connected += 1;
         sums.normal_bytes += bytes;
         let waits = client_flag::BLOCKED | client_flag::POSTPONED;
@@ -313,6 +312,9 @@ pub struct MemoryFigures {
     /// Tables of keys and indexes of deadlines.
     pub tables: (usize, usize),
     pub clients: ClientSums,
+    /// The stream of changes, up to the backlog's size, and what replicas have not read of it beyond that.
+    pub backlog: usize,
+    pub replicas: usize,
     pub dataset: usize,
     pub dataset_percent: f64,
     pub rss: usize,
@@ -329,7 +331,14 @@ pub fn memory_figures(state: &State) -> MemoryFigures {
     let clients = sum_clients(state, GroupId::DEFAULT);
     let tables = state.dbs.overhead_bytes();
     let startup = state.run.startup_memory;
-    let overhead = startup + tables.0 + tables.1 + clients.normal_bytes + clients.replica_bytes;
+    let stream = state.repl.heap_bytes();
+    let size = usize::try_from(state.config.repl_backlog_size).unwrap_or(usize::MAX);
+    let backlog = match state.repl.replicas.is_empty() {
+        true => stream,
+        false => stream.min(size),
+    };
+    let replicas = stream - backlog;
+    let overhead = startup + tables.0 + tables.1 + clients.normal_bytes + stream;
     let dataset = used.saturating_sub(overhead);
     let net = used.saturating_sub(startup).max(1);
     MemoryFigures {
@@ -339,6 +348,8 @@ pub fn memory_figures(state: &State) -> MemoryFigures {
         overhead,
         tables,
         clients,
+        backlog,
+        replicas,
         dataset,
         dataset_percent: (dataset as f64 * 100.0 / net as f64).min(100.0),
         rss: cron.rss,
@@ -417,8 +428,9 @@ fn memory(r: &mut Report<'_>) {
         r.field(&format!("{name}_bytes"), a as i64 - b as i64);
     }
     r.field("mem_not_counted_for_evict", state.uncounted_bytes());
-    r.zeros(&["mem_replication_backlog", "mem_total_replication_buffers"]);
-    r.field("mem_clients_slaves", m.clients.replica_bytes);
+    r.field("mem_replication_backlog", m.backlog);
+    r.field("mem_total_replication_buffers", m.backlog + m.replicas);
+    r.field("mem_clients_slaves", m.replicas);
     r.field("mem_clients_normal", m.clients.normal_bytes);
     r.field("mem_cluster_links", 0);
     r.field("mem_aof_buffer", state.aof.waiting.capacity());
@@ -437,14 +449,15 @@ fn persistence(r: &mut Report<'_>) {
     r.zeros(&["async_loading"]);
     child(r);
     let snapshots = &state.snapshots;
-    let saving = state.has_child(ChildKind::Snapshot);
+    let saving = state.is_saving();
     r.field("rdb_changes_since_last_save", state.dirty);
     r.field("rdb_bgsave_in_progress", u8::from(saving));
     r.field("rdb_last_save_time", snapshots.last_save_s);
     let status = if snapshots.last_ok { "ok" } else { "err" };
     r.field("rdb_last_bgsave_status", status);
     r.field("rdb_last_bgsave_time_sec", snapshots.last_took_s);
-    let age_s = state.child_age_s(ChildKind::Snapshot);
+    let ages = [ChildKind::Snapshot, ChildKind::Transfer].map(|kind| state.child_age_s(kind));
+    let age_s = ages[0].max(ages[1]);
     r.field("rdb_current_bgsave_time_sec", age_s);
     r.field("rdb_saves", snapshots.saves);
     r.field("rdb_last_cow_size", snapshots.last_cow_bytes);
@@ -523,13 +536,21 @@ fn stats(r: &mut Report<'_>) {
         "instantaneous_ops_per_sec",
         s.instant[0].per_second() as u64,
     );
-    r.field("total_net_input_bytes", s.net_in);
-    r.field("total_net_output_bytes", s.net_out);
-    r.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    let repl = &r.state.repl.figures;
+    r.field("total_net_input_bytes", s.net_in + repl.net_in);
+    r.field("total_net_output_bytes", s.net_out + repl.net_out);
+    r.field("total_net_repl_input_bytes", repl.net_in);
+    r.field("total_net_repl_output_bytes", repl.net_out);
     r.field("instantaneous_input_kbps", format_args!("{:.2}", kib(1)));
     r.field("instantaneous_output_kbps", format_args!("{:.2}", kib(2)));
-    r.field("instantaneous_input_repl_kbps", "0.00");
-    r.field("instantaneous_output_repl_kbps", "0.00");
+    r.field(
+        "instantaneous_input_repl_kbps",
+        format_args!("{:.2}", kib(5)),
+    );
+    r.field(
+        "instantaneous_output_repl_kbps",
+        format_args!("{:.2}", kib(6)),
+    );
     r.field("rejected_connections", s.connections_refused);
     r.field(
         "client_query_buffer_limit_disconnections",
@@ -539,7 +560,9 @@ fn stats(r: &mut Report<'_>) {
         "client_output_buffer_limit_disconnections",
         s.output_limit_disconnections,
     );
-    r.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    r.field("sync_full", repl.full_syncs);
+    r.field("sync_partial_ok", repl.partial_syncs);
+    r.field("sync_partial_err", repl.partial_syncs_refused);
     r.field("expired_keys", s.expired);
     r.field("expired_subkeys", s.expired_members);
     let stale = s.expired_stale_percent;
@@ -627,20 +650,6 @@ fn tracking(r: &mut Report<'_>) {
     r.field("tracking_total_keys", keys);
     r.field("tracking_total_items", items);
     r.field("tracking_total_prefixes", prefixes);
-}
-
-fn replication(r: &mut Report<'_>) {
-    r.head("Replication");
-    r.field("role", "master");
-    r.field("connected_slaves", 0);
-    r.field("master_failover_state", "no-failover");
-    r.field("master_replid", &r.state.repl.id);
-    r.field("master_replid2", "0".repeat(40));
-    r.field("master_repl_offset", 0);
-    r.field("second_repl_offset", -1);
-    r.field("repl_backlog_active", 0);
-    r.field("repl_backlog_size", r.state.config.repl_backlog_size);
-    r.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
 }
 
 /// TLS, where there is any: certificates in force, in the words of Valkey 9.1, and how handshakes go.

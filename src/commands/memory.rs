@@ -92,8 +92,8 @@ fn stats(ctx: &mut Ctx<'_>) -> CmdResult {
     int(out, "peak.allocated", m.peak as i64);
     int(out, "total.allocated", m.used as i64);
     int(out, "startup.allocated", m.startup as i64);
-    int(out, "replication.backlog", 0);
-    int(out, "clients.slaves", m.clients.replica_bytes as i64);
+    int(out, "replication.backlog", m.backlog as i64);
+    int(out, "clients.slaves", m.replicas as i64);
     int(out, "clients.normal", m.clients.normal_bytes as i64);
     int(out, "cluster.links", 0);
     int(out, "aof.buffer", state.aof.waiting.capacity() as i64);
@@ -237,10 +237,10 @@ fn diagnosis(state: &State, m: &MemoryFigures) -> String {
             size(m.clients.normal_bytes)
         ));
     }
-    if m.clients.replica_bytes > SLACK_BYTES {
+    if m.replicas > SLACK_BYTES {
         found.push(format!(
             "Replica buffers: {} wait for replicas that do not keep up.",
-            size(m.clients.replica_bytes)
+            size(m.replicas)
         ));
     }
     let index = m.tables.1;

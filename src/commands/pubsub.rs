@@ -131,13 +131,22 @@ fn confirm(ctx: &mut Ctx<'_>, word: &[u8], name: Option<&[u8]>, count: usize) {
 fn publish(ctx: &mut Ctx<'_>) -> CmdResult {
     let (channel, message) = (ctx.arg(1), ctx.arg(2));
     let receivers = ctx.state.publish(ctx.group(), channel, message);
+    tell_replicas(ctx);
     ctx.int(receivers as i64)
 }
 
 fn spublish(ctx: &mut Ctx<'_>) -> CmdResult {
     let (channel, message) = (ctx.arg(1), ctx.arg(2));
     let receivers = ctx.state.publish_to_shard(ctx.group(), channel, message);
+    tell_replicas(ctx);
     ctx.int(receivers as i64)
+}
+
+/// Who listens at a replica hears it, too; it is nothing to keep in a file.
+fn tell_replicas(ctx: &mut Ctx<'_>) {
+    if ctx.state.repl.feeds() {
+        ctx.state.prop.to_replicas();
+    }
 }
 
 fn channels(ctx: &mut Ctx<'_>) -> CmdResult {

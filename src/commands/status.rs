@@ -1,27 +1,19 @@
-//! Small facts about the server: TIME, ROLE, and LOLWUT.
+//! Small facts about the server: TIME and LOLWUT.
 use super::lolwut::lolwut;
 use crate::base::{clock, num};
 use crate::exec::command::{
     CmdResult, Command, NO_KEYS, Outcome,
-    acl::{self, ADMIN, DANGEROUS, NONE},
+    acl::{self, NONE},
     cmd, flag,
 };
 use crate::exec::ctx::Ctx;
 use crate::exec::registry::Family;
-use flag::{FAST, LOADING, NOSCRIPT, READONLY, STALE};
+use flag::{FAST, LOADING, READONLY, STALE};
 
 const ALWAYS: u32 = LOADING | STALE | FAST;
 
 const COMMANDS: &[Command] = &[
     cmd("time", 1, ALWAYS, NONE, NO_KEYS, time),
-    cmd(
-        "role",
-        1,
-        ALWAYS | NOSCRIPT,
-        ADMIN | DANGEROUS,
-        NO_KEYS,
-        role,
-    ),
     cmd("lolwut", -1, READONLY | FAST, acl::READ, NO_KEYS, lolwut),
 ];
 
@@ -42,13 +34,5 @@ fn time(ctx: &mut Ctx<'_>) -> CmdResult {
     text.clear();
     num::push_i64(&mut text, now_us % 1_000_000);
     ctx.out.bulk(&text);
-    Ok(Outcome::Done)
-}
-
-fn role(ctx: &mut Ctx<'_>) -> CmdResult {
-    ctx.out.array(3);
-    ctx.out.bulk(b"master");
-    ctx.out.int(0);
-    ctx.out.empty_array();
     Ok(Outcome::Done)
 }

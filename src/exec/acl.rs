@@ -113,7 +113,7 @@ impl Denied {
 /// What a request needs of a key.
 fn access(flags: u32) -> Access {
     let (reads, changes) = keys::needs(flags);
-    Access((u8::from(reads) * Access::READ.0) | (u8::from(changes) * Access::WRITE.0))
+    Access::of(reads, changes)
 }
 
 /// Is a request of the simplest kind allowed by the user's first rules? `false` says nothing yet.
@@ -435,5 +435,11 @@ pub fn no_line(
 /// The user on whose behalf a request is tried out (ACL DRYRUN), in a client's database.
 pub fn dry_run(ctx: &Ctx<'_>, user: UserId, row: &Row, argv: Argv<'_>) -> Result<(), Denied> {
     let db = ctx.state.local_db(ctx.db) as u32;
-    check(ctx.state.users.get(user), row, argv, Some(db))
+    let user = ctx.state.users.get(user);
+    check(user, row, argv, Some(db))?;
+    // What concerns the whole server no rule allows to a user of a group.
+    match !user.is_operator() && row.cmd.is(flag::SERVER_WIDE) {
+        true => Err(Denied::Command),
+        false => Ok(()),
+    }
 }

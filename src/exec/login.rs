@@ -11,7 +11,9 @@ use super::registry::Registry;
 use super::{quota, unit};
 use crate::state::State;
 use crate::state::acl_log::Reason;
+use crate::state::client::ClientId;
 use crate::state::gate;
+use crate::state::groups::GroupId;
 use crate::state::quota::Limit;
 use crate::state::users::UserId;
 use crate::state::users::lockout::Origin;
@@ -102,6 +104,35 @@ pub fn log_in(ctx: &mut Ctx<'_>, name: &[u8], given: &[u8]) -> CmdResult {
     }
 }
 
+/// Why whoever has proved who it is may not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shut {
+    /// The user is off, or its group is not there yet.
+    Off,
+    Expired,
+    /// The group has no room for a client more.
+    Full(GroupId),
+}
+
+/// May this client act as this user? The one answer, however it proved who it is: by a password or a
+/// certificate.
+pub fn may_enter(state: &mut State, who: ClientId, user: UserId) -> Result<(), Shut> {
+    let now_s = state.clock.unix_ms / 1000;
+    let user = state.users.get(user);
+    if !user.admits_logins(now_s) {
+        return Err(match user.has_expired(now_s) {
+            true => Shut::Expired,
+            false => Shut::Off,
+        });
+    }
+    let group = user.group;
+    let moves = state.group_of_client(who) != group;
+    match moves && !state.has_room_for_client(group) {
+        true => Err(Shut::Full(group)),
+        false => Ok(()),
+    }
+}
+
 /// The client's request runs again when this work is done.
 pub fn wait_for(ctx: &mut Ctx<'_>, work: Work) -> CmdResult {
     if let Some(error) = ctx.state.logins.failure() {
@@ -121,14 +152,15 @@ fn enter(ctx: &mut Ctx<'_>, user: UserId, name: &[u8], origin: Option<Origin>) -
     if let Some(origin) = origin {
         ctx.state.logins.lockouts.succeeded(name, origin);
     }
-    let now_s = ctx.state.clock.unix_ms / 1000;
-    if ctx.state.users.get(user).has_expired(now_s) {
-        ctx.note_failed_login(name, Reason::Auth);
-        return Err(EXPIRED);
-    }
-    let group = ctx.state.users.get(user).group;
-    if group != ctx.client().group && !ctx.state.has_room_for_client(group) {
-        return Err(quota::error(ctx.state, group, Limit::Clients));
+    if let Err(shut) = may_enter(ctx.state, ctx.me, user) {
+        if !matches!(shut, Shut::Full(_)) {
+            ctx.note_failed_login(name, Reason::Auth);
+        }
+        return Err(match shut {
+            Shut::Off => WRONG_PASS,
+            Shut::Expired => EXPIRED,
+            Shut::Full(group) => quota::error(ctx.state, group, Limit::Clients),
+        });
     }
     ctx.state.log_in(ctx.me, user);
     // Another group has other databases.

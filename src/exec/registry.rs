@@ -223,6 +223,13 @@ impl Registry {
         }
     }
 
+    /// The command of a request in a log of changes: clients' requests are there as they came, those that
+    /// servers write have the names of Redis, whatever this one calls them.
+    #[inline]
+    pub fn find_logged(&self, name: &[u8]) -> Option<&Row> {
+        self.find(name).or_else(|| self.find_original(name))
+    }
+
     /// The name of a row in Redis, whatever it was renamed to.
     pub fn original_name(&self, id: CommandId) -> Cow<'static, str> {
         let row = self.row(id);

@@ -4,7 +4,7 @@
 //! made ready are served, each by running its own request again through `call`.
 use super::acl;
 use super::admit::{Verdict, admit, feed_monitors, flags_of};
-use super::call::call;
+use super::call::{call, reject};
 use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
 use super::error::{CmdError, SERVER_WIDE, WRONG_PASS};
@@ -142,6 +142,45 @@ const SETTLED: u32 = gate::MONITORED
     | gate::TRACKS
     | gate::CACHING;
 
+/// May a request run again now? What holds now may refuse what was admitted then; to wait is not asked again.
+/// Nor is it another request for which its group has to have one left: there has only to be room.
+fn admit_again(ctx: &mut Ctx<'_>, row: &Row) -> bool {
+    let gate = (ctx.client().gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
+    let others = gate & !gate::QUOTA;
+    // There is room nearly always, as for a request that comes.
+    let concerned = others != 0 && (others != gate::MAXMEMORY || !ctx.state.is_at_ease());
+    if concerned && admit(ctx, row, others) == Verdict::Refused {
+        return false;
+    }
+    match quota::refusal_inside(ctx, row) {
+        Some(error) => {
+            reject(ctx, Some(row), &error);
+            false
+        }
+        None => true,
+    }
+}
+
+/// The request with which a client waits, to be run again.
+fn ctx_of<'a>(
+    state: &'a mut State,
+    table: &'a Registry,
+    me: ClientId,
+    parked: &'a Parked,
+    out: &'a mut Writer,
+) -> Ctx<'a> {
+    Ctx {
+        state,
+        table,
+        argv: parked.argv.argv(),
+        out,
+        me,
+        db: parked.db as usize,
+        mode: Mode::Client,
+        id: parked.row,
+    }
+}
+
 /// Runs the request again with which a client waits under this ticket.
 fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     let Some(client) = state.clients.get_mut(who) else {
@@ -151,25 +190,12 @@ fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     let Some(mut parked) = client.parked.take_if(|parked| parked.ticket == ticket) else {
         return;
     };
-    let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
+    let resp3 = client.resp3;
     let row = table.row(parked.row);
     let before = state.running.replace(who);
     let mut reply = Writer::new(resp3);
-    let mut ctx = Ctx {
-        state: &mut *state,
-        table,
-        argv: parked.argv.argv(),
-        out: &mut reply,
-        me: who,
-        db,
-        mode: Mode::Client,
-        id: row.id,
-    };
-    // What holds now may refuse what was admitted then; to wait is not asked again.
-    let gate = (client_gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
-    // There is room nearly always, as for a request that comes.
-    let concerned = gate != 0 && (gate != gate::MAXMEMORY || !ctx.state.is_at_ease());
-    let refused = concerned && admit(&mut ctx, row, gate) == Verdict::Refused;
+    let mut ctx = ctx_of(state, table, who, &parked, &mut reply);
+    let refused = !admit_again(&mut ctx, row);
     // What making room had to tell is in the box, in front of the reply.
     let place = ctx.state.outbox.place();
     let waits = !refused && call(&mut ctx, row) == Outcome::Block;
@@ -201,24 +227,14 @@ pub fn rerun(state: &mut State, table: &Registry, who: ClientId) {
         return;
     };
     client.flags &= !client_flag::BLOCKED;
-    let (resp3, db, client_gate) = (client.resp3, parked.db as usize, client.gate);
+    let resp3 = client.resp3;
     state.blocked.unpark(&mut parked);
     let row = table.row(parked.row);
     let before = state.running.replace(who);
     let place = state.outbox.place();
     let mut reply = Writer::new(resp3);
-    let mut ctx = Ctx {
-        state: &mut *state,
-        table,
-        argv: parked.argv.argv(),
-        out: &mut reply,
-        me: who,
-        db,
-        mode: Mode::Client,
-        id: row.id,
-    };
-    let gate = (client_gate | ctx.state.gate) & row.cmd.blocked_by & !SETTLED;
-    let refused = gate != 0 && admit(&mut ctx, row, gate) == Verdict::Refused;
+    let mut ctx = ctx_of(state, table, who, &parked, &mut reply);
+    let refused = !admit_again(&mut ctx, row);
     if !refused && call(&mut ctx, row) == Outcome::Block {
         let client = state.clients.me(who);
         if let Some(again) = &mut client.parked {

@@ -16,6 +16,7 @@ use crate::state::State;
 use crate::state::config::oom::{Role, adjust_oom_score};
 use crate::state::persistence::{Child, ChildKind, Progress};
 use std::io::{self, Cursor, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 
 /// What a child does. The order is a small description of what is wanted.
 pub type Job<O> = fn(&State, &O, &mut Reporter<'_>) -> io::Result<()>;
@@ -49,6 +50,17 @@ pub fn start<O: ?Sized>(
     job: Job<O>,
     order: &O,
 ) -> io::Result<i32> {
+    start_with(state, kind, job, order, None)
+}
+
+/// The same for a child that keeps a descriptor of its order's.
+pub fn start_with<O: ?Sized>(
+    state: &mut State,
+    kind: ChildKind,
+    job: Job<O>,
+    order: &O,
+    kept: Option<RawFd>,
+) -> io::Result<i32> {
     debug_assert!(state.child.is_none(), "one child at a time");
     let keys_total = state.dbs.total_keys() as u64;
     if !state.disk.outlives_fork() {
@@ -60,7 +72,7 @@ pub fn start<O: ?Sized>(
     let started_us = mono_us();
     let pid = match sys::fork()? {
         Forked::Child => {
-            be_a_child(state, kind, parent, &back);
+            be_a_child(state, kind, parent, (back.as_raw_fd(), kept));
             let mut reporter = Reporter::new(&mut back, keys_total, true);
             let code = reporter.run(state, job, order);
             sys::exit_now(code)
@@ -127,17 +139,21 @@ fn adopt(
 }
 
 /// Makes a process of its own out of the copy. What fails here costs comfort, not data.
-fn be_a_child(state: &State, kind: ChildKind, parent: i32, back: &io::PipeWriter) {
+fn be_a_child(state: &State, kind: ChildKind, parent: i32, kept: (RawFd, Option<RawFd>)) {
     if sys::end_with_parent(parent).is_err() {
         sys::exit_now(1);
     }
     let _ = sys::let_through_sigusr1();
     // A connection that the server closes is closed: no copy keeps it open.
-    sys::close_all_but(back);
+    match kept {
+        (back, None) => sys::close_all_but(&[back]),
+        (back, Some(kept)) => sys::close_all_but(&[back, kept]),
+    }
     let config = &state.config;
     let (title, processors) = match kind {
         ChildKind::Snapshot => ("redis-rdb-bgsave", &config.bgsave_cpulist),
         ChildKind::Rewrite => ("redis-aof-rewrite", &config.aof_rewrite_cpulist),
+        ChildKind::Transfer => ("redis-rdb-to-slaves", &config.bgsave_cpulist),
     };
     if config.set_proc_title {
         let _ = sys::set_title(title);

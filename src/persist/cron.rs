@@ -38,6 +38,7 @@ pub fn children(state: &mut State) {
     match ended.child.kind {
         ChildKind::Snapshot => save::ended(state, &ended),
         ChildKind::Rewrite => rewrite::ended(state, &ended),
+        ChildKind::Transfer => save::transferred(state, &ended),
     }
 }
 

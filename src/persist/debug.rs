@@ -51,7 +51,7 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 fn empty(state: &mut State) {
     let groups: Vec<GroupId> = state.groups.iter().map(|group| group.id).collect();
     for group in groups.into_iter().filter(|group| !group.is_default()) {
-        state.delete_group(group);
+        state.delete_group(group, true);
     }
     state.flush_all(GroupId::DEFAULT, false);
     state.libraries.of_mut(GroupId::DEFAULT).clear();
@@ -109,7 +109,7 @@ fn load_aof(ctx: &mut Ctx<'_>) -> CmdResult {
     if state.aof.enabled() {
         // What was propagated so far is part of it; what the running unit did is undone.
         aof::flush(state, true);
-        state.prop.log.abandon();
+        state.abandon_log();
     }
     let loader = aof::files::load_manifest(state)
         .map_err(Failed::from)

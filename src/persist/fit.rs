@@ -18,7 +18,7 @@ pub fn check(state: &State, kind: ChildKind) -> io::Result<()> {
         return Ok(());
     }
     let last_cow = match kind {
-        ChildKind::Snapshot => state.snapshots.last_cow_bytes,
+        ChildKind::Snapshot | ChildKind::Transfer => state.snapshots.last_cow_bytes,
         ChildKind::Rewrite => state.rewrites.last_cow_bytes,
     };
     let resident = sys::rss_bytes() as u64;

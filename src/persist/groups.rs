@@ -10,15 +10,16 @@ use crate::base::num::parse_i64;
 use crate::codec::{Commands, Sink};
 use crate::exec::call::replay;
 use crate::exec::ctx::{Ctx, Mode};
-use crate::exec::process::resolve_row;
+use crate::exec::error::CmdError;
 use crate::exec::registry::Registry;
 use crate::exec::users;
 use crate::persist::rdb::write::write_aux;
 use crate::resp::reply::Writer;
-use crate::resp::request::{Argv, Limits, Resume, Step, parse};
+use crate::resp::request::{Argv, Limits, OwnedArgv, Resume, Span, Step, parse};
 use crate::state::State;
 use crate::state::client::ClientId;
 use crate::state::groups::{GroupId, Plan};
+pub use crate::state::prop::CARRIED_MARK;
 use crate::state::prop::{Carried, carried, told_databases};
 
 /// Names of facts.
@@ -144,17 +145,89 @@ const LIMITS: Limits = Limits {
     authenticated: true,
 };
 
-/// Requests that files may carry: they make groups, and what groups have besides keys.
-const CARRIED: &[&str] = &[
-    "group|create",
-    "group|del",
-    "acl|setuser",
-    "acl|deluser",
-    "function|load",
-    "function|delete",
-    "function|flush",
-    "function|restore",
+/// Requests that files may carry: they make groups, and what groups have besides keys. With how many words
+/// each has at least.
+const CARRIED: &[(&str, usize)] = &[
+    ("group|create", 3),
+    ("group|del", 3),
+    ("acl|setuser", 3),
+    ("acl|deluser", 3),
+    ("function|load", 3),
+    ("function|delete", 3),
+    ("function|flush", 2),
+    ("function|restore", 3),
 ];
+
+/// A request that a file carried, taken apart. What goes wrong is told without its arguments: there are
+/// passwords among them, and the code of tenants.
+struct Request {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+    name: &'static str,
+}
+
+impl Request {
+    fn read(request: &[u8]) -> Result<Request, String> {
+        let (mut bytes, mut at, mut spans) = (request.to_vec(), 0, Vec::new());
+        let resume = &mut Resume::default();
+        let step = parse(&mut bytes, &mut at, resume, &LIMITS, &mut spans);
+        if step != Step::Request || at != bytes.len() {
+            return Err("it is no request".to_owned());
+        }
+        let argv = Argv::new(&bytes, &spans);
+        let is_called = |(name, _): &&(&str, usize)| {
+            let (first, second) = name.split_once('|').unwrap_or_default();
+            argv.len() > 1
+                && argv.get(0).eq_ignore_ascii_case(first.as_bytes())
+                && argv.get(1).eq_ignore_ascii_case(second.as_bytes())
+        };
+        let Some((name, least)) = CARRIED.iter().find(is_called) else {
+            return Err("it is nothing that makes one".to_owned());
+        };
+        if argv.len() < *least {
+            return Err(format!("'{name}' has too few arguments"));
+        }
+        Ok(Request { bytes, spans, name })
+    }
+}
+
+/// Is this the argument of an ECHO that a server with groups can run? Also right is one that says nothing to
+/// such a server.
+pub fn check_carried(text: &[u8]) -> Result<(), String> {
+    match Carried::read(text) {
+        None => Ok(()),
+        Some(Carried::Databases(count)) => count_of_file(count).map(drop),
+        Some(Carried::Request(request)) => Request::read(request).map(drop),
+    }
+}
+
+/// What a handler says of a request, without what it shows of the arguments.
+fn reason(name: &str, error: &CmdError) -> String {
+    let text = String::from_utf8_lossy(error.text());
+    let text = text.strip_prefix("ERR ").unwrap_or(&text);
+    match name {
+        // Of rules only those are shown that are no passwords.
+        "acl|setuser" => match text.split_once("modifier '") {
+            Some((_, rule)) if !rule.starts_with(['+', '-', '~', '%', '&']) => {
+                "one of its rules is not understood".to_owned()
+            }
+            _ => text.to_owned(),
+        },
+        _ if name.starts_with("function|") => {
+            format!("'{name}' failed: a library is not understood")
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Files of the first servers with groups have several rules of a user in one argument.
+fn rules_one_by_one(argv: Argv<'_>) -> OwnedArgv {
+    let words = argv.iter().enumerate().flat_map(|(i, word)| {
+        let joined = i >= 3 && !word.starts_with(b"(");
+        word.split(move |b| joined && *b == b' ')
+    });
+    words.collect()
+}
 
 /// Runs a request that a file carried, in this database.
 pub fn run_carried(
@@ -163,46 +236,29 @@ pub fn run_carried(
     (me, db): (ClientId, usize),
     request: &[u8],
 ) -> Result<(), String> {
-    let (mut bytes, mut at, mut spans) = (request.to_vec(), 0, Vec::new());
-    let step = parse(
-        &mut bytes,
-        &mut at,
-        &mut Resume::default(),
-        &LIMITS,
-        &mut spans,
-    );
-    if step != Step::Request || at != bytes.len() {
-        return Err("it is no request".to_owned());
+    let request = Request::read(request)?;
+    let (argv, name) = (Argv::new(&request.bytes, &request.spans), request.name);
+    // Whatever it was renamed to: servers write the names of Redis.
+    let row = table.find_original(name.as_bytes());
+    let row = row.filter(|row| row.cmd.takes(argv.len()));
+    let row = row.ok_or_else(|| format!("'{name}' has the wrong number of arguments"))?;
+    // The configuration's users are as it says. Every request about users names one.
+    if name.starts_with("acl|") {
+        let known = state.users.find(argv.get(2));
+        if known.is_some_and(|user| state.users.get(user).configured) {
+            return Ok(());
+        }
     }
-    let argv = Argv::new(&bytes, &spans);
-    let row = resolve_row(table, table.find(argv.get(0)), argv);
-    let row = row.map_err(|(_, error)| String::from_utf8_lossy(error.text()).into_owned())?;
-    let name = table.name(row.id);
-    if !CARRIED.contains(&name) {
-        return Err(format!("'{name}' is nothing that makes one"));
-    }
-    // The configuration's users are as it says.
-    let known = state
-        .users
-        .find(argv.get(2))
-        .filter(|_| name.starts_with("acl|"));
-    if known.is_some_and(|user| state.users.get(user).configured) {
-        return Ok(());
-    }
+    let spread = (name == "acl|setuser").then(|| rules_one_by_one(argv));
     let mut ctx = Ctx {
         state,
         table,
-        argv,
+        argv: spread.as_ref().map_or(argv, OwnedArgv::argv),
         out: &mut Writer::new(false),
         me,
         db,
         mode: Mode::Replay,
         id: row.id,
     };
-    let done = replay(&mut ctx, row);
-    done.map_err(|error| {
-        let text = error.text();
-        let text = text.strip_prefix(b"ERR ").unwrap_or(text);
-        String::from_utf8_lossy(text).into_owned()
-    })
+    replay(&mut ctx, row).map_err(|error| reason(name, &error))
 }

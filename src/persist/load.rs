@@ -276,6 +276,8 @@ impl Loader {
         (state.stats.hits, state.stats.misses) = (hits, misses);
         if !matches!(result, Ok(false)) {
             state.gate &= !gate::LOADING;
+            // What is appended now continues a log that may have been written with other databases.
+            state.settle_groups();
         }
         self.tell(state);
         result

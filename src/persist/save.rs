@@ -63,7 +63,7 @@ const FAILED: CmdError = CmdError::new("ERR");
 const IN_PROGRESS: CmdError = CmdError::new("ERR Background save already in progress");
 
 fn save(ctx: &mut Ctx<'_>) -> CmdResult {
-    if ctx.state.has_child(ChildKind::Snapshot) {
+    if ctx.state.is_saving() {
         return Err(IN_PROGRESS);
     }
     ctx.state.snapshots.saves += 1;
@@ -78,7 +78,7 @@ fn bgsave(ctx: &mut Ctx<'_>) -> CmdResult {
         2 if ctx.arg(1).eq_ignore_ascii_case(b"cancel") => return cancel(ctx),
         _ => return Err(SYNTAX),
     };
-    if ctx.state.has_child(ChildKind::Snapshot) {
+    if ctx.state.is_saving() {
         return Err(IN_PROGRESS);
     }
     // In a transaction: what it has not done yet belongs into the snapshot.
@@ -201,7 +201,26 @@ pub fn ended(state: &mut State, ended: &Ended) {
         snapshots.last_ok &= ended.was_stopped();
         forget_temporary(state);
     }
+    let disk_round = state.repl.round.as_mut().filter(|round| round.on_disk);
+    if let Some(round) = disk_round {
+        round.succeeded = Some(ended.succeeded());
+    }
     state.settle_writes();
+}
+
+/// A child that wrote a snapshot to replicas has ended.
+pub fn transferred(state: &mut State, ended: &Ended) {
+    let now_s = state.clock.unix_ms / 1000;
+    state.snapshots.last_cow_bytes = ended.child.progress.cow_now;
+    state.snapshots.last_took_s = (now_s - ended.child.started_s).max(0);
+    match ended.end.signal {
+        0 if ended.succeeded() => log::info!("Background RDB transfer terminated with success"),
+        0 => log::warn!("Background transfer error"),
+        signal => log::warn!("Background transfer terminated by signal {signal}"),
+    }
+    if let Some(round) = state.repl.round.as_mut().filter(|round| !round.on_disk) {
+        round.succeeded = Some(ended.succeeded());
+    }
 }
 
 /// Where a process writes the snapshot until it is whole.
@@ -229,6 +248,8 @@ pub fn after_flush(state: &mut State) {
     if state.is_loading() {
         return;
     }
+    // Replicas that wait for it get a better one.
+    child::stop(state, ChildKind::Transfer);
     if state.config.save.points.is_empty() {
         child::stop(state, ChildKind::Snapshot);
     } else {

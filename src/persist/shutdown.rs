@@ -2,7 +2,7 @@
 //!
 //! By SHUTDOWN or by a signal; closing sockets and leaving the loop is the server's. Once this has said
 //! yes nothing may change any more: it would be acknowledged and lost.
-use super::{aof, rewrite, save};
+use super::{aof, child, rewrite, save};
 use crate::base::disk::Disk;
 use crate::base::sys;
 use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
@@ -100,6 +100,8 @@ fn bring_to_disk(state: &mut State, how: Shutdown, by: By) -> bool {
         log::warn!("There is a child saving an .rdb. Killing it!");
         save::end_child(state);
     }
+    // Its replicas see the end of the connection.
+    child::stop(state, ChildKind::Transfer);
     if !end_aof(state, how.force) {
         return false;
     }

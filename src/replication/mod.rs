@@ -1,2 +1,9 @@
-//! Other servers: what they are told of changes here, and keys that move to them.
+//! Floor 8: replication. What is said between a primary and its replicas, and what follows from it; sockets and
+//! files of the kernel are the server's, data are `state::repl`'s.
+pub mod cron;
+pub mod feed;
+pub mod full;
 pub mod migrate;
+pub mod psync;
+pub mod replconf;
+pub mod role;

@@ -14,6 +14,7 @@ use crate::exec::{quota, track};
 use crate::resp::reply::Writer;
 use crate::resp::request::Argv;
 use crate::state::gate;
+use crate::state::prop::reader;
 
 /// Flags of a script (its shebang's) or function.
 pub mod script_flag {
@@ -153,8 +154,13 @@ fn run(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>, out: &mut Writer)
         }
     }
     let logged = ctx.state.prop.on;
-    // The log has one reader so far, the append-only file. What comes from there goes to no log.
-    ctx.state.prop.on = logged && terms.repl & repl::AOF != 0 && ctx.mode != Mode::Replay;
+    // What comes from a file goes to no log.
+    ctx.state.prop.on = logged && terms.repl != 0 && ctx.mode != Mode::Replay;
+    ctx.state.prop.readers = match terms.repl {
+        repl::AOF => reader::AOF,
+        repl::REPLICA => reader::REPLICAS | reader::PLAIN,
+        _ => reader::ALL,
+    };
     // What the script did since its last command is not this command's.
     ctx.state.stats.tick = ticks();
     let mut inner = Ctx {
@@ -170,6 +176,7 @@ fn run(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>, out: &mut Writer)
     call(&mut inner, row);
     terms.db = inner.db;
     ctx.state.prop.on = logged;
+    ctx.state.prop.readers = reader::ALL;
     let gate = ctx.client().gate | ctx.state.gate;
     if gate & gate::TRACKS != 0 {
         track::remember(ctx.state, row, argv, ctx.me);

@@ -181,6 +181,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         turn_tick: 0,
         lent: Some(Box::new(lent)),
         tls_reload: Default::default(),
+        replicas: Default::default(),
         loader: None,
         exit: None,
     };

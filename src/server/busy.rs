@@ -123,6 +123,8 @@ impl Server {
     /// Clients were served while a script ran: the loop learns what is left of them to do.
     #[cold]
     pub(super) fn catch_up(&mut self) {
+        // Its event may have been seen by the other poll.
+        self.note_snapshot();
         let Some(lent) = &mut self.lent else {
             return;
         };

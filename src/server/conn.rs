@@ -79,6 +79,15 @@ impl Stream {
         }
     }
 
+    /// Small writes may wait for others (`repl-disable-tcp-nodelay`).
+    pub fn delay_small_writes(&self) {
+        match self {
+            Stream::Tcp(s) => _ = s.set_nodelay(false),
+            Stream::Tls(t) => _ = t.socket.set_nodelay(false),
+            Stream::Unix(_) => {}
+        }
+    }
+
     pub fn fd(&self) -> RawFd {
         each!(self, s => s.as_raw_fd(), tls t => t.socket.as_raw_fd())
     }

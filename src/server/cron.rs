@@ -49,6 +49,7 @@ impl Server {
             if let Some(carrier) = &self.state.migrations.carrier {
                 carrier.tidy();
             }
+            self.replicas_cron();
         }
         self.state.step_census();
         self.clients_cron(hz as usize);
@@ -62,12 +63,15 @@ impl Server {
     /// Counters and memory figures that INFO shows as of a moment ago.
     fn sample(&mut self) {
         let now_us = self.state.clock.mono_us;
+        let repl = self.state.repl.figures;
         let stats = &mut self.state.stats;
         stats.instant[0].sample(stats.commands_processed, now_us);
-        stats.instant[1].sample(stats.net_in, now_us);
-        stats.instant[2].sample(stats.net_out, now_us);
+        stats.instant[1].sample(stats.net_in + repl.net_in, now_us);
+        stats.instant[2].sample(stats.net_out + repl.net_out, now_us);
         stats.instant[3].sample(stats.turns, now_us);
         stats.instant[4].sample(stats.turn_us_total, now_us);
+        stats.instant[5].sample(repl.net_in, now_us);
+        stats.instant[6].sample(repl.net_out, now_us);
         stats.peak_memory = stats.peak_memory.max(alloc::used());
         self.state.hotkeys.tick(self.state.clock.unix_ms);
     }

@@ -17,7 +17,7 @@ use crate::exec::command::flag;
 use crate::exec::ctx::IN_PLACE_MIN;
 use crate::exec::observe::Look;
 use crate::exec::process::{Flow, process, resolve_row};
-use crate::exec::registry::{CommandId, Row};
+use crate::exec::registry::{CommandId, Registry, Row};
 use crate::keyspace::databases::BATCH_MAX;
 use crate::resp::reply::Writer;
 use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
@@ -25,6 +25,7 @@ use crate::state::State;
 use crate::state::client::{ClientId, ReplyMode, client_flag};
 use crate::state::commandlog::LogKind;
 use crate::state::gate;
+use crate::state::groups::GroupId;
 use bytes::Bytes;
 use std::io;
 
@@ -379,6 +380,12 @@ impl Server {
                 // What the command sent is no reply: it comes behind what this takes back.
                 out.resp3 = self.state.clients.me(me).resp3;
                 apply_reply_mode(&mut self.state, me, out, mark);
+                if self.state.clients.me(me).has(client_flag::REPLICA) && out.len_since(mark) > 0 {
+                    let row = (parsed.row != NO_ROW).then(|| self.table.row(CommandId(parsed.row)));
+                    let (state, table) = (&mut self.state, &self.table);
+                    refuse_reply(state, table, (row, argv), me, (out, mark));
+                    return End::Closing;
+                }
                 if out.is_lost() {
                     out.clear();
                     close_over_limit(&mut self.state, me);
@@ -610,9 +617,41 @@ fn look_back(
     }
 }
 
+/// A replica has asked something that was answered: the reply would be taken for a part of the stream. It is
+/// dropped with the connection.
+#[cold]
+fn refuse_reply(
+    state: &mut State,
+    table: &Registry,
+    (row, argv): (Option<&Row>, Argv<'_>),
+    me: ClientId,
+    (out, mark): (&mut Writer, crate::resp::reply::Mark),
+) {
+    let Some(client) = state.clients.get(me) else {
+        return;
+    };
+    let mut line = String::new();
+    (table.describe)(state, table, client, GroupId::DEFAULT, None, &mut line);
+    let row = resolve_row(table, row, argv).ok();
+    let name = row.map_or("unknown", |row| table.name(row.id));
+    let reply = out.to_vec();
+    if let Some(error) = reply.strip_prefix(b"-") {
+        log::warn!(
+            "== CRITICAL == This master is sending an error to its replica: '{}' after processing the \
+             command '{name}'",
+            String::from_utf8_lossy(error).trim_end()
+        );
+    }
+    log::warn!("Replica generated a reply to command '{name}', disconnecting it: {line}");
+    out.truncate(mark);
+    state.close_client(me);
+}
+
 /// Flags that make the loop look at a client after its command.
-const ATTENTION: u32 =
-    client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY | client_flag::BLOCKED;
+const ATTENTION: u32 = client_flag::CLOSE_NOW
+    | client_flag::CLOSE_AFTER_REPLY
+    | client_flag::BLOCKED
+    | client_flag::REPLICA;
 
 /// Does one request fill the buffer, and one large argument the request?
 fn is_large_whole(buf: &Vec<u8>, filled: usize, batch: &Batch) -> bool {

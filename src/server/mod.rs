@@ -15,6 +15,7 @@ pub mod loading;
 pub mod logging;
 pub mod reconfigure;
 pub mod registry;
+pub mod replicas;
 #[cfg(test)]
 pub mod requests;
 #[cfg(test)]

@@ -47,6 +47,9 @@ pub const FAMILIES: &[&Family] = &[
     &commands::latency::FAMILY,
     &commands::memory::FAMILY,
     &crate::persist::shutdown::FAMILY,
+    &crate::replication::psync::FAMILY,
+    &crate::replication::replconf::FAMILY,
+    &crate::replication::role::FAMILY,
 ];
 
 /// The registry with the names in force.

@@ -1,9 +1,15 @@
 //! Rules as a real server takes, refuses and shows them (7.2, where it differs from 7.0).
 use super::registry;
+use crate::base::clock::Clock;
+use crate::base::rng::Rng;
 use crate::exec::registry::Registry;
 use crate::exec::users::rules::{RuleError, Rules, join_selectors, name_refused};
 use crate::exec::users::{self, describe, file};
+use crate::persist::groups::run_carried;
+use crate::state::State;
+use crate::state::config::Config;
 use crate::state::groups::{Groups, Quotas};
+use crate::state::prop::{Carried, carried};
 use crate::state::users::User;
 
 fn table() -> Registry {
@@ -148,6 +154,7 @@ fn rules_that_cannot_be_are_told() {
         ("(+get", RuleError::Unmatched),
         (")", RuleError::Syntax),
         ("((+get))", RuleError::Syntax),
+        ("(~a))", RuleError::Syntax),
         ("(on)", RuleError::Syntax),
         ("db=", RuleError::BadDatabase),
         ("db=1,", RuleError::BadDatabase),
@@ -214,13 +221,7 @@ fn every_wrong_line_of_a_file_is_named() {
 #[test]
 fn groups_are_known_or_awaited() {
     let table = table();
-    let mut state = crate::state::State::new(
-        crate::state::config::Config::default(),
-        crate::base::rng::Rng::from_seed(1),
-        crate::base::clock::Clock::manual(1),
-        table.rows().len(),
-        1.0,
-    );
+    let mut state = state(&table);
     let refused = users::set(&mut state, &table, b"a", &[b"group:blue"]).expect_err("no group");
     assert_eq!(refused.why, RuleError::NoSuchGroup);
     let id = state.groups.free_id();
@@ -236,4 +237,66 @@ fn groups_are_known_or_awaited() {
         .and(early.apply(&mut user, b"group:red"))
         .expect("taken");
     assert!(user.group.is_default() && !user.admits_logins(0));
+}
+
+fn state(table: &Registry) -> State {
+    State::new(
+        Config::default(),
+        Rng::from_seed(1),
+        Clock::manual(1),
+        table.rows().len(),
+        1.0,
+    )
+}
+
+/// What files carry of a user makes it again: each rule as an argument of its own, and also as the first servers
+/// with groups wrote them, joined.
+#[test]
+fn what_files_carry_of_a_user_makes_it_again() {
+    let table = table();
+    for rules in [
+        "on >a >b ~* &* +@all",
+        "~a %R~b %W~c ~d &x &y* -@all +get +set|a -@read +config|get db=1,3",
+        "on nopass skip-sanitize-payload allkeys -get -@write resetdbs expires:4000000000",
+        "#$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA >b on ~a ~b (~c ~d +get +set) (%R~e db=2 &f &g -@all) ()",
+    ] {
+        let mut state = state(&table);
+        let blue = state.groups.free_id();
+        state.groups.add(blue, "blue", Quotas::default());
+        let words: Vec<&[u8]> = rules.split(' ').map(str::as_bytes).collect();
+        let words = [&words[..], &[b"group:blue"]].concat();
+        let id = users::set(&mut state, &table, b"u", &words).expect("rules that fit");
+        let made = state.users.get(id).clone();
+        let told = users::whole_rules(&made, &state.groups);
+        let one_by_one: Vec<&[u8]> = told.iter().map(Vec::as_slice).collect();
+        let selectors = one_by_one.iter().position(|rule| rule.starts_with(b"("));
+        let (root, selectors) = one_by_one.split_at(selectors.unwrap_or(one_by_one.len()));
+        let root = root[1..].join(&b' ');
+        let joined = [&[&b"u"[..], &root], selectors].concat();
+        let me = state.open_loader_session();
+        for words in [&one_by_one, &joined] {
+            let argv = [&[&b"ACL"[..], b"SETUSER"], &words[..]].concat();
+            state.remove_user(b"u");
+            let text = carried(&argv);
+            let Some(Carried::Request(request)) = Carried::read(&text) else {
+                panic!("{rules}: no request");
+            };
+            run_carried(&mut state, &table, (me, 0), request).expect("it can be run");
+            let id = state.users.find(b"u").expect("the user is back");
+            assert_eq!(*state.users.get(id), made, "{rules}");
+        }
+    }
+}
+
+/// A file that says of a group what is not there yet is taken by ACL LOAD as at a start.
+#[test]
+fn a_group_of_a_file_may_come_later() {
+    let table = table();
+    let state = state(&table);
+    let rules = Rules::of(&state, &table).awaiting_groups();
+    let users = file::read(b"user a on group:blue", "/u", &rules).expect("taken");
+    assert_eq!(users[0].awaits_group.as_deref(), Some("blue"));
+    assert!(!users[0].is_operator());
+    let errors = file::read(b"user a on group:b/e", "/u", &rules).expect_err("no name");
+    assert!(errors.contains("'group:b/e'"), "{errors}");
 }

@@ -11,6 +11,7 @@ use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
 use super::jobs::Jobs;
 use super::listen::Listener;
+use super::replicas::{Replicas, TOKEN_SNAPSHOT};
 use super::tls::handshake;
 use super::tls::reload::Reload;
 use crate::base::alloc;
@@ -20,7 +21,7 @@ use crate::exec::registry::Registry;
 use crate::exec::{login, unit};
 use crate::persist::aof;
 use crate::persist::load::Loader;
-use crate::replication::migrate;
+use crate::replication::{feed, migrate};
 use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{ClientId, Peer, client_flag};
@@ -112,6 +113,8 @@ pub struct Server {
     pub(super) lent: Option<Box<Lent>>,
     /// Certificates are being read again.
     pub(super) tls_reload: Reload,
+    /// What goes to replicas.
+    pub(super) replicas: Replicas,
     /// Files are being loaded.
     pub(super) loader: Option<Box<Loader>>,
     /// The exit code, once the loop is to end.
@@ -152,6 +155,7 @@ impl Server {
             || !self.state.closing.is_empty()
             || self.more_to_expire
             || self.state.eviction.running
+            || self.replicas.more
             || self.state.tracks_too_much()
             || self.loader.as_ref().is_some_and(|l| l.wait_until_us == 0)
             || (!self.accepting.is_empty() && self.accept_after_us == 0)
@@ -252,6 +256,7 @@ impl Server {
             self.reconfigure();
         }
         self.deliver_rest();
+        let unkept = feed::end_of_turn(&mut self.state);
         // In front of all replies: with `appendfsync always` none may say what is not on disk.
         aof::end_of_turn(&mut self.state);
         if self.state.aof.fatal {
@@ -260,6 +265,8 @@ impl Server {
         }
         self.take_wanted();
         self.flush_some();
+        self.serve_replicas();
+        self.replicas.more |= unkept;
         super::flush::evict_clients(&mut self.state, &self.table);
         self.hand_over_garbage();
         self.close_closing();
@@ -307,6 +314,10 @@ impl Server {
             let token = event.token().0;
             if token == TOKEN_SIGNALS {
                 self.take_signals();
+                continue;
+            }
+            if token == TOKEN_SNAPSHOT {
+                self.note_snapshot();
                 continue;
             }
             if token >= TOKEN_LISTENERS {

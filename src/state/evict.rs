@@ -99,8 +99,11 @@ impl State {
     pub fn uncounted_bytes(&self) -> usize {
         // What announces the removals is the same in small: it would cost more of them.
         let messages = self.prop.log.bytes.capacity() + self.outbox.capacity();
+        // What replicas have not read yet, beyond what the backlog may hold.
+        let backlog = usize::try_from(self.config.repl_backlog_size).unwrap_or(usize::MAX);
+        let unread = self.repl.heap_bytes().saturating_sub(backlog);
         // Scripts have a limit of their own, and no key that goes makes their garbage less.
-        self.aof.waiting.capacity() + messages + self.scripts.vm_bytes()
+        self.aof.waiting.capacity() + messages + unread + self.scripts.vm_bytes()
     }
 
     /// Bytes too many.

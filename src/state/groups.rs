@@ -442,7 +442,8 @@ impl State {
     }
 
     /// A group goes, with its keys and whatever else it has; its clients are closed. How many keys it had.
-    pub fn delete_group(&mut self, group: GroupId) -> usize {
+    /// Where `reloads`, it goes because of files: users whom the configuration has stay, and wait for it.
+    pub fn delete_group(&mut self, group: GroupId, reloads: bool) -> usize {
         let clients = self.clients.iter().filter(|client| client.group == group);
         for who in clients.map(|client| client.id).collect::<Vec<_>>() {
             self.close_client(who);
@@ -450,8 +451,16 @@ impl State {
             self.join_group(who, GroupId::DEFAULT);
         }
         let users = self.users.iter().filter(|(_, user)| user.group == group);
-        let users: Vec<_> = users.map(|(_, user)| user.name.clone()).collect();
-        users.iter().for_each(|name| _ = self.remove_user(name));
+        let users: Vec<_> = users.map(|(_, user)| user.clone()).collect();
+        for mut user in users {
+            if reloads && user.configured {
+                let name = self.groups.name(group).into();
+                (user.group, user.awaits_group) = (GroupId::DEFAULT, Some(name));
+                self.put_user(user);
+            } else {
+                self.remove_user(&user.name);
+            }
+        }
         let keys = self.flush_all(group, true);
         self.forget_shares(group);
         for db in self.dbs_of(group) {
@@ -469,11 +478,13 @@ impl State {
         users.filter(|(_, user)| user.group == group).count()
     }
 
-    /// Groups came or went: whoever reads the log is to know what its numbers of databases mean.
+    /// Groups came or went, or files were loaded: whoever reads the log is to know what its numbers of
+    /// databases mean. Also when no group is left: what the log said before may hold no more.
     pub fn settle_groups(&mut self) {
         let log = &mut self.prop.log;
-        log.preamble.clear();
-        if self.groups.exist() {
+        if self.groups.exist() || self.groups.file_databases != 0 {
+            log.groups_from = u32::try_from(self.dbs.count()).unwrap_or(u32::MAX);
+            log.preamble.clear();
             let told = prop::told_databases(self.dbs.count());
             prop::push_request(&mut log.preamble, &[b"ECHO", &told]);
         }

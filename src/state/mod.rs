@@ -237,10 +237,7 @@ impl State {
         self.latency.threshold_ms = config.latency_monitor_threshold as i64;
         self.stats.set_thresholds(config);
         self.stats.track_latency = config.latency_tracking;
-        let replicas = config.min_replicas_to_write;
-        // No replica can be connected yet: any number asked for is too many.
-        let few_replicas = replicas > 0 && config.min_replicas_max_lag > 0;
-        self.restrict(gate::FEW_REPLICAS, few_replicas);
+        self.settle_good_replicas();
         self.settle_writes();
         self.settle_default_password();
         let limits = users::lockout::Limits::of(&self.config);

@@ -17,13 +17,15 @@ pub enum ChildKind {
     Snapshot,
     /// Writes a new base file of the AOF (BGREWRITEAOF).
     Rewrite,
+    /// Writes a snapshot to replicas, and to no file.
+    Transfer,
 }
 
 impl ChildKind {
     /// As log lines name it.
     pub fn name(self) -> &'static str {
         match self {
-            ChildKind::Snapshot => "RDB",
+            ChildKind::Snapshot | ChildKind::Transfer => "RDB",
             ChildKind::Rewrite => "AOF rewrite",
         }
     }
@@ -202,6 +204,7 @@ impl super::State {
     /// CONFIG RESETSTAT: what is counted of files and children.
     pub fn reset_file_stats(&mut self) {
         self.forks = Forks::default();
+        self.repl.figures = super::repl::Figures::default();
         self.snapshots.saves = 0;
         (self.rewrites.started, self.rewrites.failures) = (0, 0);
         self.aof.delayed_fsyncs = 0;
@@ -210,6 +213,11 @@ impl super::State {
     /// Does a child of this kind live?
     pub fn has_child(&self, kind: ChildKind) -> bool {
         self.child.as_ref().is_some_and(|child| child.kind == kind)
+    }
+
+    /// Does a child live that writes a snapshot, to wherever?
+    pub fn is_saving(&self) -> bool {
+        self.has_child(ChildKind::Snapshot) || self.has_child(ChildKind::Transfer)
     }
 
     /// How long the child of this kind has lived, in whole seconds; -1 without one.

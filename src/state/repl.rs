@@ -3,6 +3,7 @@
 //!
 //! Data only. `replication` acts on it; INFO, admission and the propagation of commands read it.
 pub mod backlog;
+pub mod readers;
 
 use super::client::ClientId;
 use backlog::Backlog;
@@ -24,10 +25,18 @@ pub struct Repl {
     pub offset: u64,
     /// The newest bytes of the stream; there is one as soon as somebody has read it.
     pub backlog: Option<Backlog>,
+    /// Parts of it that replicas without groups see as blanks, in order: offsets of beginning and end.
+    pub hidden: VecDeque<(u64, u64)>,
     /// Since when nobody reads it, monotonic microseconds.
     pub unread_since_us: u64,
     /// Who reads it, or is about to; in the order in which they came.
     pub replicas: Vec<Replica>,
+    /// The snapshot that is being made for some of them.
+    pub round: Option<Round>,
+    /// What lies at the place of the snapshot was made for replicas, not to be kept (`rdb-del-sync-files`).
+    pub file_for_replicas: bool,
+    /// How many of them have said lately that they follow (`min-replicas-to-write`).
+    pub good: u32,
     /// When replicas were last sent a PING, monotonic microseconds.
     pub pinged_us: u64,
     /// WAIT asks the replicas where they are: at the end of the turn.
@@ -45,6 +54,38 @@ pub struct Figures {
     pub full_syncs: u64,
     pub partial_syncs: u64,
     pub partial_syncs_refused: u64,
+    /// Bytes of replication that were read and written.
+    pub net_in: u64,
+    pub net_out: u64,
+}
+
+/// What of the data set a snapshot is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    pub data: bool,
+    pub functions: bool,
+    /// Groups, and what is theirs.
+    pub groups: bool,
+}
+
+impl Parts {
+    pub const ALL: Parts = Parts {
+        data: true,
+        functions: true,
+        groups: true,
+    };
+}
+
+/// A snapshot that is being made for replicas ([`Stage::WaitSnapshotEnd`]).
+#[derive(Debug)]
+pub struct Round {
+    /// It lies on disk first; else the child writes it to all of them at once.
+    pub on_disk: bool,
+    pub parts: Parts,
+    /// The stream goes on from here behind it.
+    pub offset: u64,
+    /// Has the child done what it was for? Unknown while it lives.
+    pub succeeded: Option<bool>,
 }
 
 /// What a replica said that it can do (REPLCONF capa).
@@ -98,8 +139,18 @@ pub struct Replica {
     pub without_functions: bool,
     /// It asked by SYNC: it is told nothing of histories, and sends no REPLCONF ACK.
     pub old: bool,
-    /// Offset of the next byte of the stream that is to be written to it.
-    pub sent: u64,
+    /// Offset of the next byte of the stream that is to be written to it; not known before there is a
+    /// snapshot for it.
+    pub sent: Option<u64>,
+    /// What it is told in front of the snapshot or the stream.
+    pub greeting: Vec<u8>,
+    /// It has the snapshot, and gets the stream when it has told that it is loaded.
+    pub awaits_ack: bool,
+    /// When it came, monotonic microseconds.
+    pub since_us: u64,
+    /// Since when it has taken nothing of the snapshot that was to be written, monotonic microseconds; 0: it
+    /// takes what it is given.
+    pub stuck_since_us: u64,
     /// Offset up to which it has applied the stream, as it says.
     pub acked: u64,
     /// Offset up to which its AOF is on disk, as it says; `None` if it never said so.
@@ -113,7 +164,21 @@ pub struct Replica {
 impl Replica {
     /// Bytes of the stream that wait for it.
     pub fn pending(&self, end: u64) -> u64 {
-        end.saturating_sub(self.sent)
+        self.sent.map_or(0, |sent| end.saturating_sub(sent))
+    }
+
+    /// Does it get the stream?
+    pub fn streams(&self) -> bool {
+        self.stage == Stage::Online && !self.awaits_ack
+    }
+
+    /// What its snapshot is to hold; groups only where there are any.
+    pub fn parts(&self, groups: bool) -> Parts {
+        Parts {
+            data: !self.without_data,
+            functions: !self.without_functions,
+            groups: !groups || self.capa & capa::GROUPS != 0,
+        }
     }
 }
 
@@ -217,8 +282,12 @@ impl Repl {
             second_until: -1,
             offset: 0,
             backlog: None,
+            hidden: VecDeque::new(),
             unread_since_us: 0,
             replicas: Vec::new(),
+            round: None,
+            file_for_replicas: false,
+            good: 0,
             pinged_us: 0,
             ask_acks: false,
             upstream: None,
@@ -250,15 +319,5 @@ impl Repl {
     /// The replica that this client is.
     pub fn replica(&mut self, who: ClientId) -> Option<&mut Replica> {
         self.replicas.iter_mut().find(|one| one.client == who)
-    }
-
-    /// Lets go of what is older than the backlog's size and has been sent to everybody.
-    pub fn trim(&mut self, size: u64) {
-        let Some(backlog) = &mut self.backlog else {
-            return;
-        };
-        let unsent = self.replicas.iter().map(|one| one.sent).min();
-        let keep = backlog.end().saturating_sub(size);
-        backlog.trim(unsent.map_or(keep, |sent| keep.min(sent)), keep);
     }
 }

@@ -102,6 +102,7 @@ impl State {
             if let Some(mut parked) = client.parked.take() {
                 self.blocked.unpark(&mut parked);
             }
+            self.forget_replica(who);
             self.stop_monitor(who);
             self.unsubscribe_all(who, true);
             self.untrack(who);

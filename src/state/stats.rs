@@ -189,7 +189,7 @@ pub struct Stats {
     pub longest_turn_cause: &'static str,
     pub turns: u64,
     pub turn_us_total: u64,
-    pub instant: [Rate; 5],
+    pub instant: [Rate; 7],
 }
 
 /// Memory figures sampled by the cron: too dear for each INFO.

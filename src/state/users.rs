@@ -15,9 +15,10 @@ use super::config::Secret;
 use super::gate;
 use super::groups::GroupId;
 use super::pubsub::Topic;
-use password::PasswordHash;
+use password::{Cost, PasswordHash};
 use selector::Selector;
 use slab::Slab;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Names a user as long as there is one.
@@ -139,7 +140,13 @@ impl User {
                 .any(|selector| selector.channels.allows_all())
         };
         let mut patterns = other.selectors.iter().flat_map(|s| s.channels.patterns());
-        all(self) || (!all(other) && patterns.all(|pattern| self.may_hear_pattern(pattern.text())))
+        all(self)
+            || (!all(other) && patterns.all(|(pattern, ())| self.may_hear_pattern(pattern.text())))
+    }
+
+    /// Is it one of those who run the server, and no user of a group?
+    pub fn is_operator(&self) -> bool {
+        self.group.is_default() && self.awaits_group.is_none()
     }
 
     /// May anybody log in as this user at this time?
@@ -156,8 +163,10 @@ pub struct Users {
     by_name: BTreeMap<Box<[u8]>, UserId>,
     /// Number of command rows: rules have a bit for each.
     rows: usize,
-    /// The password of the configuration that the default user was given last.
-    requirepass: Option<Secret>,
+    /// The password of the configuration that the default user was given last, and as what it is kept.
+    requirepass: Option<(Secret, PasswordHash)>,
+    /// It stands in a file of its own.
+    in_file: bool,
 }
 
 impl Users {
@@ -168,6 +177,7 @@ impl Users {
             by_name: BTreeMap::new(),
             rows,
             requirepass: None,
+            in_file: false,
         };
         users.put(User::all_powerful(rows));
         users
@@ -263,38 +273,92 @@ impl State {
         &self.users.get(user).name
     }
 
-    /// The password of the configuration is the default user's, where it changed.
+    /// The password of the configuration is the default user's, where it changed: alone, as Redis has it. One
+    /// that stands in a file of its own takes the place of the last such one, and whatever passwords the lines
+    /// of users give besides stay.
     pub fn settle_default_password(&mut self) {
-        let given = &self.config.requirepass;
-        if *given == self.users.requirepass {
+        let last = self.users.requirepass.take();
+        let in_file = self.config.requirepass_file.is_some();
+        let same = self.config.requirepass.as_ref() == last.as_ref().map(|(given, _)| given);
+        if same {
+            (self.users.requirepass, self.users.in_file) = (last, in_file);
             return;
         }
-        self.users.requirepass = given.clone();
+        let given = self.config.requirepass.clone();
+        let kept = given.map(|given| (self.kept_password(&given), given));
         let mut user = self.users.default_user().clone();
-        user.nopass = given.is_none();
-        user.passwords = given
-            .iter()
-            .map(|given| PasswordHash::sha256(given))
-            .collect();
+        match last {
+            Some((_, last)) if in_file || self.users.in_file && kept.is_none() => {
+                user.passwords.retain(|known| *known != last);
+            }
+            // It never had one of these.
+            None if in_file => {}
+            _ => user.passwords.clear(),
+        }
+        user.passwords
+            .extend(kept.iter().map(|(hash, _)| hash.clone()));
+        user.nopass = user.passwords.is_empty();
+        self.users.requirepass = kept.map(|(hash, given)| (given, hash));
+        self.users.in_file = in_file;
         self.put_user(user);
+    }
+
+    /// A password of the configuration as the default user has it. Argon2id takes its time here: the server is
+    /// about to start, or somebody changes its configuration.
+    fn kept_password(&mut self, given: &[u8]) -> PasswordHash {
+        let derived = Cost::of(&self.config).map(|cost| password::derive(given, cost));
+        match derived {
+            Some(Ok(hash)) => {
+                self.logins.know(&hash, given);
+                hash
+            }
+            Some(Err(error)) => {
+                log::warn!("Keeping the password of requirepass as its digest: {error}");
+                PasswordHash::sha256(given)
+            }
+            None => PasswordHash::sha256(given),
+        }
     }
 
     /// The default user as it is when no file says anything of it.
     pub fn restore_default_user(&mut self) {
         let mut user = User::all_powerful(self.users.rows);
-        if let Some(given) = &self.config.requirepass {
+        if let Some((_, kept)) = &self.users.requirepass {
             user.nopass = false;
-            user.passwords.push(PasswordHash::sha256(given));
+            user.passwords.push(kept.clone());
         }
         self.put_user(user);
     }
 
-    /// What a file holds is the default user's password, whatever the lines of users say of it: they are what
-    /// a rewrite of them found when the file had another one.
+    /// What a file holds is a password of the default user, whatever the lines of users say of it: they do not
+    /// know it.
     pub fn keep_default_password(&mut self) {
-        if self.config.requirepass_file.is_some() {
-            self.users.requirepass = None;
-            self.settle_default_password();
+        let Some((_, kept)) = self
+            .users
+            .requirepass
+            .as_ref()
+            .filter(|_| self.users.in_file)
+        else {
+            return;
+        };
+        let mut user = self.users.default_user().clone();
+        if !user.passwords.contains(kept) {
+            user.passwords.push(kept.clone());
+        }
+        user.nopass = false;
+        self.put_user(user);
+    }
+
+    /// A user as files may have it: without the password that stands in a file of its own.
+    pub fn for_files<'u>(&self, user: &'u User) -> Cow<'u, User> {
+        let secret = self.users.requirepass.as_ref();
+        match secret.filter(|_| self.users.in_file && *user.name == *DEFAULT_NAME) {
+            Some((_, kept)) if user.passwords.contains(kept) => {
+                let mut user = user.clone();
+                user.passwords.retain(|known| known != kept);
+                Cow::Owned(user)
+            }
+            _ => Cow::Borrowed(user),
         }
     }
 

@@ -5,6 +5,8 @@
 //! the offset of what could not be read.
 use std::io;
 
+use crate::base::num::parse_i64;
+use crate::persist::groups;
 use crate::persist::window::Window;
 
 /// A line with a count or a length, with its end.
@@ -164,10 +166,48 @@ impl<'w, 'f> Scan<'w, 'f> {
             return Err(self.broken(format!("Expected at least 1 argument, got {count}")));
         }
         let name = self.argument(true)?;
+        if name == b"echo" && count == 2 {
+            self.check_carried()?;
+        }
         for _ in 1..count {
             self.argument(false)?;
         }
         Ok(Piece::Request(name))
+    }
+
+    /// What servers with groups tell one another must be such that they understand it: the argument at hand
+    /// is looked at, not taken.
+    fn check_carried(&mut self) -> Result<(), Stop> {
+        let at = self.window.position();
+        self.fill_line(LINE_MAX)?;
+        let Ok(line) = next_line(self.window.rest(), LINE_MAX) else {
+            return Ok(());
+        };
+        let digits = line
+            .strip_prefix(b"$")
+            .and_then(|line| line.strip_suffix(b"\r"));
+        let len = digits
+            .and_then(parse_i64)
+            .and_then(|len| usize::try_from(len).ok());
+        let head = line.len() + 1;
+        // A length that the file does not have is told of when the argument is taken.
+        let Some(len) = len.filter(|len| *len as u64 <= self.window.size() - at) else {
+            return Ok(());
+        };
+        let marked = groups::CARRIED_MARK;
+        let fill = |window: &mut Window<'_>, len: usize| {
+            while window.rest().len() < len && window.more(len)? > 0 {}
+            io::Result::Ok(window.rest().len() >= len)
+        };
+        if !fill(self.window, head + len.min(marked.len()))?
+            || !self.window.rest()[head..].starts_with(marked)
+            || !fill(self.window, head + len)?
+        {
+            return Ok(());
+        }
+        let checked = groups::check_carried(&self.window.rest()[head..head + len]);
+        self.last_at = at;
+        checked.map_err(|why| self.broken(format!("What is told of groups cannot be: {why}")))
     }
 
     /// A count or a length, with its line.

@@ -228,3 +228,221 @@ fn a_login_changes_the_group_and_nothing_of_the_old_one_stays() {
     assert_eq!(client.ask("reset"), "RESET");
     assert_eq!(client.ask("get key"), "\"zero\"");
 }
+
+const ON: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
+/// What check-aof says of the log that a server which has ended has left.
+fn check_aof(dir: &Path) -> (String, bool) {
+    let manifest = dir.join("appendonlydir/appendonly.aof.manifest");
+    let command = std::process::Command::new(binary())
+        .arg("check-aof")
+        .arg(manifest)
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&command.stdout).into_owned();
+    (text, command.status.success())
+}
+
+/// The last file of the log.
+fn last_part(dir: &Path) -> std::path::PathBuf {
+    dir.join("appendonlydir/appendonly.aof.1.incr.aof")
+}
+
+/// FUNCTION FLUSH has two words, and what is carried was looked at as if there were always three: the next
+/// start ended in a panic, and every start after it.
+#[test]
+fn what_a_tenant_says_of_its_functions_is_loaded_again() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::with(&ON);
+    let mut blue = make(&server, "blue", "");
+    for name in ["one", "two", "three"] {
+        let code = format!(
+            "#!lua name={name}\nredis.register_function('f_{name}', function() return 1 end)"
+        );
+        blue.command(&["function", "load", &code]);
+        assert_eq!(blue.reply(), format!("\"{name}\""));
+    }
+    assert_eq!(blue.ask("function delete one"), "OK");
+    assert_eq!(blue.ask("function flush"), "OK");
+    let server = again(&binary(), server, &ON);
+    assert_eq!(user_of(&server, "blue").ask("function list"), "[]");
+    let dir = server.kill();
+    let (text, valid) = check_aof(dir.path());
+    assert!(valid, "{text}");
+    // What no server can load is told of beforehand, and without its arguments.
+    let bad = crate::harness::frame(&["ACL", "SETUSER"]);
+    let bad = [b"redvault:run ", &bad[..]].concat();
+    let mut log = std::fs::read(last_part(dir.path())).expect("the log");
+    log.extend(crate::harness::frame(&[&b"ECHO"[..], &bad]));
+    std::fs::write(last_part(dir.path()), log).expect("written");
+    let (text, valid) = check_aof(dir.path());
+    assert!(
+        !valid && text.contains("'acl|setuser' has too few arguments"),
+        "{text}"
+    );
+}
+
+/// Names that the server writes itself are found whatever commands are called here, and what cannot be
+/// loaded is told without passwords and code.
+#[test]
+fn a_log_is_loaded_where_commands_have_other_names() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::with(&ON);
+    let mut blue = make(&server, "blue", "");
+    blue.ask("set gone 1");
+    let code = "#!lua name=l\nredis.register_function('f', function() return 'secret' end)";
+    blue.command(&["function", "load", code]);
+    assert_eq!(blue.reply(), "\"l\"");
+    assert_eq!(blue.ask("flushall"), "OK");
+    assert_eq!(blue.ask("set k v px 1"), "OK");
+    blue.ask("multi");
+    blue.ask("set m 1");
+    blue.ask("set n 1");
+    blue.ask("exec");
+    let mut args: Vec<&str> = ON.to_vec();
+    for name in ["acl", "echo", "exec", "flushdb", "function", "group"] {
+        args.extend(["--rename-command", name, ""]);
+    }
+    for (name, new) in [
+        ("multi", "m"),
+        ("select", "s"),
+        ("pexpireat", "p"),
+        ("del", "d"),
+    ] {
+        args.extend(["--rename-command", name, new]);
+    }
+    let server = again(&binary(), server, &args);
+    let mut blue = user_of(&server, "blue");
+    assert_eq!(blue.ask("fcall f 0"), "\"secret\"");
+    assert_eq!(blue.ask("exists gone k m n"), ":2");
+    let dir = server.kill();
+    let mut log = std::fs::read(last_part(dir.path())).expect("the log");
+    let bad = ["FUNCTION", "LOAD", "#!lua name=x\nhidden hidden"];
+    let bad = [b"redvault:run ", &crate::harness::frame(&bad)[..]].concat();
+    log.extend(crate::harness::frame(&[&b"ECHO"[..], &bad]));
+    let incr = ("appendonly.aof", &log[..]);
+    let (_, text, _dir) = Server::fails_with(&[incr], &ON);
+    assert!(
+        text.contains("'function|load' failed") && !text.contains("hidden"),
+        "{text}"
+    );
+}
+
+/// The log had told how many databases groups have, and nobody told it again when no group was left.
+#[test]
+fn more_databases_are_fine_when_no_group_is_left() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::with(&ON);
+    let mut zero = server.raw();
+    assert_eq!(zero.ask("group create blue"), "OK");
+    assert_eq!(zero.ask("group del blue"), "OK");
+    let more = [&ON[..], &["--databases", "32"]].concat();
+    let server = again(&binary(), server, &more);
+    let mut zero = server.raw();
+    assert_eq!(zero.ask("select 20"), "OK");
+    assert_eq!(zero.ask("set k v"), "OK");
+    let server = again(&binary(), server, &more);
+    assert_eq!(server.raw().ask("debug loadaof"), "OK");
+    let mut zero = server.raw();
+    zero.ask("select 20");
+    assert_eq!(zero.ask("append k w"), ":2");
+    let server = again(&binary(), server, &more);
+    let mut zero = server.raw();
+    zero.ask("select 20");
+    assert_eq!(zero.ask("get k"), "\"vw\"");
+}
+
+/// The log makes the group, deletes it and makes it again: the configuration's user is in it afterwards, as
+/// the configuration says, and also when everything is loaded anew.
+#[test]
+fn a_user_of_the_configuration_outlives_its_group_in_files() {
+    if is_oracle() {
+        return;
+    }
+    let file = "user default on nopass ~* &* +@all\nuser bob on nopass ~* &* +@all group:blue\n";
+    let args = [&ON[..], &["--aclfile", "users.acl"]].concat();
+    let server = Server::with_files(&[("users.acl", file.as_bytes())], &args);
+    let mut zero = server.raw();
+    for request in [
+        "group create blue",
+        "group del blue force",
+        "group create blue",
+        "acl load",
+    ] {
+        assert_eq!(zero.ask(request), "OK", "{request}");
+    }
+    assert_eq!(user_of(&server, "bob").ask("set k v"), "OK");
+    let server = again(&binary(), server, &args);
+    assert_eq!(user_of(&server, "bob").ask("get k"), "\"v\"");
+    assert_eq!(server.raw().ask("debug reload"), "OK");
+    assert_eq!(user_of(&server, "bob").ask("get k"), "\"v\"");
+    assert_eq!(server.raw().ask("debug loadaof"), "OK");
+    assert_eq!(user_of(&server, "bob").ask("get k"), "\"v\"");
+}
+
+/// Users of groups come back with every rule they had, out of a log as out of a snapshot.
+#[test]
+fn users_of_groups_come_back_as_they_were() {
+    if is_oracle() {
+        return;
+    }
+    let aof = [
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--acl-argon2id-memory",
+        "64kb",
+    ];
+    let rdb = [&["--appendonly", "no"], &aof[4..]].concat();
+    for (args, save) in [
+        (&aof[..], "ping"),
+        (&aof[..], "bgrewriteaof"),
+        (&rdb[..], "save"),
+    ] {
+        let server = Server::with(args);
+        let mut zero = server.raw();
+        zero.ask("group create blue");
+        zero.ask("config set acl-password-kdf argon2id");
+        for rules in [
+            "u1 on >pw group:blue ~a ~b %R~c %W~d &x &y -@all +get +@hash -hset",
+            "u2 on >pw >more group:blue ~* &* +@all -del db=1,2 expires:4000000000",
+            "u3 off nopass group:blue ~a +get (~b ~c &z +set +del) (%R~d db=3 +@read)",
+        ] {
+            assert_eq!(zero.ask(&format!("acl setuser {rules}")), "OK", "{rules}");
+        }
+        zero.ask("config set acl-password-kdf sha256");
+        zero.ask("acl setuser u2 >third");
+        zero.ask("set k v");
+        let list = zero.ask("acl list");
+        assert_ne!(zero.ask(save), "");
+        wait_until("the end of the rewrite", || {
+            server.info("aof_rewrite_in_progress") == "0"
+        });
+        let server = again(&binary(), server, args);
+        assert_eq!(server.raw().ask("acl list"), list, "{save}");
+        assert_eq!(server.raw().ask("auth u2 third"), "OK");
+        assert_eq!(server.raw().ask("auth u1 pw"), "OK");
+    }
+}
+
+/// What concerns the whole server a user of a group may not, whatever its rules: a trial says so, too.
+#[test]
+fn a_trial_knows_what_concerns_the_whole_server() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::start();
+    let _blue = make(&server, "blue", "");
+    let mut zero = server.raw();
+    let no = "\"This user has no permissions to run the 'config|get' command\"";
+    assert_eq!(zero.ask("acl dryrun blue config get port"), no);
+    assert_eq!(zero.ask("acl dryrun blue get port"), "OK");
+    assert_eq!(zero.ask("acl dryrun default config get port"), "OK");
+}

@@ -115,6 +115,7 @@ fn a_signal_while_loading_loses_no_write_that_came_behind_it() {
     server.check(&[("SET late 1", "OK"), ("DEBUG PAUSE-CRON 0", "OK")]);
     assert_eq!(server.wait_end().code(), Some(0));
     let again = Server::on(&binary(), server.kill(), &[]);
+    wait_until("the end of loading", || again.info("loading") == "0");
     again.check(&[("GET late", "\"1\""), ("DBSIZE", ":1001")]);
 }
 

@@ -327,6 +327,64 @@ fn secrets_stand_in_files_of_their_own() {
     assert_eq!(server.raw().ask("AUTH again"), "OK");
 }
 
+/// The password of a file is one of the default user's, as long as the file has it, and is written nowhere.
+#[test]
+fn a_secret_of_a_file_stands_beside_those_of_the_acl_file() {
+    if is_oracle() {
+        return;
+    }
+    let files: [(&str, &[u8]); 3] = [
+        ("redis.conf", b"requirepass-file pass\naclfile u.acl\n"),
+        ("pass", b"fr0m-file\n"),
+        ("u.acl", b"user default on >fr0m-acl ~* &* +@all\n"),
+    ];
+    for kdf in ["sha256", "argon2id"] {
+        let args = ["--acl-password-kdf", kdf, "--acl-argon2id-memory", "64kb"];
+        let server = Server::with_files(&files, &args);
+        let login = |password: &str| server.raw().ask(&format!("AUTH {password}"));
+        let mut raw = server.raw();
+        assert_eq!(raw.ask("AUTH fr0m-file"), "OK");
+        let kept = |raw: &mut crate::harness::Raw| {
+            let user = raw.ask("ACL GETUSER default");
+            let from = user.find("\"passwords\", [").expect("passwords") + 14;
+            let user = &user[from..];
+            let hashes = user[..user.find(']').unwrap_or(0)].split(", ");
+            hashes
+                .map(|hash| hash.trim_matches('"').to_owned())
+                .collect::<Vec<_>>()
+        };
+        for request in ["PING", "ACL LOAD", "ACL SAVE", "ACL LOAD", "CONFIG REWRITE"] {
+            assert!(!raw.ask(request).contains("ERR"), "{request}");
+            assert_eq!(login("fr0m-file"), "OK", "{request}");
+            assert_eq!(login("fr0m-acl"), "OK", "{request}");
+        }
+        let hashes = kept(&mut raw);
+        assert_eq!(hashes.len(), 2, "{hashes:?}");
+        assert!(
+            hashes
+                .iter()
+                .all(|hash| hash.contains("argon2id") == (kdf == "argon2id"))
+        );
+        for file in ["u.acl", "redis.conf"] {
+            let text = std::fs::read_to_string(server.dir().join(file)).expect("written");
+            assert!(
+                !text.contains("fr0m-file") && !text.contains(&hashes[1]),
+                "{text}"
+            );
+            assert_eq!(text.contains(&hashes[0]), file == "u.acl");
+        }
+        std::fs::write(server.dir().join("pass"), "rotated\n").expect("written");
+        assert_eq!(raw.ask("CONFIG SET requirepass-file pass"), "OK");
+        for (password, reply) in [("rotated", "OK"), ("fr0m-acl", "OK"), ("fr0m-file", WRONG)] {
+            assert_eq!(login(password), reply, "{password}");
+        }
+        assert_eq!(raw.ask("CONFIG SET requirepass-file "), "OK");
+        for (password, reply) in [("rotated", WRONG), ("fr0m-acl", "OK")] {
+            assert_eq!(login(password), reply, "{password}");
+        }
+    }
+}
+
 #[test]
 fn a_server_does_not_start_without_its_secrets() {
     if is_oracle() {

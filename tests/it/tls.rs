@@ -276,6 +276,33 @@ fn a_certificate_stands_for_a_user() {
     assert!(raw.reply().contains("acl_access_denied_tls_cert:2"));
 }
 
+/// A certificate opens what a password opens, and no more.
+#[test]
+fn a_certificate_opens_no_group_that_is_shut() {
+    let file = b"user default on nopass ~* &* +@all\nuser alice on nopass ~* &* +@all group:blue\n";
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("u.acl");
+    std::fs::write(&path, file).expect("written");
+    let file = path.to_str().expect("a plain path");
+    let secure = start(&["--tls-auth-clients-user", "CN", "--aclfile", file]);
+    let mut raw = secure.server.raw();
+    let whoami = b"ACL WHOAMI\r\n";
+    let as_default = b"$7\r\ndefault\r\n";
+    // It waits for its group: it is no operator meanwhile.
+    exchange(&mut secure.connect(&shows("alice")), whoami, as_default);
+    assert_eq!(raw.ask("GROUP CREATE blue QUOTA clients 1"), "OK");
+    let mut alice = secure.connect(&shows("alice"));
+    exchange(&mut alice, whoami, b"$5\r\nalice\r\n");
+    exchange(&mut secure.connect(&shows("alice")), whoami, as_default);
+    assert!(
+        raw.ask("GROUP INFO blue")
+            .contains("\"refused-clients\", :1")
+    );
+    assert_eq!(raw.ask("ACL LOAD"), "OK");
+    assert_eq!(raw.ask("ACL SETUSER alice expires:1"), "OK");
+    exchange(&mut secure.connect(&shows("alice")), whoami, as_default);
+}
+
 #[test]
 fn what_is_no_tls_and_what_stops_halfway_is_closed() {
     let secure = start(&["--tls-auth-clients", "no", "--tls-handshake-timeout", "1"]);

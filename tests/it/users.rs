@@ -238,6 +238,32 @@ fn a_server_does_not_start_with_users_that_cannot_be() {
     }
 }
 
+/// What a start takes ACL LOAD takes, and what the one leaves the other reads.
+#[test]
+fn files_name_groups_that_are_to_come_and_no_selector_that_ends_twice() {
+    if is_oracle() {
+        return;
+    }
+    let file = "user default on nopass ~* &* +@all\nuser carol on nopass +@all group:blue\n";
+    let server = Server::with_files(&[("u.acl", file.as_bytes())], &["--aclfile", "u.acl"]);
+    let mut admin = server.raw();
+    assert_eq!(ask(&mut admin, &["ACL", "LOAD"]), "OK");
+    assert!(
+        server
+            .log()
+            .contains("'carol' cannot log in until there is a group 'blue'")
+    );
+    assert!(ask(&mut server.raw(), &["AUTH", "carol", "x"]).contains("WRONGPASS"));
+    assert_eq!(ask(&mut admin, &["GROUP", "CREATE", "blue"]), "OK");
+    assert_eq!(ask(&mut server.raw(), &["AUTH", "carol", "x"]), "OK");
+    assert_eq!(
+        ask(&mut admin, &["ACL", "SETUSER", "dave", "(~a) +get)"]),
+        "(error) ERR Error in ACL SETUSER modifier '(~a) +get)': Syntax error"
+    );
+    assert_eq!(ask(&mut admin, &["ACL", "SAVE"]), "OK");
+    assert_eq!(ask(&mut admin, &["ACL", "LOAD"]), "OK");
+}
+
 /// The file that CONFIG REWRITE leaves makes the same users.
 #[test]
 fn users_are_rewritten_with_the_configuration() {
@@ -305,6 +331,23 @@ fn short_forms_make_list_and_delete_users() {
         "(error) ERR There is no user 'zoe'"
     );
     assert!(ask(&mut admin, &["DELUSER", "default"]).contains("cannot be removed"));
+    // A new password gives nobody rights, nor takes it out of its group.
+    assert_eq!(ask(&mut admin, &["GROUP", "CREATE", "blue"]), "OK");
+    assert_eq!(ask(&mut admin, &["ADDUSER", "xia", "pw", "blue"]), "OK");
+    assert_eq!(ask(&mut admin, &["ACL", "SETUSER", "xia", "-del"]), "OK");
+    assert_eq!(ask(&mut admin, &["ADDUSER", "xia", "new"]), "OK");
+    let mut xia = server.raw();
+    assert!(ask(&mut xia, &["AUTH", "xia", "pw"]).contains("WRONGPASS"));
+    assert_eq!(ask(&mut xia, &["AUTH", "xia", "new"]), "OK");
+    for refused in [&["CONFIG", "GET", "port"][..], &["DEL", "a"]] {
+        assert!(ask(&mut xia, refused).contains("NOPERM"));
+    }
+    assert_eq!(ask(&mut admin, &["ADDUSER", "xia", "new", "default"]), "OK");
+    assert!(
+        xia.read_to_end().is_empty(),
+        "in another group it logs in again"
+    );
+    assert_eq!(ask(&mut admin, &["DELUSER", "xia"]), "OK");
     // What rules and passwords were is in no log.
     assert_eq!(
         ask(

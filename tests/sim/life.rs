@@ -230,7 +230,8 @@ impl Life {
                     ledger.aof_floor = ledger.aof_floor.max(self.child_holds);
                 }
             }
-            None => {}
+            // It goes to no file.
+            Some((ChildKind::Transfer, _)) | None => {}
         }
         self.child = child;
         self.child_holds = ledger.newest();

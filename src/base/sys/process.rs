@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, RawFd};
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -111,9 +111,7 @@ pub fn end_with_parent(parent: i32) -> io::Result<()> {
 
 /// Closes every descriptor but the standard streams and one more, for a child that is to keep
 /// nothing open which its parent closes. Whatever holds those descriptors must not be used again.
-pub fn close_all_but(kept: &impl AsRawFd) {
-    let kept = kept.as_raw_fd();
-    let mut from = 3;
+pub fn close_all_but(kept: &[RawFd]) {
     let close = |first: i32, last: i32| {
         if first <= last {
             // SAFETY: closes descriptors by number and touches no memory. A child calls it that runs
@@ -121,9 +119,12 @@ pub fn close_all_but(kept: &impl AsRawFd) {
             let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         }
     };
-    if kept >= from {
-        close(from, kept - 1);
-        from = kept + 1;
+    let mut kept: Vec<RawFd> = kept.iter().copied().filter(|fd| *fd >= 3).collect();
+    kept.sort_unstable();
+    let mut from = 3;
+    for fd in kept {
+        close(from, fd - 1);
+        from = fd + 1;
     }
     close(from, i32::MAX);
 }

@@ -216,20 +216,21 @@ fn save(ctx: &mut Ctx<'_>) -> CmdResult {
     }
 }
 
-/// `ADDUSER name password [group]`: a user who may do everything in its group.
+/// `ADDUSER name password [group]`: a user who may do everything in its group. Where there is one of this
+/// name and no group is said, it is let in with this password alone, and is otherwise what it was: nobody gets
+/// rights that were not asked for.
 fn add_user(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.argc() > 4 {
         return Err(wrong_arity("adduser"));
     }
-    if ctx.argc() < 3 {
-        return Err(wrong_arity("adduser"));
-    }
     let password = [b">", ctx.arg(2)].concat();
     let group = (ctx.argc() == 4).then(|| [b"group:", ctx.arg(3)].concat());
-    let mut rules: Vec<&[u8]> = vec![b"reset", b"on", &password, b"~*", b"&*", b"+@all"];
-    if let Some(group) = &group {
-        rules.push(group);
-    }
+    let known = ctx.state.users.find(ctx.arg(1)).is_some();
+    let mut rules: Vec<&[u8]> = match known && group.is_none() {
+        true => vec![b"resetpass", b"on", &password],
+        false => vec![b"reset", b"on", &password, b"~*", b"&*", b"+@all"],
+    };
+    rules.extend(group.as_deref());
     if let Some(waits) = login::prepare(ctx, ctx.arg(1), &rules) {
         return waits;
     }

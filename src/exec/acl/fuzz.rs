@@ -72,7 +72,7 @@ fn match_as_globs(user: &User, word: &[u8]) {
         }
         let channels = &selector.channels;
         let mut patterns = channels.patterns().iter();
-        let matched = patterns.any(|pattern| glob::matches(pattern.text(), word, false));
+        let matched = patterns.any(|(pattern, ())| glob::matches(pattern.text(), word, false));
         assert_eq!(
             channels.allow_channel(word),
             channels.allows_all() || matched

@@ -1,6 +1,6 @@
 //! Users as text: what rules make such a user again.
 use crate::state::groups::Groups;
-use crate::state::users::pattern::Access;
+use crate::state::users::pattern::{Access, Pattern};
 use crate::state::users::selector::{Commands, Dbs, Selector};
 use crate::state::users::{Sanitize, User};
 
@@ -17,43 +17,58 @@ pub fn flags(user: &User) -> Vec<&'static str> {
     flags
 }
 
-/// `~a %R~b`.
-pub fn keys(selector: &Selector) -> Vec<u8> {
+fn key_rules(selector: &Selector) -> Vec<Vec<u8>> {
     if selector.keys.allows_all() {
-        return b"~*".to_vec();
+        return vec![b"~*".to_vec()];
     }
-    let patterns = selector.keys.patterns().iter().map(|(pattern, access)| {
+    let rule = |(pattern, access): &(Pattern, Access)| {
         let sign: &[u8] = match *access {
             Access::READ => b"%R~",
             Access::WRITE => b"%W~",
             _ => b"~",
         };
         [sign, pattern.text()].concat()
-    });
-    patterns.collect::<Vec<_>>().join(&b' ')
+    };
+    selector.keys.patterns().iter().map(rule).collect()
+}
+
+fn channel_rules(selector: &Selector) -> Vec<Vec<u8>> {
+    if selector.channels.allows_all() {
+        return vec![b"&*".to_vec()];
+    }
+    let patterns = selector.channels.patterns().iter();
+    let rules = patterns.map(|(pattern, ())| [b"&", pattern.text()].concat());
+    rules.collect()
+}
+
+fn command_rules(commands: &Commands) -> Vec<Vec<u8>> {
+    let first: &[u8] = if commands.from_all {
+        b"+@all"
+    } else {
+        b"-@all"
+    };
+    let mut rules = vec![first.to_vec()];
+    let more = commands.rules.iter();
+    rules.extend(more.map(|rule| {
+        let sign: &[u8] = if rule.allow { b"+" } else { b"-" };
+        [sign, &rule.text].concat()
+    }));
+    rules
+}
+
+/// `~a %R~b`.
+pub fn keys(selector: &Selector) -> Vec<u8> {
+    key_rules(selector).join(&b' ')
 }
 
 /// `&a &b`.
 pub fn channels(selector: &Selector) -> Vec<u8> {
-    if selector.channels.allows_all() {
-        return b"&*".to_vec();
-    }
-    let patterns = selector.channels.patterns().iter();
-    let patterns = patterns.map(|pattern| [b"&", pattern.text()].concat());
-    patterns.collect::<Vec<_>>().join(&b' ')
+    channel_rules(selector).join(&b' ')
 }
 
 /// `-@all +get`.
 pub fn commands(commands: &Commands) -> Vec<u8> {
-    let mut text = match commands.from_all {
-        true => b"+@all".to_vec(),
-        false => b"-@all".to_vec(),
-    };
-    for rule in &commands.rules {
-        text.extend_from_slice(if rule.allow { b" +" } else { b" -" });
-        text.extend_from_slice(&rule.text);
-    }
-    text
+    command_rules(commands).join(&b' ')
 }
 
 /// `db=0,1`; none where all databases may be used.
@@ -78,19 +93,17 @@ pub fn group<'g>(user: &'g User, groups: &'g Groups) -> Option<&'g str> {
 }
 
 fn selector_rules(selector: &Selector) -> Vec<Vec<u8>> {
-    let mut rules = Vec::new();
-    rules.push(keys(selector));
+    let mut rules = key_rules(selector);
     if !selector.channels.allows_all() {
         rules.push(b"resetchannels".to_vec());
     }
-    rules.push(channels(selector));
+    rules.extend(channel_rules(selector));
     rules.extend(databases(selector));
-    rules.push(commands(&selector.commands));
-    rules.retain(|rule| !rule.is_empty());
+    rules.extend(command_rules(&selector.commands));
     rules
 }
 
-/// All rules of a user, in an order in which they make it again.
+/// All rules of a user, in an order in which they make it again; each of them is one argument of ACL SETUSER.
 pub fn rules(user: &User, groups: &Groups) -> Vec<Vec<u8>> {
     let mut rules: Vec<Vec<u8>> = flags(user).into_iter().map(|flag| flag.into()).collect();
     for hash in &user.passwords {

@@ -70,7 +70,7 @@ pub fn read(text: &[u8], shown_path: &str, rules: &Rules<'_>) -> Result<Vec<User
             Err(wrong) => {
                 for (rule, why) in wrong {
                     let _ = match why {
-                        RuleError::Unknown => write!(
+                        RuleError::Unknown | RuleError::NoSuchGroup => write!(
                             errors,
                             "{shown_path}:{number}: Error in applying operation '{}': {}. ",
                             String::from_utf8_lossy(&rule),
@@ -193,7 +193,11 @@ fn read_file(state: &State, table: &Registry, early: bool) -> Result<Vec<User>, 
         )
     })?;
     let rules = Rules::of(state, table);
-    let rules = if early { rules.before_data() } else { rules };
+    let rules = match early {
+        true => rules.before_data(),
+        // What a start accepts, so does this.
+        false => rules.awaiting_groups(),
+    };
     read(&text, &path.display().to_string(), &rules)
 }
 
@@ -220,8 +224,15 @@ pub fn load(state: &mut State, table: &Registry) -> Result<(), String> {
         state.restore_default_user();
     }
     for user in users {
+        if let Some(group) = &user.awaits_group {
+            log::warn!(
+                "ACL LOAD: user '{}' cannot log in until there is a group '{group}'",
+                user.name.escape_ascii()
+            );
+        }
         state.put_user(user);
     }
+    state.keep_default_password();
     Ok(())
 }
 
@@ -230,7 +241,8 @@ pub fn save(state: &mut State) -> io::Result<()> {
     let path = path(state).unwrap_or_default();
     let mut text = Vec::new();
     for (_, user) in state.users.iter() {
-        text.extend_from_slice(&describe::line(user, &state.groups));
+        let user = state.for_files(user);
+        text.extend_from_slice(&describe::line(&user, &state.groups));
         text.push(b'\n');
     }
     replace_file(&path, &text)?;
@@ -251,7 +263,7 @@ pub fn now_configured(state: &mut State) {
 pub fn lines(state: &State) -> Vec<Vec<Vec<u8>>> {
     let words = |user: &User| {
         let mut words = vec![user.name.to_vec()];
-        for rule in describe::rules(user, &state.groups) {
+        for rule in describe::rules(&state.for_files(user), &state.groups) {
             words.extend(rule.split(|b| *b == b' ').map(<[u8]>::to_vec));
         }
         words

@@ -159,6 +159,8 @@ pub struct Rules<'t> {
     state: Option<&'t State>,
     /// The groups there are; none while a configuration is read, when nobody knows them yet.
     groups: Option<&'t Groups>,
+    /// A group that is not there is waited for.
+    awaits: bool,
     /// New users may use all channels (`acl-pubsub-default`).
     all_channels: bool,
     databases: u32,
@@ -172,6 +174,7 @@ impl<'t> Rules<'t> {
             table,
             state: Some(state),
             groups: Some(&state.groups),
+            awaits: false,
             all_channels: state.config.acl_pubsub_default == AclPubsubDefault::Allchannels,
             databases: state.config.databases,
             rows: table.rows().len(),
@@ -181,6 +184,12 @@ impl<'t> Rules<'t> {
     /// For a file that is read before the data: groups are taken at their word.
     pub fn before_data(mut self) -> Self {
         self.groups = None;
+        self.awaiting_groups()
+    }
+
+    /// For a file that is read when groups are known: one may be made later.
+    pub fn awaiting_groups(mut self) -> Self {
+        self.awaits = true;
         self
     }
 
@@ -190,6 +199,7 @@ impl<'t> Rules<'t> {
             table,
             state: None,
             groups: None,
+            awaits: true,
             all_channels: false,
             databases: u32::MAX,
             rows: table.rows().len(),
@@ -248,6 +258,10 @@ impl<'t> Rules<'t> {
                     let mut selector = self.new_selector(false);
                     let inside = &rule[1..rule.len() - 1];
                     for rule in inside.split(|b| *b == b' ').filter(|rule| !rule.is_empty()) {
+                        if rule.ends_with(b")") {
+                            // In a file, whose lines are split at spaces, the selector would end there.
+                            return Err(RuleError::Syntax);
+                        }
                         self.apply_to(&mut selector, rule)?;
                     }
                     user.selectors.push(selector);
@@ -283,15 +297,15 @@ impl<'t> Rules<'t> {
         if !name_is_fit(name) {
             return Err(RuleError::NoSuchGroup);
         }
-        let found = self.groups.map(|groups| groups.find(name));
+        let found = self.groups.and_then(|groups| groups.find(name));
         let default = name == crate::state::groups::DEFAULT_NAME.as_bytes();
         if *user.name == *DEFAULT_NAME && !default {
             return Err(RuleError::DefaultInGroup);
         }
         match found {
-            Some(None) => return Err(RuleError::NoSuchGroup),
-            Some(Some(group)) => (user.group, user.awaits_group) = (group, None),
+            Some(group) => (user.group, user.awaits_group) = (group, None),
             None if default => (user.group, user.awaits_group) = Default::default(),
+            None if !self.awaits => return Err(RuleError::NoSuchGroup),
             None => {
                 let name = String::from_utf8_lossy(name).into_owned();
                 (user.group, user.awaits_group) = (Default::default(), Some(name.into()));

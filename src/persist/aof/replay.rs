@@ -134,7 +134,7 @@ struct Names {
 
 impl Names {
     fn of(table: &Registry) -> Names {
-        let number = |name: &[u8]| table.find(name).map_or(NO_ROW, |row| row.id.0);
+        let number = |name: &[u8]| table.find_original(name).map_or(NO_ROW, |row| row.id.0);
         Names {
             multi: number(b"multi"),
             exec: number(b"exec"),
@@ -342,7 +342,7 @@ impl Replay {
         let spans = &self.batch.spans[first..];
         let argv = Argv::new(&self.window, spans);
         let shown = |bytes: &[u8]| bytes[..bytes.len().min(128)].escape_ascii().to_string();
-        let Some(row) = table.find(argv.get(0)) else {
+        let Some(row) = table.find_logged(argv.get(0)) else {
             return Err(self.error(start, Why::Unknown(shown(argv.get(0)))));
         };
         let mut number = row.id.0;
@@ -542,7 +542,7 @@ pub fn is_torn(mut rest: Vec<u8>, table: &Registry) -> bool {
     let mut whole = |rest: &mut [u8], at: &mut usize, limits: &Limits| {
         spans.clear();
         parse(rest, at, &mut Resume::default(), limits, &mut spans) == Step::Request
-            && table.find(Argv::new(rest, &spans).get(0)).is_some()
+            && table.find_logged(Argv::new(rest, &spans).get(0)).is_some()
     };
     let mut from = 0;
     while rest.get(from) == Some(&b'*') && whole(&mut rest, &mut from, &LIMITS) {}

@@ -57,7 +57,7 @@ pub fn open_at_start(state: &mut State) -> Result<(), Logged> {
     // Who wrote it may have been killed before its fsync: only the page cache is sure to hold it.
     state.aof.sync_asked = 0;
     measure(state);
-    follow_readers(state);
+    state.settle_readers();
     Ok(())
 }
 
@@ -116,12 +116,6 @@ fn sync_before_next(state: &mut State) -> Result<(), Logged> {
     Ok(())
 }
 
-/// Tells handlers whether anybody reads what they propagate.
-fn follow_readers(state: &mut State) {
-    // Waiting for a rewrite there is a file only while one runs.
-    state.prop.on = state.aof.file.is_some();
-}
-
 /// `CONFIG SET appendonly yes`: begins with a rewrite, at once or as soon as one can begin. `later`: not
 /// before the running transaction has ended.
 pub fn start(state: &mut State, later: bool) -> Result<(), Logged> {
@@ -133,7 +127,7 @@ pub fn start(state: &mut State, later: bool) -> Result<(), Logged> {
     if begun.is_err() {
         state.aof.mode = Mode::Off;
     }
-    follow_readers(state);
+    state.settle_readers();
     begun
 }
 
@@ -146,7 +140,7 @@ pub fn stop(state: &mut State) {
         give_up_temporary(state);
     }
     flush(state, true);
-    state.prop.log.abandon();
+    state.abandon_log();
     if let Some(file) = state.aof.file.take()
         && let Err(error) = file.sync()
     {
@@ -157,7 +151,7 @@ pub fn stop(state: &mut State) {
     aof.rewrite_scheduled = false;
     aof.waiting = Vec::new();
     (aof.write_error, aof.sync_error) = (None, None);
-    follow_readers(state);
+    state.settle_readers();
     state.settle_writes();
 }
 
@@ -203,7 +197,7 @@ pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
             name
         }
         Mode::WaitRewrite => {
-            state.prop.log.abandon();
+            state.abandon_log();
             state.aof.waiting.clear();
             temporary_incremental(&state.config)
         }
@@ -231,12 +225,12 @@ pub fn open_for_rewrite(state: &mut State) -> Result<(), Logged> {
         shown(&name)
     );
     // What the running unit has done so far is part of what the child writes.
-    state.prop.log.abandon();
+    state.abandon_log();
     // What was written to the one before is on disk already.
     let left = state.aof.file.take().map(FileJob::Close);
     state.aof.jobs.extend(left);
     adopt(state, file, 0);
-    follow_readers(state);
+    state.settle_readers();
     Ok(())
 }
 
@@ -276,12 +270,13 @@ fn give_up_temporary(state: &mut State) {
     aof.waiting = Vec::new();
     aof.write_error = None;
     (aof.file_bytes, aof.sync_asked) = (0, 0);
-    state.prop.log.abandon();
-    if let Some(file) = aof.file.take() {
-        aof.jobs.push(FileJob::Close(file));
+    let file = aof.file.take();
+    state.abandon_log();
+    if let Some(file) = file {
+        state.aof.jobs.push(FileJob::Close(file));
         remove_temporary_incremental(state);
     }
-    follow_readers(state);
+    state.settle_readers();
     state.settle_writes();
 }
 
@@ -313,9 +308,9 @@ fn begin_anew(state: &mut State) {
             aof.waiting = Vec::new();
             aof.write_error = None;
             aof.jobs.extend(aof.file.take().map(FileJob::Close));
-            state.prop.log.abandon();
+            state.abandon_log();
         }
     }
     state.aof.rewrite_scheduled = true;
-    follow_readers(state);
+    state.settle_readers();
 }

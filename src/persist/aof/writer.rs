@@ -55,6 +55,7 @@ pub fn flush(state: &mut State, force: bool) {
 
 /// Moves the log's bytes to the buffer, behind what could not be written yet: of whole units only.
 fn take_log(state: &mut State) {
+    state.feed();
     let (aof, log) = (&mut state.aof, &mut state.prop.log);
     let whole = log.whole();
     if whole == 0 {
@@ -65,9 +66,9 @@ fn take_log(state: &mut State) {
         aof.waiting.extend_from_slice(&timestamp(now_s));
         aof.stamped_s = now_s;
     }
-    if whole < log.bytes.len() {
-        // In the midst of a unit. Its first half waits for the second.
-        aof.waiting.extend_from_slice(&log.bytes[..whole]);
+    if whole < log.bytes.len() || !log.is_all_for_aof() {
+        // In the midst of a unit: its first half waits for the second. Or some of it is for others.
+        log.copy_for_aof(&mut aof.waiting);
         return log.took_whole();
     }
     if aof.waiting.is_empty() {

@@ -10,6 +10,7 @@ use crate::persist::groups;
 use crate::state::State;
 use crate::state::config::{MaxmemoryPolicy, REDIS_VERSION};
 use crate::state::groups::GroupId;
+use crate::state::repl::Parts;
 
 /// The lowest version that Redis 7.0 calls its own, and the one that fields with deadlines take.
 const VERSION: u32 = 10;
@@ -44,6 +45,17 @@ pub fn write(
     aux: &[(&str, &str)],
     progress: &mut dyn FnMut(u64),
 ) {
+    write_parts(state, sink, used_memory, (aux, Parts::ALL), progress);
+}
+
+/// The same with only these parts of the data set.
+pub fn write_parts(
+    state: &State,
+    sink: &mut Sink<'_>,
+    used_memory: usize,
+    (aux, parts): (&[(&str, &str)], Parts),
+    progress: &mut dyn FnMut(u64),
+) {
     let version = version_for(&state.dbs);
     sink.raw(format!("REDIS{version:04}").as_bytes());
     write_aux(sink, "redis-ver", REDIS_VERSION.as_bytes());
@@ -59,13 +71,19 @@ pub fn write(
     if !aux.iter().any(|(name, _)| *name == "aof-base") {
         write_aux(sink, "aof-base", b"0");
     }
-    groups::write_facts(state, sink);
-    state.libraries.of(GroupId::DEFAULT).save(sink);
+    if parts.groups {
+        groups::write_facts(state, sink);
+    }
+    if parts.functions {
+        state.libraries.of(GroupId::DEFAULT).save(sink);
+    }
 
     let clocks = Clocks::of(state.config.maxmemory_policy);
     let mut keys = 0;
-    for (number, db) in state.dbs.iter() {
-        if !db.is_empty() {
+    let dbs = state.dbs.iter().filter(|_| parts.data);
+    for (number, db) in dbs {
+        let is_others = number >= state.dbs.count();
+        if !db.is_empty() && (parts.groups || !is_others) {
             write_db(state, sink, number, db, clocks, &mut keys, progress);
         }
     }

@@ -11,11 +11,6 @@ use crate::state::users::User;
 use crate::state::users::pattern::Access;
 use crate::state::users::selector::Dbs;
 
-/// What a key with this mark needs.
-fn needed((reads, changes): (bool, bool)) -> Access {
-    Access((u8::from(reads) * Access::READ.0) | (u8::from(changes) * Access::WRITE.0))
-}
-
 /// What is answered; the first look must never allow what the second does not.
 fn answer(user: &User, row: &Row, example: &Example) -> Result<(), Denied> {
     let argv = example.argv();
@@ -36,7 +31,7 @@ fn each_key_of_each_example_is_refused_where_a_right_is_missing() {
         let rights = |but: usize, instead: &[Access]| {
             let mut rights = Vec::new();
             for (at, marks) in &keys {
-                let exact = [needed(*marks)];
+                let exact = [Access::of(marks.0, marks.1)];
                 let exact = if exact[0] == Access::NONE {
                     [Access::WRITE]
                 } else {

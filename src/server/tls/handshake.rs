@@ -6,6 +6,7 @@ use super::stream::TlsStream;
 use crate::base::tls::session::Session;
 use crate::base::tls::x509;
 use crate::commands::client_list::describe;
+use crate::exec::login::may_enter;
 use crate::exec::registry::Registry;
 use crate::server::conn::{Conn, Stream};
 use crate::server::turn::{PROTECTED, protected_from};
@@ -13,7 +14,6 @@ use crate::state::State;
 use crate::state::acl_log::{Context, Reason, Refusal};
 use crate::state::client::{Client, ClientId, Peer, client_flag};
 use crate::state::config::TlsAuthClientsUser;
-use crate::state::users::UserId;
 use std::io;
 
 /// What became of a step.
@@ -94,25 +94,22 @@ fn welcome(state: &mut State, table: &Registry, conn: &mut Conn) -> Progress {
     Progress::Done
 }
 
-/// A certificate that names a user stands for a password. One that does not leaves the client what it is.
+/// A certificate that names a user who may come in stands for a password. One that does not leaves the client what it is.
 fn log_in(state: &mut State, table: &Registry, who: ClientId, der: &[u8]) {
     let names: Vec<Vec<u8>> = match (x509::read(der), state.config.tls_auth_clients_user) {
         (Some(own), TlsAuthClientsUser::Cn) => own.common_name().into_iter().collect(),
         (Some(own), TlsAuthClientsUser::Uri) => own.uris().map(<[u8]>::to_vec).collect(),
         _ => Vec::new(),
     };
-    let now_s = state.clock.unix_ms / 1000;
-    let may = |id: &UserId| {
-        let user = state.users.get(*id);
-        user.enabled && !user.has_expired(now_s)
-    };
-    let found = names
-        .iter()
-        .find_map(|name| state.users.find(name).filter(may));
-    match found {
-        Some(user) => state.log_in(who, user),
-        None => refuse(state, table, who, names.first()),
+    for name in &names {
+        if let Some(user) = state.users.find(name)
+            && may_enter(state, who, user).is_ok()
+        {
+            state.log_in(who, user);
+            return;
+        }
     }
+    refuse(state, table, who, names.first());
 }
 
 /// A certificate names nobody: that is seen in ACL LOG.

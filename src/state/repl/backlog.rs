@@ -99,10 +99,29 @@ impl Backlog {
         n
     }
 
-    /// Lets go of blocks that end before `needed`; nobody may ask for what lies before `start`.
-    pub fn trim(&mut self, needed: u64, start: u64) {
+    /// Bytes from this offset on, which lie in one of the [`pieces`](Backlog::pieces).
+    pub fn slice(&self, offset: u64, len: usize) -> &[u8] {
+        let at = offset.saturating_sub(self.base) as usize;
+        let block = self.blocks.get(at / BLOCK);
+        let piece = block.and_then(|block| block.get(at % BLOCK..at % BLOCK + len));
+        piece.unwrap_or_default()
+    }
+
+    /// Offset of the oldest byte that is still there for somebody.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Lets go of blocks that end before `needed`, at most so many; nobody may ask for what lies before
+    /// `start`. True when there are more.
+    pub fn trim(&mut self, needed: u64, start: u64, most: usize) -> bool {
         self.start = self.start.max(start.min(self.end));
+        let mut gone = 0;
         while self.blocks.len() > 1 && self.base + BLOCK as u64 <= needed {
+            if gone == most {
+                return true;
+            }
+            gone += 1;
             self.spare = self.blocks.pop_front().map(|mut block| {
                 block.clear();
                 block
@@ -111,6 +130,7 @@ impl Backlog {
         }
         // A replica may be behind `start`; the bytes before its offset are of use to nobody.
         self.start = self.start.max(self.base);
+        false
     }
 }
 
@@ -156,16 +176,17 @@ mod tests {
         let mut backlog = Backlog::new(0);
         backlog.push(&vec![7; 4 * BLOCK]);
         let (end, size) = (backlog.end(), BLOCK as u64 + 10);
-        backlog.trim(5, end - size);
+        backlog.trim(5, end - size, 9);
         assert_eq!(
             (backlog.len(), read(&backlog, 5).len()),
             (size, 4 * BLOCK - 5)
         );
         assert!(!backlog.has(5), "it is there for one replica only");
-        backlog.trim(end - size, end - size);
+        assert!(backlog.trim(end - size, end - size, 1), "one at a time");
+        assert!(!backlog.trim(end - size, end - size, 9));
         assert_eq!(backlog.blocks.len(), 2);
         assert!(backlog.has(end - size) && !backlog.has(end - size - 1));
-        backlog.trim(end, end);
+        backlog.trim(end, end, 9);
         backlog.push(b"abc");
         assert_eq!(read(&backlog, end), b"abc");
         assert!(backlog.heap_bytes() < 4 * BLOCK);

@@ -277,13 +277,18 @@ impl Logins {
             settled.tried.extend(tried);
         }
         for (password, hash) in work.derive.iter().zip(found.derived) {
-            let mark = self.mark(password);
-            if let PasswordHash::Argon2id(phc) = &hash {
-                self.remember(phc.clone(), mark);
-            }
-            settled.derived.insert(mark, hash);
+            self.know(&hash, password);
+            settled.derived.insert(self.mark(password), hash);
         }
         settled
+    }
+
+    /// This password fits this hash: whoever derived it knows.
+    pub fn know(&mut self, hash: &PasswordHash, given: &[u8]) {
+        if let PasswordHash::Argon2id(phc) = hash {
+            let mark = self.mark(given);
+            self.remember(phc.clone(), mark);
+        }
     }
 
     fn remember(&mut self, phc: Box<str>, mark: Mark) {

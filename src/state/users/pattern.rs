@@ -14,6 +14,12 @@ impl Access {
     pub const WRITE: Access = Access(2);
     pub const BOTH: Access = Access(3);
 
+    /// The rights of whoever reads, changes, or both.
+    #[inline]
+    pub fn of(reads: bool, changes: bool) -> Self {
+        Access((u8::from(reads) * Self::READ.0) | (u8::from(changes) * Self::WRITE.0))
+    }
+
     /// Is all of this in the other?
     #[inline]
     pub fn is_within(self, other: Access) -> bool {
@@ -68,45 +74,63 @@ impl Pattern {
     }
 }
 
-/// The keys that may be used.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct KeyPatterns {
+/// Patterns of which one is enough, each with what it grants; or everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patterns<G> {
     all: bool,
-    patterns: Vec<(Pattern, Access)>,
+    patterns: Vec<(Pattern, G)>,
 }
 
-impl KeyPatterns {
-    /// `~*`.
+/// The keys that may be used.
+pub type KeyPatterns = Patterns<Access>;
+/// The channels that may be used.
+pub type ChannelPatterns = Patterns<()>;
+
+impl<G> Default for Patterns<G> {
+    fn default() -> Self {
+        Self {
+            all: false,
+            patterns: Vec::new(),
+        }
+    }
+}
+
+impl<G> Patterns<G> {
+    /// `~*`, `&*`.
     pub fn allow_all(&mut self) {
         self.all = true;
         self.patterns.clear();
     }
 
-    /// `resetkeys`.
+    /// `resetkeys`, `resetchannels`.
     pub fn deny_all(&mut self) {
         *self = Self::default();
     }
 
-    /// May all keys be used in every way?
+    /// May everything be used in every way?
     pub fn allows_all(&self) -> bool {
         self.all
     }
 
-    /// Adds a pattern, or what it lets one do.
-    pub fn add(&mut self, text: &[u8], access: Access) {
-        match self
-            .patterns
-            .iter_mut()
-            .find(|(known, _)| known.text() == text)
-        {
-            Some((_, known)) => known.0 |= access.0,
-            None => self.patterns.push((Pattern::new(text), access)),
-        }
+    /// The patterns in the order in which they came.
+    pub fn patterns(&self) -> &[(Pattern, G)] {
+        &self.patterns
     }
 
-    /// The patterns in the order in which they came.
-    pub fn patterns(&self) -> &[(Pattern, Access)] {
-        &self.patterns
+    fn granted(&mut self, text: &[u8]) -> Option<&mut G> {
+        let mut known = self.patterns.iter_mut();
+        let found = known.find(|(known, _)| known.text() == text);
+        found.map(|(_, grants)| grants)
+    }
+}
+
+impl KeyPatterns {
+    /// Adds a pattern, or what it lets one do.
+    pub fn add(&mut self, text: &[u8], access: Access) {
+        match self.granted(text) {
+            Some(known) => known.0 |= access.0,
+            None => self.patterns.push((Pattern::new(text), access)),
+        }
     }
 
     /// May this key be used so? One pattern has to allow all of it; what needs neither right needs any pattern.
@@ -128,50 +152,24 @@ impl KeyPatterns {
     }
 }
 
-/// The channels that may be used.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ChannelPatterns {
-    all: bool,
-    patterns: Vec<Pattern>,
-}
-
 impl ChannelPatterns {
-    /// `&*`.
-    pub fn allow_all(&mut self) {
-        self.all = true;
-        self.patterns.clear();
-    }
-
-    /// `resetchannels`.
-    pub fn deny_all(&mut self) {
-        *self = Self::default();
-    }
-
-    /// May all channels be used?
-    pub fn allows_all(&self) -> bool {
-        self.all
-    }
-
     /// Adds a pattern.
     pub fn add(&mut self, text: &[u8]) {
-        if !self.patterns.iter().any(|known| known.text() == text) {
-            self.patterns.push(Pattern::new(text));
+        if self.granted(text).is_none() {
+            self.patterns.push((Pattern::new(text), ()));
         }
-    }
-
-    /// The patterns in the order in which they came.
-    pub fn patterns(&self) -> &[Pattern] {
-        &self.patterns
     }
 
     /// May this channel be used?
     pub fn allow_channel(&self, name: &[u8]) -> bool {
-        self.all || self.patterns.iter().any(|pattern| pattern.matches(name))
+        let mut patterns = self.patterns.iter();
+        self.all || patterns.any(|(pattern, ())| pattern.matches(name))
     }
 
     /// May somebody subscribe to this pattern? It has to stand in the rules as it is.
     pub fn allow_pattern(&self, pattern: &[u8]) -> bool {
-        self.all || self.patterns.iter().any(|known| known.text() == pattern)
+        let mut patterns = self.patterns.iter();
+        self.all || patterns.any(|(known, ())| known.text() == pattern)
     }
 }
 

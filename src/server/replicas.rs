@@ -1,0 +1,591 @@
+//! Bytes for replicas: the snapshot from a child's pipe or from its file, and the stream behind it.
+//!
+//! The stream lies in the backlog, once for all who read it: a replica's part of it is written from there, behind
+//! whatever else its connection has to say. A pipe is read as fast as the slowest replica of its round takes what
+//! came out of it; who takes nothing at all is dropped by `repl-timeout`.
+use super::conn::Conn;
+use super::flush::close_over_limit;
+use super::turn::Server;
+use crate::base::disk::DiskFile;
+use crate::base::sys::ticks;
+use crate::persist::save;
+use crate::replication::{cron, full};
+use crate::state::State;
+use crate::state::client::{ClientId, client_flag};
+use crate::state::config::ClientClass;
+use crate::state::repl::{Repl, Replica, Stage, capa};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use std::io::{self, IoSlice, PipeReader, Read};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+/// The child's pipe; below the other tokens that are no connection's.
+pub const TOKEN_SNAPSHOT: usize = usize::MAX - 3;
+
+/// Bytes of a snapshot that are read at once.
+const CHUNK: usize = 128 << 10;
+/// Time for snapshots in a turn, microseconds.
+const SNAPSHOT_US: u64 = 300;
+/// Bytes of the stream that one replica is written in a turn.
+const STREAM_BYTES: u64 = 1 << 20;
+/// Pieces of one vectored write.
+const PIECES: usize = 64;
+/// What others' changes look like to who knows no groups: requests without words.
+const BLANK: [u8; 4096] = [b'\n'; 4096];
+
+/// What goes to replicas besides the stream.
+#[derive(Default)]
+pub(super) struct Replicas {
+    pipe: Option<Pipe>,
+    files: Vec<FileSending>,
+    /// Something can go on without an event: not in this turn, whose time was up.
+    pub(super) more: bool,
+}
+
+/// What comes out of a child.
+struct Pipe {
+    reader: PipeReader,
+    readable: bool,
+    ended: bool,
+    chunk: Vec<u8>,
+    /// How much of the chunk each replica of the round has taken.
+    taken: Vec<(ClientId, usize)>,
+    told_end: bool,
+}
+
+/// A file that is sent to one replica.
+struct FileSending {
+    to: ClientId,
+    file: Arc<dyn DiskFile>,
+    /// Bytes not read yet.
+    left: u64,
+    chunk: Vec<u8>,
+    taken: usize,
+}
+
+/// What became of bytes for a replica.
+enum Sent {
+    /// All of them are written.
+    All,
+    /// The socket takes no more for now.
+    Blocked(usize),
+    /// Its connection ends.
+    Gone,
+}
+
+impl Server {
+    /// Does what is to be done for replicas at the end of a turn, behind the replies.
+    pub(super) fn serve_replicas(&mut self) {
+        self.replicas.more = false;
+        if self.state.repl.replicas.is_empty() && self.state.repl.round.is_none() {
+            return;
+        }
+        if full::follow_leaving(&mut self.state) {
+            self.end_pipe();
+        }
+        self.end_round();
+        if let Some(reader) = full::step(&mut self.state) {
+            self.open_pipe(reader);
+        }
+        self.greet();
+        let end = ticks() + self.state.stats.us_to_ticks(SNAPSHOT_US);
+        self.pass_on(end);
+        self.send_files(end);
+        for at in 0..self.state.repl.replicas.len() {
+            let more = send_stream(&mut self.state, &mut self.conns, at);
+            self.replicas.more |= more;
+            check_limit(&mut self.state, at);
+        }
+    }
+
+    /// Tells replicas what stands in front of the snapshot or the stream.
+    fn greet(&mut self) {
+        for at in 0..self.state.repl.replicas.len() {
+            let replica = &mut self.state.repl.replicas[at];
+            if replica.greeting.is_empty() {
+                continue;
+            }
+            let (who, greeting) = (replica.client, std::mem::take(&mut replica.greeting));
+            let delays = self.state.config.repl_disable_tcp_nodelay;
+            if let Some(conn) = conn_of(&mut self.conns, who) {
+                if delays {
+                    conn.stream.delay_small_writes();
+                }
+                conn.out.raw(&greeting);
+                self.flush(who.slot as usize);
+            }
+        }
+    }
+
+    /// Once a second: signs of life to those who wait for a snapshot.
+    pub(super) fn replicas_cron(&mut self) {
+        for who in cron::run(&mut self.state) {
+            if let Some(conn) = conn_of(&mut self.conns, who) {
+                // The output limit holds for what it does not take, too.
+                conn.out.raw(b"\n");
+                self.mark_unwritten(who.slot as usize);
+            }
+        }
+    }
+
+    /// The child's pipe has something.
+    pub(super) fn note_snapshot(&mut self) {
+        if let Some(pipe) = &mut self.replicas.pipe {
+            pipe.readable = true;
+        }
+    }
+
+    fn open_pipe(&mut self, reader: PipeReader) {
+        let fd = reader.as_raw_fd();
+        let polled = self.poll.registry().register(
+            &mut SourceFd(&fd),
+            Token(TOKEN_SNAPSHOT),
+            Interest::READABLE,
+        );
+        if let Err(error) = polled {
+            // It is read at each tick of the cron then.
+            log::warn!("Can't poll the pipe of the diskless transfer: {error}");
+        }
+        let waiting = self.state.repl.replicas.iter();
+        let members = waiting.filter(|one| one.stage == Stage::WaitSnapshotEnd);
+        self.replicas.pipe = Some(Pipe {
+            reader,
+            readable: true,
+            ended: false,
+            chunk: Vec::new(),
+            taken: members.map(|one| (one.client, 0)).collect(),
+            told_end: false,
+        });
+    }
+
+    fn end_pipe(&mut self) {
+        if let Some(pipe) = self.replicas.pipe.take() {
+            let fd = pipe.reader.as_raw_fd();
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        }
+    }
+
+    /// Passes on what the child has written, in the time there is.
+    fn pass_on(&mut self, end: u64) {
+        let Some(pipe) = &mut self.replicas.pipe else {
+            return;
+        };
+        let (state, conns) = (&mut self.state, &mut self.conns);
+        let mut more = false;
+        loop {
+            pipe.taken
+                .retain(|(who, _)| state.repl.replica(*who).is_some());
+            let mut waits = false;
+            for (who, taken) in &mut pipe.taken {
+                let rest = &pipe.chunk[*taken..];
+                if rest.is_empty() {
+                    continue;
+                }
+                let sent = write_to(state, conns, *who, rest);
+                let n = match sent {
+                    Sent::All => rest.len(),
+                    Sent::Blocked(n) => n,
+                    Sent::Gone => continue,
+                };
+                *taken += n;
+                note_progress(state, *who, *taken < pipe.chunk.len(), n);
+                waits |= *taken < pipe.chunk.len();
+            }
+            if waits || pipe.ended || !pipe.readable {
+                break;
+            }
+            if ticks() > end {
+                more = true;
+                break;
+            }
+            match read_chunk(&mut pipe.reader, &mut pipe.chunk) {
+                Ok(0) => pipe.ended = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Nothing for now; any other error is followed by the child's end.
+                    log::debug!("Reading from the child: {error}");
+                    pipe.readable = false;
+                }
+            }
+            pipe.taken.iter_mut().for_each(|(_, taken)| *taken = 0);
+        }
+        self.replicas.more |= more;
+        self.end_round();
+    }
+
+    /// A round is over when its child has ended and everybody has what came out of it.
+    fn end_round(&mut self) {
+        let Some(round) = &self.state.repl.round else {
+            return;
+        };
+        let (on_disk, succeeded) = (round.on_disk, round.succeeded);
+        if let Some(pipe) = &mut self.replicas.pipe
+            && pipe.is_done()
+            && !pipe.told_end
+        {
+            pipe.told_end = true;
+            log::info!(
+                "Diskless rdb transfer, done reading from pipe, {} replicas still up.",
+                pipe.taken.len()
+            );
+        }
+        let Some(succeeded) = succeeded else {
+            return;
+        };
+        let done = self.replicas.pipe.as_ref().is_none_or(Pipe::is_done);
+        if succeeded && !on_disk && !done {
+            return;
+        }
+        let all = self.state.repl.replicas.iter();
+        let members = all.filter(|one| one.stage == Stage::WaitSnapshotEnd);
+        let members: Vec<ClientId> = members.map(|one| one.client).collect();
+        for who in members {
+            if !succeeded {
+                log::warn!("SYNC failed. BGSAVE child returned an error");
+                self.state.close_client(who);
+            } else if on_disk {
+                self.begin_file(who);
+            } else if !full::put_online(&mut self.state, who, true) {
+                self.state.close_client(who);
+            }
+        }
+        self.end_pipe();
+        self.state.repl.round = None;
+    }
+
+    /// The file is written: this replica is sent it.
+    fn begin_file(&mut self, who: ClientId) {
+        let path = save::path(&self.state);
+        let opened = self.state.disk.open(&path);
+        let opened = opened.and_then(|file| Ok((file.size()?, file)));
+        match opened {
+            Ok((bytes, file)) => {
+                if let Some(replica) = self.state.repl.replica(who) {
+                    replica.stage = Stage::SendSnapshot;
+                }
+                self.replicas.files.push(FileSending {
+                    to: who,
+                    file,
+                    left: bytes,
+                    chunk: format!("${bytes}\r\n").into_bytes(),
+                    taken: 0,
+                });
+            }
+            Err(error) => {
+                log::warn!("SYNC failed. Can't open/stat DB after BGSAVE: {error}");
+                self.state.close_client(who);
+            }
+        }
+    }
+
+    /// Sends files on, in the time there is.
+    fn send_files(&mut self, end: u64) {
+        let mut files = std::mem::take(&mut self.replicas.files);
+        files.retain_mut(|file| {
+            loop {
+                if self.state.repl.replica(file.to).is_none() {
+                    break false;
+                }
+                match write_to(&mut self.state, &mut self.conns, file.to, file.rest()) {
+                    Sent::All => {}
+                    Sent::Blocked(n) => {
+                        file.taken += n;
+                        break true;
+                    }
+                    Sent::Gone => break false,
+                }
+                file.taken = file.chunk.len();
+                if file.left == 0 {
+                    if !full::put_online(&mut self.state, file.to, false) {
+                        self.state.close_client(file.to);
+                    }
+                    break false;
+                }
+                if ticks() > end {
+                    self.replicas.more = true;
+                    break true;
+                }
+                if let Err(error) = file.read_on() {
+                    log::warn!("Read error sending DB to replica: {error}");
+                    self.state.close_client(file.to);
+                    break false;
+                }
+            }
+        });
+        self.replicas.files = files;
+    }
+}
+
+impl Pipe {
+    /// Is there nothing more to come, and has everybody got all of it?
+    fn is_done(&self) -> bool {
+        self.ended
+            && self
+                .taken
+                .iter()
+                .all(|(_, taken)| *taken == self.chunk.len())
+    }
+}
+
+impl FileSending {
+    fn rest(&self) -> &[u8] {
+        &self.chunk[self.taken..]
+    }
+
+    fn read_on(&mut self) -> io::Result<()> {
+        let want = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
+        self.chunk.resize(want, 0);
+        self.taken = 0;
+        let n = self.file.read(&mut self.chunk)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.chunk.truncate(n);
+        self.left -= n as u64;
+        Ok(())
+    }
+}
+
+/// Reads what there is, in place of what the chunk held.
+fn read_chunk(reader: &mut PipeReader, chunk: &mut Vec<u8>) -> io::Result<usize> {
+    chunk.resize(CHUNK, 0);
+    let result = reader.read(chunk);
+    chunk.truncate(*result.as_ref().unwrap_or(&0));
+    result
+}
+
+/// Takes down whether a replica takes its snapshot.
+fn note_progress(state: &mut State, who: ClientId, waits: bool, n: usize) {
+    let now_us = state.clock.mono_us.max(1);
+    if let Some(replica) = state.repl.replica(who) {
+        match waits {
+            false => replica.stuck_since_us = 0,
+            true if n > 0 || replica.stuck_since_us == 0 => replica.stuck_since_us = now_us,
+            true => {}
+        }
+    }
+}
+
+fn conn_of(conns: &mut [Option<Conn>], who: ClientId) -> Option<&mut Conn> {
+    let conn = conns.get_mut(who.slot as usize)?.as_mut()?;
+    (conn.id == who).then_some(conn)
+}
+
+/// Writes bytes to a replica that has nothing else to be told.
+fn write_to(state: &mut State, conns: &mut [Option<Conn>], who: ClientId, bytes: &[u8]) -> Sent {
+    let Some(conn) = writable(state, conns, who) else {
+        return match conn_of(conns, who) {
+            Some(_) => Sent::Blocked(0),
+            None => Sent::Gone,
+        };
+    };
+    let mut written = 0;
+    let mut failed = false;
+    while written < bytes.len() && !conn.blocked_write {
+        match conn.stream.write(&bytes[written..]) {
+            Ok(n) => written += n,
+            Err(error) => failed = note_error(conn, &error),
+        }
+        if failed {
+            break;
+        }
+    }
+    count(state, who, written);
+    if failed {
+        state.close_client(who);
+        return Sent::Gone;
+    }
+    match written == bytes.len() {
+        true => Sent::All,
+        false => Sent::Blocked(written),
+    }
+}
+
+/// Its connection, if it can be written to now.
+fn writable<'a>(
+    state: &State,
+    conns: &'a mut [Option<Conn>],
+    who: ClientId,
+) -> Option<&'a mut Conn> {
+    let client = state.clients.get(who)?;
+    let ends = client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
+    if client.flags & ends != 0 {
+        return None;
+    }
+    conn_of(conns, who).filter(|conn| conn.out.is_empty() && !conn.blocked_write)
+}
+
+/// What an error of a write means; true if the connection is of no more use.
+fn note_error(conn: &mut Conn, error: &io::Error) -> bool {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            conn.blocked_write = true;
+            false
+        }
+        io::ErrorKind::Interrupted => false,
+        _ => {
+            log::info!("Write error sending to replica: {error}");
+            true
+        }
+    }
+}
+
+fn count(state: &mut State, who: ClientId, written: usize) {
+    state.repl.figures.net_out += written as u64;
+    if let Some(client) = state.clients.get_mut(who) {
+        client.net_out += written as u64;
+    }
+}
+
+/// Writes a replica's part of the stream; true when there is more than one turn's share.
+fn send_stream(state: &mut State, conns: &mut [Option<Conn>], at: usize) -> bool {
+    let replica = &state.repl.replicas[at];
+    let who = replica.client;
+    let pending = replica.pending(state.repl.offset);
+    let mut share = STREAM_BYTES;
+    let mut outcome = (false, pending > 0 && replica.streams());
+    if outcome.1
+        && let Some(conn) = writable(state, conns, who)
+    {
+        outcome = write_stream(&mut state.repl, at, conn, &mut share);
+    } else {
+        outcome.1 = false;
+    }
+    let written = STREAM_BYTES.saturating_sub(share);
+    count(state, who, written as usize);
+    if outcome.0 {
+        state.close_client(who);
+        return false;
+    }
+    show(state, at);
+    outcome.1
+}
+
+/// Has it failed, and is there more that could be written?
+fn write_stream(repl: &mut Repl, at: usize, conn: &mut Conn, share: &mut u64) -> (bool, bool) {
+    while !conn.blocked_write {
+        let replica = &repl.replicas[at];
+        let Some(from) = replica.sent.filter(|from| *from < repl.offset) else {
+            return (false, false);
+        };
+        if *share == 0 {
+            return (false, true);
+        }
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let n = pieces_for(repl, replica, from, &mut pieces);
+        if n == 0 {
+            log::error!(
+                "The replication stream has no bytes at offset {from}: dropping the replica"
+            );
+            return (true, false);
+        }
+        match conn.stream.write_vectored(&pieces[..n]) {
+            Ok(written) => {
+                repl.replicas[at].sent = Some(from + written as u64);
+                *share = share.saturating_sub(written as u64);
+                conn.blocked_write |= !conn.stream.settled();
+            }
+            Err(error) => {
+                if note_error(conn, &error) {
+                    return (true, false);
+                }
+            }
+        }
+    }
+    (false, false)
+}
+
+/// The stream from an offset on as this replica is to see it.
+fn pieces_for<'a>(
+    repl: &'a Repl,
+    replica: &Replica,
+    from: u64,
+    out: &mut [IoSlice<'a>; PIECES],
+) -> usize {
+    let Some(backlog) = &repl.backlog else {
+        return 0;
+    };
+    if repl.hidden.is_empty() || replica.capa & capa::GROUPS != 0 {
+        return backlog.pieces(from, out);
+    }
+    let mut room = [IoSlice::new(&[]); PIECES];
+    let held = backlog.pieces(from, &mut room);
+    let (mut at, mut n) = (from, 0);
+    let first = repl.hidden.partition_point(|(_, end)| *end <= from);
+    let mut hidden = repl.hidden.range(first..).copied().peekable();
+    for piece in &room[..held] {
+        // `IoSlice` ties what it gives to itself.
+        let (mut skip, len) = (0, piece.len());
+        let whole = backlog.slice(at, len);
+        while skip < len {
+            while hidden.peek().is_some_and(|(_, end)| *end <= at) {
+                hidden.next();
+            }
+            if n == PIECES {
+                return n;
+            }
+            let left = len - skip;
+            let (is_hidden, run) = match hidden.peek() {
+                Some((start, end)) if *start <= at => (true, (*end - at) as usize),
+                Some((start, _)) => (false, (*start - at) as usize),
+                None => (false, left),
+            };
+            let run = run.min(left);
+            let run = if is_hidden { run.min(BLANK.len()) } else { run };
+            out[n] = IoSlice::new(match is_hidden {
+                true => &BLANK[..run],
+                false => &whole[skip..skip + run],
+            });
+            n += 1;
+            skip += run;
+            at += run as u64;
+        }
+    }
+    n
+}
+
+/// Tells the session what waits for it, for CLIENT LIST.
+fn show(state: &mut State, at: usize) {
+    let replica = &state.repl.replicas[at];
+    let (who, pending) = (replica.client, replica.pending(state.repl.offset));
+    let short = u32::try_from(pending).unwrap_or(u32::MAX);
+    if let Some(client) = state.clients.get_mut(who) {
+        let transport = &mut client.transport;
+        if transport.out_bytes != short {
+            (transport.out_bytes, transport.out_held) = (short, short);
+            transport.out_pieces = u32::try_from(pending.div_ceil(32 << 10)).unwrap_or(u32::MAX);
+        }
+    }
+}
+
+/// `client-output-buffer-limit replica`, for what it has not read of the stream.
+fn check_limit(state: &mut State, at: usize) {
+    let offset = state.repl.offset;
+    let limit = state
+        .config
+        .client_output_buffer_limit
+        .of(ClientClass::Replica);
+    // Whoever asks again could be given as much as the backlog holds, at once.
+    let hard = match limit.hard_bytes {
+        0 => u64::MAX,
+        bytes => bytes.max(state.config.repl_backlog_size),
+    };
+    let now_ms = (state.clock.mono_us / 1000).max(1);
+    let replica = &mut state.repl.replicas[at];
+    let pending = replica.pending(offset);
+    let mut over = pending > hard;
+    if limit.soft_bytes > 0 && pending > limit.soft_bytes {
+        if replica.soft_since_ms == 0 {
+            replica.soft_since_ms = now_ms;
+        }
+        over |= now_ms - replica.soft_since_ms > limit.soft_seconds * 1000;
+    } else {
+        replica.soft_since_ms = 0;
+    }
+    if over {
+        let who = replica.client;
+        close_over_limit(state, who);
+    }
+}
