@@ -19,6 +19,7 @@ use crate::state::State;
 use crate::state::client::{ClientId, Parked, ReplyMode, TimeoutReply, client_flag};
 use crate::state::gate;
 use crate::state::listener;
+use crate::state::repl::wait::{Awaited, There};
 use crate::state::stats::RowNumber;
 use crate::state::watch::{KeyName, Ticket};
 use crate::types::Kind;
@@ -215,7 +216,11 @@ fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     }
     state.running = before;
     // Also when it waits on: the look at its keys may have removed dead ones.
+    let wrote = state.prop.has_unit();
     state.prop.end_unit();
+    if wrote {
+        state.note_written(who);
+    }
 }
 
 /// Runs the request of a client again that waited for something else than a key, as if it came just now.
@@ -247,7 +252,11 @@ pub fn rerun(state: &mut State, table: &Registry, who: ClientId) {
         }
     }
     state.running = before;
+    let wrote = state.prop.has_unit();
     finish(state, table);
+    if wrote {
+        state.note_written(who);
+    }
 }
 
 /// Unblocks a client with this reply.
@@ -293,6 +302,9 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
             state.stats.errors.of_mut(group).count(code);
         }
         (None, TimeoutReply::Null | TimeoutReply::Work) => reply.null(),
+        (None, TimeoutReply::Replicas(awaited)) => {
+            tell_there(&mut reply, &awaited, state.there(&awaited));
+        }
         (None, TimeoutReply::NullArray) => reply.null_array(),
         (None, TimeoutReply::Integer(n)) => reply.int(n),
         (None, TimeoutReply::WrongPassword) => {
@@ -308,6 +320,16 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
     }
     release(state, who, &mut parked, &reply);
     true
+}
+
+/// Tells a client that waits for replicas or the disk how far they are.
+pub fn tell_there(out: &mut Writer, awaited: &Awaited, there: There) {
+    let replicas = there.replicas.min(i64::MAX as u64).cast_signed();
+    if awaited.disk.is_some() {
+        out.array(2);
+        out.int(there.local.into());
+    }
+    out.int(replicas);
 }
 
 /// Unblocks up to `max` clients whose deadline has passed; true when there may be more.
@@ -412,14 +434,15 @@ impl Ctx<'_> {
         outcome
     }
 
-    /// The client waits for work that others do for it: until its request is run again ([`rerun`]).
-    pub fn block_for_work(&mut self) -> Outcome {
+    /// The client waits for no key: until its request is run again ([`rerun`]), or until the deadline
+    /// (monotonic milliseconds, 0: none), when it is told this.
+    pub fn block_for(&mut self, deadline_ms: u64, on_timeout: TimeoutReply) -> Outcome {
         self.block_on(&Wait {
             keys: &[],
             kind: Kind::String,
             wants_absence: false,
-            deadline_ms: 0,
-            on_timeout: TimeoutReply::Work,
+            deadline_ms,
+            on_timeout,
         })
     }
 }

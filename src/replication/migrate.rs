@@ -14,6 +14,7 @@ use crate::exec::registry::{Family, Registry};
 use crate::exec::unit;
 use crate::resp::request::Argv;
 use crate::state::State;
+use crate::state::client::TimeoutReply;
 use crate::state::migrate::{self, Errand, Failure, Login, Running};
 use crate::state::notify::Event;
 use crate::state::prop::push_request;
@@ -182,7 +183,7 @@ fn migrate(ctx: &mut Ctx<'_>) -> CmdResult {
     // What the primary sends cannot be told to wait.
     if ctx.may_block() && !ctx.state.repl.is_replica() {
         ctx.state.begin_migration(running, errand);
-        return Ok(ctx.block_for_work());
+        return Ok(ctx.block_for(0, TimeoutReply::Work));
     }
     let outcome = carrier.carry(&errand);
     settle(ctx, &running, &outcome)

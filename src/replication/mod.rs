@@ -7,3 +7,4 @@ pub mod migrate;
 pub mod psync;
 pub mod replconf;
 pub mod role;
+pub mod wait;

@@ -160,7 +160,7 @@ fn begin(state: &mut State, me: ClientId, told: &Introduction, old: bool) {
     feed::begin(state);
 }
 
-fn new_replica(state: &State, me: ClientId, told: &Introduction) -> Replica {
+pub(super) fn new_replica(state: &State, me: ClientId, told: &Introduction) -> Replica {
     let now_us = state.clock.mono_us;
     Replica {
         client: me,

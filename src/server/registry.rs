@@ -32,6 +32,7 @@ pub const FAMILIES: &[&Family] = &[
     &commands::dump::ASKING_FAMILY,
     &crate::script::function::FAMILY,
     &crate::replication::migrate::FAMILY,
+    &crate::replication::wait::FAMILY,
     &commands::multi::FAMILY,
     &commands::status::FAMILY,
     &commands::config::FAMILY,

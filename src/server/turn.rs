@@ -21,7 +21,7 @@ use crate::exec::registry::Registry;
 use crate::exec::{login, unit};
 use crate::persist::aof;
 use crate::persist::load::Loader;
-use crate::replication::{feed, migrate};
+use crate::replication::{feed, migrate, wait};
 use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{ClientId, Peer, client_flag};
@@ -262,6 +262,9 @@ impl Server {
         if self.state.aof.fatal {
             self.exit = Some(1);
             return;
+        }
+        if !self.state.repl.waiting.is_empty() && wait::serve(&mut self.state, &self.table) {
+            self.deliver_rest();
         }
         self.take_wanted();
         self.flush_some();

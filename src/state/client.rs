@@ -107,6 +107,8 @@ pub enum TimeoutReply {
     WrongPassword,
     /// It waits for work that others do for it, and for nothing else.
     Work,
+    /// It waits for replicas or the disk, and is told how far they are.
+    Replicas(super::repl::wait::Awaited),
 }
 
 impl Parked {
@@ -183,6 +185,8 @@ pub struct Client {
     pub transport: Transport,
     /// What it holds, as of when it was last looked at; kept where that is limited.
     pub weight: super::client_memory::Weight,
+    /// Where what it has changed ends in what was propagated (WAIT).
+    pub written: super::repl::wait::Place,
     /// The user it acts as.
     pub user: super::users::UserId,
 }
@@ -367,6 +371,7 @@ impl Clients {
             peer,
             transport: Transport::default(),
             weight: Default::default(),
+            written: Default::default(),
             user: Default::default(),
         });
         id

@@ -4,6 +4,7 @@
 //! Data only. `replication` acts on it; INFO, admission and the propagation of commands read it.
 pub mod backlog;
 pub mod readers;
+pub mod wait;
 
 use super::client::ClientId;
 use backlog::Backlog;
