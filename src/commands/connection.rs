@@ -253,7 +253,38 @@ fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::login;
+    use crate::exec::registry::Registry;
+    use crate::exec::testing::Bench;
     use crate::resp::request::OwnedArgv;
+    use crate::state::config::PasswordKdf;
+    use crate::state::gate;
+    use crate::state::users::UserId;
+
+    /// Passwords that take time are the background thread's work, whatever keeps the loop busy.
+    #[test]
+    fn a_login_waits_for_its_password_beside_a_script_too() {
+        let table = Registry::new(&[&FAMILY], &|_| None);
+        let mut bench = Bench::new(&[&FAMILY]);
+        bench.state.config.acl_password_kdf = PasswordKdf::Argon2id;
+        bench.state.config.acl_argon2id_memory = 64 << 10;
+        bench.state.config.acl_argon2id_passes = 1;
+        bench.state.config.requirepass = Some(b"right"[..].into());
+        bench.state.apply_config();
+        let user = bench.state.users.get(UserId::DEFAULT);
+        assert!(user.passwords[0].text().starts_with("$argon2id$"));
+        bench.state.gate |= gate::BUSY_SCRIPT;
+        assert_eq!(bench.ask("auth wrong"), "", "it is parked");
+        assert_eq!(bench.state.logins.waiting(), 1);
+        let task = login::next_task(&mut bench.state).expect("work");
+        bench.state.logins.done(task.run());
+        let told = login::resume_beside_script(&mut bench.state, &table);
+        let (_, reply) = told.expect("somebody is told");
+        assert!(reply.to_vec().starts_with(b"-WRONGPASS"));
+        assert!(login::resume_beside_script(&mut bench.state, &table).is_none());
+        // Whoever derived the password knows it.
+        assert_eq!(bench.ask("auth right"), "+OK");
+    }
 
     #[test]
     fn hello_hides_user_and_password() {

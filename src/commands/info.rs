@@ -446,7 +446,9 @@ fn persistence(r: &mut Report<'_>) {
     let state = r.state;
     r.head("Persistence");
     r.field("loading", u8::from(state.is_loading()));
-    r.zeros(&["async_loading"]);
+    let upstream = state.repl.upstream.as_ref();
+    let swaps = upstream.is_some_and(|upstream| upstream.async_loading);
+    r.field("async_loading", u8::from(swaps));
     child(r);
     let snapshots = &state.snapshots;
     let saving = state.is_saving();

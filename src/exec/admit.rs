@@ -83,7 +83,7 @@ fn effective_flags(ctx: &mut Ctx<'_>, row: &Row) -> u32 {
         return flags_of(ctx, row);
     }
     let own = row.cmd.flags;
-    const NEED: u32 = flag::WRITE | flag::DENYOOM | flag::MAY_REPLICATE;
+    const NEED: u32 = flag::WRITE | flag::DENYOOM | flag::MAY_REPLICATE | flag::NO_ASYNC_LOADING;
     const EXEMPT: u32 = flag::LOADING | flag::STALE;
     let (queued, lacks) = match &ctx.client().multi {
         Some(multi) => (multi.flags, multi.lacks),
@@ -152,7 +152,7 @@ fn refusal(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> Option<C
     if concerned & gate::STALE_REPLICA != 0 {
         return Some(error::MASTER_DOWN);
     }
-    if concerned & gate::LOADING != 0 {
+    if concerned & (gate::LOADING | gate::ASYNC_LOADING) != 0 {
         return Some(error::LOADING);
     }
     if concerned & gate::BUSY_SCRIPT != 0 {

@@ -66,7 +66,7 @@ fn look_closer(ctx: &mut Ctx<'_>, row: &Row, spent: u64, mark: Mark) {
     let micros = ctx.state.stats.ticks_to_us(spent);
     let replied = ctx.out.len_since(mark) as u64;
     // A script's time is its own, and its keys'.
-    let counts = ctx.mode == Mode::Client || ctx.mode == Mode::Transaction;
+    let counts = ctx.mode != Mode::Script;
     if spent >= ctx.state.stats.hot_ticks && counts {
         let request = ctx.argv.wire().map_or(0, <[u8]>::len);
         let cost = Cost {

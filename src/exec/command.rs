@@ -579,6 +579,9 @@ pub(super) const fn blocked_by(flags: u32) -> u32 {
     if flags & flag::STALE == 0 {
         mask |= gate::STALE_REPLICA;
     }
+    if flags & flag::NO_ASYNC_LOADING != 0 {
+        mask |= gate::ASYNC_LOADING;
+    }
     if flags & flag::ALLOW_BUSY == 0 {
         mask |= gate::BUSY_SCRIPT;
     }
@@ -606,7 +609,7 @@ pub(super) const fn blocked_by(flags: u32) -> u32 {
     }
     if flags & flag::RUNS_QUEUE != 0 {
         // Whatever may be queued; admission looks at what was.
-        mask |= blocked_by(flag::WRITE);
+        mask |= blocked_by(flag::WRITE | flag::NO_ASYNC_LOADING);
         mask &= !(gate::UNAUTHENTICATED | gate::IN_MULTI | gate::SUBSCRIBED);
         mask |= blocked_by(flags & !flag::RUNS_QUEUE);
     }

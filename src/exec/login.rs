@@ -3,21 +3,24 @@
 //! One function for AUTH and HELLO. What a name is worth (no such user, one that is off, a wrong password)
 //! shows neither in the reply nor in the time it takes. Work that takes milliseconds parks the client; its request
 //! runs again, from the beginning, when the background thread is done with it: whatever has changed in
-//! between counts.
+//! between counts. That holds while a script keeps the loop busy, too: it may be who comes to end it.
+//!
+//! A failed login that is answered late holds back every other try of that user from there until then.
 use super::command::{CmdResult, Outcome};
-use super::ctx::{Ctx, Mode};
+use super::ctx::Ctx;
 use super::error::{CmdError, WRONG_PASS};
 use super::registry::Registry;
 use super::{quota, unit};
+use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::acl_log::Reason;
-use crate::state::client::ClientId;
+use crate::state::client::{ClientId, Clients};
 use crate::state::gate;
 use crate::state::groups::GroupId;
 use crate::state::quota::Limit;
 use crate::state::users::UserId;
 use crate::state::users::lockout::Origin;
-use crate::state::users::logins::{Password, TooMany, Work};
+use crate::state::users::logins::{Password, Task, TooMany, Work};
 use crate::state::users::password::{self, Cost, Fit, NotDerived, PasswordHash};
 
 const EXPIRED: CmdError =
@@ -86,19 +89,9 @@ pub fn log_in(ctx: &mut Ctx<'_>, name: &[u8], given: &[u8]) -> CmdResult {
                 verify: vec![(phc, password)],
                 ..Work::default()
             };
-            if ctx.may_block() && ctx.state.gate & gate::BUSY_SCRIPT == 0 {
-                return wait_for(ctx, work);
-            }
-            if ctx.mode != Mode::Client {
-                return Err(NOT_HERE);
-            }
-            // The loop is held up by a script, and this may be who comes to end it.
-            ctx.state.logins.ask_now(&work);
-            let told = verdict(ctx.state, name, given);
-            ctx.state.logins.forget_settled();
-            match told {
-                Verdict::Fits(user) => enter(ctx, user, name, origin),
-                _ => fail(ctx, name, origin),
+            match ctx.may_block() {
+                true => wait_for(ctx, work),
+                false => Err(NOT_HERE),
             }
         }
     }
@@ -142,7 +135,15 @@ pub fn wait_for(ctx: &mut Ctx<'_>, work: Work) -> CmdResult {
     }
     let me = ctx.me;
     let origin = Origin::of(&ctx.client().peer);
-    match ctx.state.logins.ask(me, origin, work) {
+    let State {
+        logins, clients, ..
+    } = &mut *ctx.state;
+    let mut asked = logins.ask(me, origin, work.clone());
+    if asked == Err(TooMany) {
+        logins.forget_gone(|who| waits(clients, who));
+        asked = logins.ask(me, origin, work);
+    }
+    match asked {
         Ok(()) => Ok(ctx.block_until(0)),
         Err(TooMany) => Err(BUSY),
     }
@@ -177,24 +178,71 @@ fn fail(ctx: &mut Ctx<'_>, name: &[u8], origin: Option<Origin>) -> CmdResult {
     let follows = ctx.state.logins.lockouts.failed(name, origin, now_ms);
     let seconds = ctx.state.config.login_lockout_seconds;
     for scope in &follows.locked {
-        log::warn!("Logins of {scope} are locked for {seconds} seconds: too many failed");
+        let more = match ctx.state.logins.lockouts.tell(now_ms) {
+            None => continue,
+            Some(0) => String::new(),
+            Some(n) => format!(" ({n} more locks since the last one that was told)"),
+        };
+        log::warn!("Logins of {scope} are locked for {seconds} seconds: too many failed{more}");
     }
-    if follows.delay_ms > 0 && ctx.may_block() {
+    // A transaction answers at once, and nothing ends a wait while a script runs: the next try is held back.
+    let waits = ctx.may_block() && ctx.state.gate & gate::BUSY_SCRIPT == 0;
+    if follows.delay_ms > 0 && waits {
         return Ok(ctx.block_until(now_ms + follows.delay_ms));
     }
     Err(WRONG_PASS)
 }
 
+/// Is this client there, waiting for its password?
+fn waits(clients: &Clients, who: ClientId) -> bool {
+    let client = clients.get(who);
+    client.is_some_and(|client| {
+        client
+            .parked
+            .as_ref()
+            .is_some_and(|parked| parked.is_login())
+    })
+}
+
+/// The next password for the background thread, once that has done with the last one.
+pub fn next_task(state: &mut State) -> Option<Task> {
+    let State {
+        logins, clients, ..
+    } = state;
+    logins.next_task(|who| waits(clients, who))
+}
+
 /// Runs the requests of up to `max` clients again whose work is done; true when there may be more.
 pub fn resume_some(state: &mut State, table: &Registry, max: usize) -> bool {
     for _ in 0..max {
-        let Some(who) = state.logins.next_finished() else {
+        let Some(who) = state.logins.next_finished(false) else {
             return false;
         };
         unit::rerun(state, table, who);
         state.logins.settle_down();
     }
     true
+}
+
+/// The same for one who logs in while a script runs: the reply is for the caller to hand on. Others, whose
+/// requests may not run now, wait for the script's end.
+pub fn resume_beside_script(state: &mut State, table: &Registry) -> Option<(ClientId, Writer)> {
+    loop {
+        let who = state.logins.next_finished(true)?;
+        let reply = unit::rerun_beside_script(state, table, who);
+        state.logins.settle_down();
+        if let Some(reply) = reply {
+            return Some((who, reply));
+        }
+    }
+}
+
+/// Tells of the locks of which nothing was said, lest the log be flooded.
+pub fn tell_rest(state: &mut State) {
+    let now_ms = state.clock.mono_us / 1000;
+    if let Some(locks) = state.logins.lockouts.tell_rest(now_ms) {
+        log::warn!("Logins were locked {locks} times more: see ACL LOCKOUTS");
+    }
 }
 
 /// A new password as it is kept. Where nobody derived it before, that is done here and now: tens of
@@ -239,6 +287,7 @@ pub fn prepare(ctx: &mut Ctx<'_>, name: &[u8], rules: &[&[u8]]) -> Option<CmdRes
     let known = user.map_or(&[][..], |user| &user.passwords);
     let mut work = Work {
         cost: Cost::of(&state.config),
+        by_operator: true,
         ..Work::default()
     };
     if work.cost.is_some() {

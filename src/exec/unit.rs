@@ -225,38 +225,51 @@ fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
 
 /// Runs the request of a client again that waited for something else than a key, as if it came just now.
 pub fn rerun(state: &mut State, table: &Registry, who: ClientId) {
-    let Some(client) = state.clients.get_mut(who) else {
-        return;
-    };
-    let Some(mut parked) = client.parked.take() else {
-        return;
-    };
-    client.flags &= !client_flag::BLOCKED;
-    let resp3 = client.resp3;
-    state.blocked.unpark(&mut parked);
-    let row = table.row(parked.row);
-    let before = state.running.replace(who);
     let place = state.outbox.place();
-    let mut reply = Writer::new(resp3);
-    let mut ctx = ctx_of(state, table, who, &parked, &mut reply);
-    let refused = !admit_again(&mut ctx, row);
-    if !refused && call(&mut ctx, row) == Outcome::Block {
-        let client = state.clients.me(who);
-        if let Some(again) = &mut client.parked {
-            again.silent = parked.silent;
-        }
-    } else {
+    if let Some((parked, reply)) = run_again(state, table, who) {
         answer(state, who, &parked, &reply);
         if !parked.silent {
             state.outbox.advance_last(place);
         }
     }
-    state.running = before;
     let wrote = state.prop.has_unit();
     finish(state, table);
     if wrote {
         state.note_written(who);
     }
+}
+
+/// The same while a script runs, whose unit goes on: the reply that the client is to get at once, which waits
+/// no longer. None for one that has gone, or waits again.
+pub fn rerun_beside_script(state: &mut State, table: &Registry, who: ClientId) -> Option<Writer> {
+    let (parked, reply) = run_again(state, table, who)?;
+    match parked.silent {
+        true => Some(Writer::new(false)),
+        false => Some(reply),
+    }
+}
+
+/// Runs it; what it answers, if it waits no longer.
+fn run_again(state: &mut State, table: &Registry, who: ClientId) -> Option<(Box<Parked>, Writer)> {
+    let client = state.clients.get_mut(who)?;
+    let mut parked = client.parked.take()?;
+    client.flags &= !client_flag::BLOCKED;
+    let resp3 = client.resp3;
+    state.blocked.unpark(&mut parked);
+    let row = table.row(parked.row);
+    let before = state.running.replace(who);
+    let mut reply = Writer::new(resp3);
+    let mut ctx = ctx_of(state, table, who, &parked, &mut reply);
+    let refused = !admit_again(&mut ctx, row);
+    let waits = !refused && call(&mut ctx, row) == Outcome::Block;
+    state.running = before;
+    if waits {
+        if let Some(again) = &mut state.clients.me(who).parked {
+            again.silent = parked.silent;
+        }
+        return None;
+    }
+    Some((parked, reply))
 }
 
 /// Unblocks a client with this reply.

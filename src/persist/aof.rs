@@ -23,4 +23,4 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use writer::{commits_each_turn, end_of_turn, every_second, flush, timestamp};
+pub use writer::{commits_each_turn, end_of_turn, every_second, flush, take_log, timestamp};

@@ -48,12 +48,12 @@ fn aof_flush_sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 /// Throws away all that a file can bring back: not only what FLUSHALL does.
-fn empty(state: &mut State) {
+pub fn empty(state: &mut State, lazy: bool) {
     let groups: Vec<GroupId> = state.groups.iter().map(|group| group.id).collect();
     for group in groups.into_iter().filter(|group| !group.is_default()) {
         state.delete_group(group, true);
     }
-    state.flush_all(GroupId::DEFAULT, false);
+    state.flush_all(GroupId::DEFAULT, lazy);
     state.libraries.of_mut(GroupId::DEFAULT).clear();
     functions::sweep(state, GroupId::DEFAULT);
 }
@@ -84,7 +84,7 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
         save::now(ctx.state, &mut || {}).map_err(|_| SAVE_FAILED)?;
     }
     if flush {
-        empty(ctx.state);
+        empty(ctx.state, false);
     }
     let loader = Loader::snapshot(ctx.state, &path, taken);
     let loaded = loader.and_then(|loader| match loader {
@@ -122,7 +122,7 @@ fn load_aof(ctx: &mut Ctx<'_>) -> CmdResult {
             return Err(AOF_FAILED);
         }
     };
-    empty(state);
+    empty(state, false);
     if let Err(failed) = loader.run(state, ctx.table) {
         failed.log();
         // Half a data set must neither be served nor written.

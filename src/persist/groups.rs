@@ -8,7 +8,7 @@
 //! configuration has a user of the same name, it wins.
 use crate::base::num::parse_i64;
 use crate::codec::{Commands, Sink};
-use crate::exec::call::replay;
+use crate::exec::call::{call, replay};
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::CmdError;
 use crate::exec::registry::Registry;
@@ -129,7 +129,7 @@ pub fn begin(state: &mut State) {
 pub fn restore_users(state: &mut State, table: &Registry, users: &[Vec<u8>]) -> Result<(), String> {
     let me = state.open_loader_session();
     let run = |text: &Vec<u8>| match Carried::read(text) {
-        Some(Carried::Request(request)) => run_carried(state, table, (me, 0), request),
+        Some(Carried::Request(request)) => run_carried(state, table, (me, 0), request, false),
         _ => Err("it is no request".to_owned()),
     };
     let done = users.iter().try_for_each(run);
@@ -229,12 +229,13 @@ fn rules_one_by_one(argv: Argv<'_>) -> OwnedArgv {
     words.collect()
 }
 
-/// Runs a request that a file carried, in this database.
+/// Runs a request that a file or, `logged`, a primary's stream carried, in this database.
 pub fn run_carried(
     state: &mut State,
     table: &Registry,
     (me, db): (ClientId, usize),
     request: &[u8],
+    logged: bool,
 ) -> Result<(), String> {
     let request = Request::read(request)?;
     let (argv, name) = (Argv::new(&request.bytes, &request.spans), request.name);
@@ -249,16 +250,25 @@ pub fn run_carried(
             return Ok(());
         }
     }
+    let mut out = Writer::new(false);
     let spread = (name == "acl|setuser").then(|| rules_one_by_one(argv));
     let mut ctx = Ctx {
         state,
         table,
         argv: spread.as_ref().map_or(argv, OwnedArgv::argv),
-        out: &mut Writer::new(false),
+        out: &mut out,
         me,
         db,
         mode: Mode::Replay,
         id: row.id,
     };
+    if logged {
+        call(&mut ctx, row);
+        let reply = out.head();
+        return match reply.strip_prefix(b"-") {
+            Some(text) => Err(String::from_utf8_lossy(text).trim_end().to_owned()),
+            None => Ok(()),
+        };
+    }
     replay(&mut ctx, row).map_err(|error| reason(name, &error))
 }

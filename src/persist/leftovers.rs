@@ -54,7 +54,12 @@ fn remove_from(state: &State, directory: &Path, names: &[(&str, &str)]) {
 /// The process that a temporary file's name tells.
 fn writer_of(name: &str, names: &[(&str, &str)]) -> Option<i32> {
     names.iter().find_map(|(head, tail)| {
-        let digits = name.strip_prefix(head)?.strip_suffix(tail)?;
+        let middle = name.strip_prefix(head)?.strip_suffix(tail)?;
+        // A snapshot from a primary has the time in front of it.
+        let digits = match middle.split_once('.') {
+            Some((time, pid)) if time.parse::<u64>().is_ok() => pid,
+            _ => middle,
+        };
         let plain = digits.bytes().all(|b| b.is_ascii_digit());
         digits.parse().ok().filter(|pid| plain && *pid > 0)
     })
@@ -81,6 +86,7 @@ mod tests {
         let (gone, init) = (i32::MAX, 1);
         let names = [
             format!("temp-{gone}.rdb"),
+            format!("temp-1700000000.{gone}.rdb"),
             format!("temp-{init}.rdb"),
             "temp-12x.rdb".to_owned(),
             "temp-+12.rdb".to_owned(),
@@ -98,9 +104,9 @@ mod tests {
             let there = names.iter().filter(|name| dir.path().join(name).exists());
             there.count()
         };
-        assert_eq!(left(&state), 6, "somebody may be writing");
+        assert_eq!(left(&state), 7, "somebody may be writing");
         state.clock.advance_ms(120_000);
         assert_eq!(left(&state), 5);
-        assert!(!dir.path().join(&names[0]).exists());
+        assert!(!dir.path().join(&names[0]).exists() && !dir.path().join(&names[1]).exists());
     }
 }

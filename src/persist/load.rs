@@ -92,6 +92,8 @@ struct Task {
     bytes: u64,
     /// Nothing is loaded behind it.
     last: bool,
+    /// The server starts with it.
+    starts: bool,
 }
 
 /// Loads a list of files.
@@ -155,6 +157,7 @@ impl Loader {
             file: Some(file),
             bytes,
             last: true,
+            starts: false,
         };
         Ok(Some(Loader::begin(state, [task].into())))
     }
@@ -178,6 +181,7 @@ impl Loader {
                 file: None,
                 bytes,
                 last: false,
+                starts: false,
             });
         }
         // A file that is still empty may be named although the server, told that naming it failed, went on
@@ -203,7 +207,10 @@ impl Loader {
         files::load_manifest(state).map_err(Failed::from)?;
         if !state.config.appendonly {
             let path = save::path(state);
-            return Loader::snapshot(state, &path, Taken::Refuse);
+            let mut loader = Loader::snapshot(state, &path, Taken::Refuse)?;
+            let tasks = loader.iter_mut().flat_map(|loader| &mut loader.tasks);
+            tasks.for_each(|task| task.starts = true);
+            return Ok(loader);
         }
         files::take_over_old(state).map_err(Failed::from)?;
         Loader::manifest(state)
@@ -685,8 +692,10 @@ fn bad_format(name: &str) -> String {
 fn rdb_reader(state: &State, task: &Task, taken: Taken) -> Reader {
     Reader::new(Options {
         taken,
-        drop_expired: matches!(task.kind, Kind::Snapshot(_)),
+        // On a replica it is for the primary to say when a key ends.
+        drop_expired: matches!(task.kind, Kind::Snapshot(_)) && !state.repl.is_replica(),
         checksum: state.config.rdbchecksum,
         total: Some(task.bytes),
+        starts: task.starts,
     })
 }

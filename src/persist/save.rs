@@ -132,6 +132,8 @@ fn lastsave(ctx: &mut Ctx<'_>) -> CmdResult {
 pub fn now(state: &mut State, pause: &mut dyn FnMut()) -> io::Result<()> {
     // It would put an older file over this one.
     end_child(state);
+    // The file says how far in the stream its data go.
+    state.feed();
     let path = path(state);
     let keys = state.dbs.total_keys() as u64;
     let result = file::save(state, &path, &mut |_| pause());
@@ -154,6 +156,7 @@ pub fn in_background(state: &mut State) -> io::Result<()> {
     state.snapshots.saves += 1;
     state.snapshots.dirty_at_start = state.dirty;
     state.snapshots.last_try_s = state.clock.unix_ms / 1000;
+    state.feed();
     let path = path(state);
     let started = super::fit::check(state, ChildKind::Snapshot)
         .and_then(|()| child::start(state, ChildKind::Snapshot, write, &*path));

@@ -169,7 +169,7 @@ fn transfer(state: &mut State, parts: Parts) -> io::Result<PipeReader> {
     let order = Order {
         parts,
         mark: state.rng.hex_id(ID_LEN),
-        facts: state.repl.facts(0),
+        facts: state.stream_facts(),
         pipe,
     };
     fit::check(state, ChildKind::Transfer)?;

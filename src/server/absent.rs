@@ -5,18 +5,11 @@ use crate::state::config::{Config, Key};
 
 /// The first directive in force that asks for a part that is not there, and why it is refused.
 pub fn refused(config: &Config) -> Option<(Key, &'static str)> {
-    let wants = [
-        (
-            config.replicaof.0.is_some(),
-            Key::replicaof,
-            "this release has no replication yet",
-        ),
-        (
-            config.cluster_enabled,
-            Key::cluster_enabled,
-            "this release has no cluster mode yet",
-        ),
-    ];
+    let wants = [(
+        config.cluster_enabled,
+        Key::cluster_enabled,
+        "this release has no cluster mode yet",
+    )];
     wants
         .into_iter()
         .find(|(wanted, ..)| *wanted)

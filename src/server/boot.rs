@@ -130,6 +130,12 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.run_id = state.rng.hex_id(40);
     state.run.supervised = supervised;
     state.repl.id = state.rng.hex_id(repl::ID_LEN);
+    if let Some((host, port)) = state.config.replicaof.0.clone() {
+        let mut upstream = repl::Upstream::new(host, port);
+        (state.repl.upstreams, upstream.serial) = (1, 1);
+        state.repl.upstream = Some(upstream);
+        state.settle_role();
+    }
     state.run.build_id = super::cli::build_id();
     state.run.allocator = super::cli::allocator();
     state.run.pid = sys::pid();
@@ -158,7 +164,6 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         listeners,
         jobs,
         errands: Default::default(),
-        waker: None,
         pool: Pool::default(),
         scratch: Scratch::default(),
         ready: VecDeque::new(),
@@ -182,6 +187,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         lent: Some(Box::new(lent)),
         tls_reload: Default::default(),
         replicas: Default::default(),
+        link: Default::default(),
         loader: None,
         exit: None,
     };

@@ -8,13 +8,15 @@
 use super::conn::{Conn, Input, Pool};
 use super::flush::{UNREAD_MAX, close_over_limit, flush_conn};
 use super::input::{
-    READ_BYTES, apply_reply_mode, count_input, limits_of, note_end, note_input, note_read,
-    refuse_input,
+    READ_BYTES, apply_reply_mode, count_input, limits_of, note_end, note_input, note_leaving,
+    note_read, refuse_input,
 };
-use super::jobs::Jobs;
+use super::jobs::{Jobs, check_passwords, collect_passwords};
+use super::link::TOKEN_LINK;
 use super::listen::Listener;
 use super::tls::handshake::{self, Progress};
 use super::turn::{Server, TOKEN_LISTENERS, TOKEN_SIGNALS, TOKEN_WAKE, accept, take_conn, welcome};
+use crate::exec::login;
 use crate::exec::process::{Flow, process};
 use crate::exec::registry::Registry;
 use crate::persist::aof;
@@ -33,6 +35,9 @@ use std::time::Duration;
 
 /// Connections accepted at one look from one listener.
 const ACCEPTS_MAX: usize = 64;
+
+/// Logins that go on at one look.
+const LOGINS_MAX: usize = 16;
 
 /// The box. While nothing runs its lists are empty, and its poll watches nothing.
 pub(super) struct Lent {
@@ -128,6 +133,7 @@ impl Server {
         let Some(lent) = &mut self.lent else {
             return;
         };
+        self.link.look_again();
         lent.more.clear();
         lent.pool.clear();
         self.posts.bytes -= std::mem::take(&mut lent.unposted);
@@ -172,12 +178,14 @@ impl Host for Lent {
         }
         self.take_events(&mut slots);
         self.write_log(state);
+        self.resume_logins(state, &mut slots);
         slots.sort_unstable();
         slots.dedup();
         slots.retain(|slot| me.is_none_or(|me| me.slot as usize != *slot));
         for slot in &slots {
             self.run(state, *slot);
         }
+        check_passwords(state, &mut self.jobs, &self.poll);
         self.close_closing(state, me);
         // Behind the closing, as in a turn.
         self.accept_all(state);
@@ -203,6 +211,10 @@ impl Lent {
                 self.signalled = true;
                 continue;
             }
+            if token == TOKEN_LINK {
+                // The loop looks at it when it is back.
+                continue;
+            }
             if token >= TOKEN_LISTENERS {
                 let listener = token - TOKEN_LISTENERS;
                 if token != TOKEN_WAKE && !self.accepting.contains(&listener) {
@@ -213,6 +225,24 @@ impl Lent {
             if let Some(Some(conn)) = self.conns.get_mut(token) {
                 conn.note_event(event);
                 slots.push(token);
+            }
+        }
+    }
+
+    /// Logins whose passwords were checked go on: one may be of whoever comes to end the script.
+    fn resume_logins(&mut self, state: &mut State, slots: &mut Vec<usize>) {
+        if !state.logins.is_busy() {
+            return;
+        }
+        collect_passwords(state, &self.jobs);
+        for _ in 0..LOGINS_MAX {
+            let Some((who, reply)) = login::resume_beside_script(state, &self.table) else {
+                return;
+            };
+            if let Some(Some(conn)) = self.conns.get_mut(who.slot as usize) {
+                conn.out.raw(&reply.to_vec());
+                conn.out.resp3 = state.clients.me(who).resp3;
+                slots.push(who.slot as usize);
             }
         }
     }
@@ -304,7 +334,7 @@ impl Lent {
                 }
             }
         } else if conn.read_closed && client.flags & client_flag::BLOCKED != 0 {
-            state.close_client(conn.id);
+            note_leaving(state, conn);
         }
         let ends = client_flag::CLOSE_AFTER_REPLY;
         let ended = state.clients.me(conn.id).flags & ends != 0;
@@ -341,7 +371,7 @@ fn run_conn(state: &mut State, table: &Registry, conn: &mut Conn) -> bool {
     }
     if waits {
         if conn.read_closed {
-            state.close_client(conn.id);
+            note_leaving(state, conn);
         }
         return false;
     }
@@ -355,7 +385,7 @@ fn run_conn(state: &mut State, table: &Registry, conn: &mut Conn) -> bool {
 /// client waits for something before it goes on.
 fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut Input) -> bool {
     let me = conn.id;
-    let limits = limits_of(state, me.slot as usize);
+    let mut limits = limits_of(state, me.slot as usize);
     let mut pos = 0;
     let mut used = 0;
     let mut spans = Vec::new();
@@ -406,6 +436,9 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
             break;
         }
         used = pos;
+        if !limits.authenticated {
+            limits = limits_of(state, me.slot as usize);
+        }
         let client = state.clients.me(me);
         conn.out.resp3 = client.resp3;
         if client.reply_mode != ReplyMode::On {

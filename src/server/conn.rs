@@ -6,7 +6,7 @@ use super::tls::stream::TlsStream;
 use crate::base::sys::read_behind;
 use crate::resp::reply::Writer;
 use crate::resp::request::Resume;
-use crate::state::client::ClientId;
+use crate::state::client::{Client, ClientId, client_flag};
 use mio::event::{Event, Source};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -160,6 +160,18 @@ impl Conn {
             held_back: false,
             read_closed: false,
             soft_since_ms: 0,
+        }
+    }
+}
+
+impl Conn {
+    /// Tells the client's session what TLS holds for it. (In a handshake it is counted with that of all others.)
+    #[inline]
+    pub fn note_session(&self, client: &mut Client) {
+        if let Stream::Tls(tls) = &self.stream
+            && !client.has(client_flag::HANDSHAKE)
+        {
+            client.transport.session_bytes = tls.held_bytes();
         }
     }
 }

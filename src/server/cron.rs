@@ -5,6 +5,7 @@ use super::tls::handshake;
 use super::turn::Server;
 use crate::base::sys::ticks;
 use crate::base::{alloc, sys};
+use crate::exec::login;
 use crate::persist;
 use crate::state::client::client_flag;
 
@@ -50,6 +51,8 @@ impl Server {
                 carrier.tidy();
             }
             self.replicas_cron();
+            self.link_cron();
+            login::tell_rest(&mut self.state);
         }
         self.state.step_census();
         self.clients_cron(hz as usize);

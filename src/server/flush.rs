@@ -200,6 +200,7 @@ pub(super) fn flush_conn(state: &mut State, conn: &mut Conn, pool: &mut Pool) ->
             pool.give(buffer);
             conn.soft_since_ms = 0;
             conn.posted_total = 0;
+            conn.note_session(client);
             let counted = show_output(client, None);
             let ends = client.has(client_flag::CLOSE_AFTER_REPLY);
             if let Some((group, before, now)) = counted {
@@ -227,6 +228,7 @@ fn check_output_limit(state: &mut State, conn: &mut Conn) {
     };
     let limit = state.config.client_output_buffer_limit.of(class_of(client));
     let held = conn.out.heap_bytes() as u64;
+    conn.note_session(client);
     let counted = show_output(client, Some(conn));
     let now_ms = state.clock.mono_us / 1000;
     let mut over = limit.hard_bytes > 0 && held > limit.hard_bytes;

@@ -22,7 +22,7 @@ use crate::keyspace::databases::BATCH_MAX;
 use crate::resp::reply::Writer;
 use crate::resp::request::{Argv, Limits, ProtocolError, Resume, Span, Step, parse};
 use crate::state::State;
-use crate::state::client::{ClientId, ReplyMode, client_flag};
+use crate::state::client::{ClientId, Parked, ReplyMode, client_flag};
 use crate::state::commandlog::LogKind;
 use crate::state::gate;
 use crate::state::groups::GroupId;
@@ -96,8 +96,7 @@ impl Server {
             }
             // A client that waits is read again when it is released; its going away is noticed now.
             if conn.read_closed && client.flags & client_flag::BLOCKED != 0 {
-                let id = conn.id;
-                self.state.close_client(id);
+                note_leaving(&mut self.state, conn);
             }
             return false;
         }
@@ -175,7 +174,7 @@ impl Server {
             out.buf = self.pool.take();
         }
         out.limit = self.output_limit(slot);
-        let limits = self.limits(slot);
+        let mut limits = self.limits(slot);
         // Who holds too much is closed at the end of the turn: not much later than that.
         let limit = self.state.client_memory.limit();
         let unread_max = limit.map_or(UNREAD_MAX, |limit| limit.min(UNREAD_MAX));
@@ -194,6 +193,10 @@ impl Server {
                 self.run_batch(me, &buf[..filled], &scratch, &mut out, &mut used)
             };
             self.state.dbs.end_batch();
+            if !limits.authenticated {
+                // The request may have been the password: what follows is held against other limits.
+                limits = self.limits(slot);
+            }
             let spent = self.state.stats.tick > self.budget_end && pos < filled;
             if end == End::Dry && (spent || out.len() > unread_max) {
                 end = End::Budget;
@@ -248,7 +251,8 @@ impl Server {
         let dbs = &mut self.state.dbs;
         let mut broken = None;
         let mut members = false;
-        while batch.requests.len() < BATCH && dbs.hinted() < BATCH_MAX && *pos < buf.len() {
+        let most = if limits.authenticated { BATCH } else { 1 };
+        while batch.requests.len() < most && dbs.hinted() < BATCH_MAX && *pos < buf.len() {
             let first = batch.spans.len();
             match parse(buf, pos, resume, limits, &mut batch.spans) {
                 Step::Request => {
@@ -492,8 +496,7 @@ impl Server {
                 // Bytes stay where they are. Going away while waiting is noticed by the poll, or
                 // here if it was seen already.
                 if conn.read_closed {
-                    let id = conn.id;
-                    self.state.close_client(id);
+                    note_leaving(&mut self.state, conn);
                 }
                 false
             }
@@ -555,6 +558,7 @@ pub(super) fn note_input(state: &mut State, conn: &Conn) -> bool {
         let understood = input.map_or(0, |i| i.resume.understood()).min(held);
         client.transport.argument_bytes = understood as u32;
         client.transport.query_bytes = (held - understood) as u32;
+        conn.note_session(client);
         client.transport.query_free = input.map_or(0, |i| i.bytes.capacity() - held) as u32;
     }
     state.weigh(conn.id);
@@ -567,11 +571,24 @@ pub(super) fn note_input(state: &mut State, conn: &Conn) -> bool {
     over
 }
 
+/// The peer sends no more, while a request of it waits.
+pub(super) fn note_leaving(state: &mut State, conn: &Conn) {
+    // A password that takes a moment to check is a request like any other: its reply comes, and the end behind it.
+    // (The reply to a wrong one that is held back has a time when it comes: nobody is kept for that.)
+    let checked = |parked: &Parked| parked.is_login() && parked.deadline_ms == 0;
+    let parked = state.clients.me(conn.id).parked.as_deref();
+    if !parked.is_some_and(checked) {
+        state.close_client(conn.id);
+    }
+}
+
 /// The peer sends no more, and all that it sent has run.
 pub(super) fn note_end(state: &mut State, conn: &Conn) {
     // Who only ended its own half still gets its replies; who is gone altogether lets the writing fail.
     match state.clients.at(conn.id.slot as usize) {
-        Some(client) if !conn.out.is_empty() => client.flags |= client_flag::CLOSE_AFTER_REPLY,
+        Some(client) if !conn.out.is_empty() || !conn.stream.settled() => {
+            client.flags |= client_flag::CLOSE_AFTER_REPLY;
+        }
         _ => state.close_client(conn.id),
     }
 }
@@ -695,6 +712,8 @@ fn read_on(conn: &mut Conn, buf: &mut Vec<u8>, missing: usize) -> usize {
 /// What a read tells about the socket. One that came back short has emptied it: no second one is
 /// needed to see EAGAIN, since signals cannot interrupt it (they come through a descriptor).
 pub(super) fn note_read(conn: &mut Conn, result: io::Result<usize>, asked: usize) -> usize {
+    // What TLS has to say, and the socket did not take while it was read, goes out when it is writable again.
+    conn.blocked_write |= !conn.stream.settled();
     match result {
         Ok(0) => {
             (conn.readable, conn.read_closed) = (false, true);

@@ -4,9 +4,13 @@
 //! closes files whose names are gone; the other does the AOF's fsyncs, which may not stand behind a value that
 //! takes seconds to free. A third one, which is there once it is needed, checks passwords: each takes tens of
 //! milliseconds, and neither those nor these may stand behind each other.
+use super::turn::TOKEN_WAKE;
+use crate::exec::login;
+use crate::state::State;
 use crate::state::aof::FileJob;
 use crate::state::run::{Disposal, Rubbish};
 use crate::state::users::logins::{Done, Task};
+use mio::{Poll, Token, Waker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -25,6 +29,8 @@ pub struct Jobs {
     frees: Option<Sender<Job>>,
     syncs: Option<Sender<Job>>,
     passwords: Option<Passwords>,
+    /// What other threads wake the loop by, once one of them has to: there can be only one.
+    waker: Option<Arc<Waker>>,
     processors: Option<Vec<u8>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -64,6 +70,7 @@ impl Jobs {
             frees,
             syncs,
             passwords: None,
+            waker: None,
             processors,
             threads,
         })
@@ -88,6 +95,23 @@ impl Jobs {
         match &self.passwords {
             Some(passwords) => passwords.tasks.send(task).map_err(|back| back.0),
             None => Err(task),
+        }
+    }
+
+    /// What another thread wakes the loop with. Where that cannot be, the loop looks again at the next tick of
+    /// its cron.
+    pub(super) fn wake(&mut self, poll: &Poll) -> impl Fn() + Send + 'static {
+        if self.waker.is_none() {
+            match Waker::new(poll.registry(), Token(TOKEN_WAKE)) {
+                Ok(waker) => self.waker = Some(Arc::new(waker)),
+                Err(error) => log::warn!("Can't be woken by other threads: {error}"),
+            }
+        }
+        let waker = self.waker.clone();
+        move || {
+            if let Some(waker) = &waker {
+                let _ = waker.wake();
+            }
         }
     }
 
@@ -138,6 +162,28 @@ impl Passwords {
                 }
             })?;
         Ok((Self { tasks, done, ends }, thread))
+    }
+}
+
+/// What the thread for passwords has done.
+pub(super) fn collect_passwords(state: &mut State, jobs: &Jobs) {
+    while let Some(done) = jobs.checked() {
+        state.logins.done(done);
+    }
+}
+
+/// Hands the next password to the thread that checks them, if it is free.
+pub(super) fn check_passwords(state: &mut State, jobs: &mut Jobs, poll: &Poll) {
+    if !state.logins.is_busy() {
+        return;
+    }
+    let Some(task) = login::next_task(state) else {
+        return;
+    };
+    let wake = jobs.wake(poll);
+    if let Err(task) = jobs.check(task, || Box::new(wake)) {
+        // Better late than never; the next one in the next turn.
+        state.logins.done(task.run());
     }
 }
 

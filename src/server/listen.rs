@@ -119,6 +119,61 @@ pub fn try_tcp(new: &Config, old: &Config, port: u16) -> Result<(), String> {
     open_tcp(&rest, port, Listener::Tcp).map(|_| ())
 }
 
+/// From the listeners that are open to those of the configuration. One at an address that is wanted stays, whatever
+/// is spoken there from now on; the others are closed before new ones are opened, since they may overlap. Where a
+/// new one fails all the same, the old ones of its kind are opened again: better those than none.
+pub fn follow(config: &Config, open: Vec<Listener>) -> Vec<Listener> {
+    let ports = [(config.port, false), (config.tls_port, true)];
+    let ports = ports.iter().filter(|(port, _)| *port != 0);
+    let wanted: Vec<(SocketAddr, bool, bool)> = ports
+        .flat_map(|(port, tls)| {
+            let parsed = config.bind.0.iter().filter_map(|text| parse_bind(text));
+            parsed.map(|(ip, optional)| (SocketAddr::new(ip, *port), *tls, optional))
+        })
+        .collect();
+    let (mut now, mut kept, mut closed) = (Vec::new(), Vec::new(), Vec::new());
+    for listener in open {
+        let tls = matches!(listener, Listener::Tls(_));
+        match listener {
+            Listener::Unix(..) => now.push(listener),
+            Listener::Tcp(l) | Listener::Tls(l) => match l.local_addr() {
+                Ok(at) if wanted.iter().any(|(address, ..)| *address == at) => kept.push((at, l)),
+                Ok(at) => closed.push((at, tls)),
+                Err(_) => {}
+            },
+        }
+    }
+    let make = |tls| if tls { Listener::Tls } else { Listener::Tcp };
+    let mut failed = Vec::new();
+    for (address, tls, optional) in wanted {
+        let found = kept.iter().position(|(at, _)| *at == address);
+        let listener = match found {
+            Some(at) => Ok(kept.swap_remove(at).1),
+            None => open_one(address, config),
+        };
+        match listener {
+            Ok(listener) => now.push(make(tls)(listener)),
+            Err(error) if optional && absent(&error) => {}
+            Err(error) => {
+                let why = crate::base::sys::strerror(&error);
+                log::warn!(
+                    "Warning: Could not create server TCP listening socket {address}: {why}"
+                );
+                failed.push(tls);
+            }
+        }
+    }
+    for (address, tls) in closed {
+        if failed.contains(&tls)
+            && let Ok(listener) = open_one(address, config)
+        {
+            log::warn!("Listening at {address} still, where it was before");
+            now.push(make(tls)(listener));
+        }
+    }
+    now
+}
+
 /// Errors that mean "this machine has no such address".
 fn absent(error: &io::Error) -> bool {
     matches!(

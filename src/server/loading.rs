@@ -4,6 +4,7 @@ use super::supervise;
 use super::turn::Server;
 use crate::base::clock::mono_us;
 use crate::base::sys::ticks;
+use crate::exec::users::file::tell_waiting;
 use crate::persist::aof::files::remove_history;
 use crate::persist::aof::switch::open_at_start;
 use crate::persist::load::{Failed, Loader};
@@ -56,6 +57,8 @@ impl Server {
             self.exit = Some(1);
             return;
         }
+        state.settle_readers();
+        tell_waiting(state);
         let kind = |listener: &Listener| match listener {
             Listener::Tcp(_) => "tcp",
             Listener::Tls(_) => "tls",
@@ -67,7 +70,13 @@ impl Server {
             }
         }
         if self.state.run.supervised.is_some() {
-            supervise::notify("STATUS=Ready to accept connections\nREADY=1\n");
+            supervise::notify(match self.state.repl.is_replica() {
+                false => "STATUS=Ready to accept connections\nREADY=1\n",
+                true => {
+                    "STATUS=Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA \
+                     sync\nREADY=1\n"
+                }
+            });
         }
     }
 

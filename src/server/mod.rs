@@ -10,6 +10,7 @@ pub mod cron;
 pub mod flush;
 pub mod input;
 pub mod jobs;
+pub mod link;
 pub mod listen;
 pub mod loading;
 pub mod logging;

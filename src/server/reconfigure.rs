@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::listen::{Listener, open_tcp, try_tcp};
+use super::listen::{follow, try_tcp};
 use super::turn::{Server, TOKEN_LISTENERS};
 use super::{absent, boot, logging, tls};
 use crate::base::{alloc, sys};
@@ -81,7 +81,17 @@ pub fn hook() -> Box<ApplyConfig> {
                 outcome = Err((key, reason));
             }
         };
+        const NOT_THIS_PORT: &str = "Unable to listen on this port. Check server logs.";
         let ports = [(Key::port, new.port), (Key::tls_port, new.tls_port)];
+        if !undoing && new.port != 0 && new.port == new.tls_port {
+            let key = ports.iter().find(|(key, _)| changed.has(*key));
+            if let Some((key, port)) = key {
+                log::warn!(
+                    "port and tls-port can't both be {port}: one connection is either plain or not"
+                );
+                refuse(*key, NOT_THIS_PORT.to_owned());
+            }
+        }
         for (key, port) in ports {
             if !undoing
                 && changed.any(&[key, Key::bind])
@@ -89,10 +99,7 @@ pub fn hook() -> Box<ApplyConfig> {
             {
                 log::warn!("{text}");
                 match changed.has(key) {
-                    true => refuse(
-                        key,
-                        "Unable to listen on this port. Check server logs.".to_owned(),
-                    ),
+                    true => refuse(key, NOT_THIS_PORT.to_owned()),
                     false => refuse(
                         Key::bind,
                         "Failed to bind to specified addresses.".to_owned(),
@@ -208,6 +215,8 @@ impl Server {
     /// Follows what CONFIG SET has changed since the last time.
     pub(super) fn reconfigure(&mut self) {
         let changed = std::mem::take(&mut self.state.wanted.changed);
+        // Keys that are no longer in use are not kept.
+        self.state.tls.before = None;
         if changed.any(&[Key::port, Key::tls_port, Key::bind]) {
             self.reopen_tcp();
         }
@@ -249,26 +258,17 @@ impl Server {
         }
     }
 
-    /// Listens where the configuration says now. That it can was tried when the change was accepted.
+    /// Listens where the configuration says now. That it can was tried when the change was accepted; what is open
+    /// there stays open, with those who wait to be accepted.
     fn reopen_tcp(&mut self) {
         let registry = self.poll.registry();
         for listener in &mut self.listeners {
             // A socket that is not polled is not an error worth more than leaving it.
             let _ = listener.deregister(registry);
         }
-        self.listeners
-            .retain(|listener| matches!(listener, Listener::Unix(..)));
+        let open = std::mem::take(&mut self.listeners);
         let config = &self.state.config;
-        let opened = [
-            (config.port != 0).then(|| open_tcp(config, config.port, Listener::Tcp)),
-            (config.tls_port != 0).then(|| open_tcp(config, config.tls_port, Listener::Tls)),
-        ];
-        for listeners in opened.into_iter().flatten() {
-            match listeners {
-                Ok(open) => self.listeners.extend(open),
-                Err(text) => log::warn!("{text}"),
-            }
-        }
+        self.listeners = follow(config, open);
         self.state.run.tcp_port = config.main_port();
         self.accepting.clear();
         for (at, listener) in self.listeners.iter_mut().enumerate() {

@@ -51,6 +51,7 @@ pub const FAMILIES: &[&Family] = &[
     &crate::replication::psync::FAMILY,
     &crate::replication::replconf::FAMILY,
     &crate::replication::role::FAMILY,
+    &crate::replication::replicaof::FAMILY,
 ];
 
 /// The registry with the names in force.

@@ -281,7 +281,7 @@ fn what_files_carry_of_a_user_makes_it_again() {
             let Some(Carried::Request(request)) = Carried::read(&text) else {
                 panic!("{rules}: no request");
             };
-            run_carried(&mut state, &table, (me, 0), request).expect("it can be run");
+            run_carried(&mut state, &table, (me, 0), request, false).expect("it can be run");
             let id = state.users.find(b"u").expect("the user is back");
             assert_eq!(*state.users.get(id), made, "{rules}");
         }

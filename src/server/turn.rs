@@ -9,7 +9,8 @@ use super::carrier::Threads;
 use super::conn::{Conn, Pool, Stream};
 use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
-use super::jobs::Jobs;
+use super::jobs::{Jobs, check_passwords, collect_passwords};
+use super::link::{PrimaryLink, TOKEN_LINK};
 use super::listen::Listener;
 use super::replicas::{Replicas, TOKEN_SNAPSHOT};
 use super::tls::handshake;
@@ -78,8 +79,6 @@ pub struct Server {
     pub(super) listeners: Vec<Listener>,
     pub(super) jobs: Jobs,
     pub(super) errands: Threads,
-    /// What other threads wake the loop by, once one of them has to.
-    pub(super) waker: Option<Arc<mio::Waker>>,
     pub(super) pool: Pool,
     pub(super) scratch: Scratch,
     pub(super) ready: VecDeque<usize>,
@@ -115,6 +114,8 @@ pub struct Server {
     pub(super) tls_reload: Reload,
     /// What goes to replicas.
     pub(super) replicas: Replicas,
+    /// The connection to the primary.
+    pub(super) link: PrimaryLink,
     /// Files are being loaded.
     pub(super) loader: Option<Box<Loader>>,
     /// The exit code, once the loop is to end.
@@ -177,6 +178,8 @@ impl Server {
         }
         if let Some(loader) = &self.loader {
             until = until.min(loader.wait_until_us);
+        } else if let Some(at) = self.link.wakes_us(&self.state) {
+            until = until.min(at);
         }
         if self.state.pause.until_ms > 0 {
             let wait_ms = (self.state.pause.until_ms - self.state.clock.unix_ms).max(0) as u64;
@@ -216,6 +219,8 @@ impl Server {
         self.resume_logins();
         self.take_errands();
         self.end_pause();
+
+        self.follow_primary();
 
         let mut phase_us = 0;
         if self.loader.is_some() {
@@ -267,6 +272,7 @@ impl Server {
             self.deliver_rest();
         }
         self.take_wanted();
+        self.flush_link();
         self.flush_some();
         self.serve_replicas();
         self.replicas.more |= unkept;
@@ -321,6 +327,10 @@ impl Server {
             }
             if token == TOKEN_SNAPSHOT {
                 self.note_snapshot();
+                continue;
+            }
+            if token == TOKEN_LINK {
+                self.link.note_event(event);
                 continue;
             }
             if token >= TOKEN_LISTENERS {
@@ -429,39 +439,9 @@ impl Server {
         if !self.state.logins.is_busy() {
             return;
         }
-        while let Some(done) = self.jobs.checked() {
-            self.state.logins.done(done);
-        }
+        collect_passwords(&mut self.state, &self.jobs);
         let end = ticks() + self.state.stats.us_to_ticks(LOGINS_US);
         while login::resume_some(&mut self.state, &self.table, 16) && ticks() < end {}
-    }
-
-    /// Hands passwords to the thread that checks them.
-    fn check_passwords(&mut self) {
-        for task in std::mem::take(&mut self.state.logins.tasks) {
-            let wake = self.wake();
-            if let Err(task) = self.jobs.check(task, || Box::new(wake)) {
-                // Better late than never.
-                self.state.logins.done(task.run());
-            }
-        }
-    }
-
-    /// What another thread wakes the loop with. Where that cannot be, the loop looks again at the next tick of
-    /// its cron.
-    fn wake(&mut self) -> impl Fn() + Send + 'static {
-        if self.waker.is_none() {
-            match mio::Waker::new(self.poll.registry(), Token(TOKEN_WAKE)) {
-                Ok(waker) => self.waker = Some(Arc::new(waker)),
-                Err(error) => log::warn!("Can't be woken by other threads: {error}"),
-            }
-        }
-        let waker = self.waker.clone();
-        move || {
-            if let Some(waker) = &waker {
-                let _ = waker.wake();
-            }
-        }
     }
 
     /// Errands to other servers: what has come of those under way, and new ones.
@@ -477,7 +457,7 @@ impl Server {
             }
         }
         for task in std::mem::take(&mut self.state.migrations.tasks) {
-            let wake = self.wake();
+            let wake = self.jobs.wake(&self.poll);
             if let Some(carrier) = &self.state.migrations.carrier {
                 self.errands.start(task, carrier, wake);
             }
@@ -553,7 +533,7 @@ impl Server {
     }
 
     pub(super) fn hand_over_garbage(&mut self) {
-        self.check_passwords();
+        check_passwords(&mut self.state, &mut self.jobs, &self.poll);
         for job in self.state.aof.jobs.drain(..) {
             self.jobs.file(job);
         }

@@ -131,6 +131,8 @@ pub struct Transport {
     pub out_bytes: u32,
     pub out_pieces: u32,
     pub out_held: u32,
+    /// What a TLS session holds besides: parts of records, what the socket has not taken.
+    pub session_bytes: u32,
     /// Is the transport waiting to write?
     pub writing: bool,
 }
@@ -143,6 +145,7 @@ impl Transport {
             self.query_bytes,
             self.query_free,
             self.out_held,
+            self.session_bytes,
         ]
         .iter()
         .map(|n| *n as usize)

@@ -109,7 +109,7 @@ impl State {
     /// Bytes too many.
     fn excess_bytes(&self) -> usize {
         let (used, limit) = (alloc::used(), self.config.maxmemory);
-        if limit == 0 || used as u64 <= limit {
+        if limit == 0 || used as u64 <= limit || self.ignores_maxmemory() {
             return 0;
         }
         // Clients that hold too much go first, and what is on its way to be freed is as good as free.

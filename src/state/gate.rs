@@ -43,5 +43,7 @@ pub const CACHING: u32 = 1 << 17;
 pub const TENANT: u32 = 1 << 18;
 /// The client's group has limits (`groups::Quotas`).
 pub const QUOTA: u32 = 1 << 19;
+/// A replica takes over a whole new data set while the old one still answers.
+pub const ASYNC_LOADING: u32 = 1 << 20;
 /// Keys are on their way to another server (MIGRATE): who changes them waits.
-pub const MIGRATING: u32 = 1 << 20;
+pub const MIGRATING: u32 = 1 << 21;

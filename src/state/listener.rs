@@ -8,6 +8,8 @@ use super::client::ClientId;
 use super::config::EventMask;
 use super::notify::Event;
 
+/// Clients of a writable replica give keys deadlines that no primary knows of.
+pub const OWN_DEADLINES: u32 = 1 << 28;
 /// Somebody watches a key.
 pub const WATCHED: u32 = 1 << 29;
 /// Somebody waits for a key.
@@ -37,20 +39,23 @@ impl State {
         if wanted & (EventMask::KEYSPACE | EventMask::KEYEVENT) == 0 {
             wanted = 0;
         }
-        self.listeners = self.listeners & KEYS | wanted;
+        self.listeners = self.listeners & (KEYS | OWN_DEADLINES) | wanted;
     }
 
     /// The epilogue of a write: `n` changes, and everybody who cares for the key is told.
     #[inline]
     pub fn modified(&mut self, db: usize, key: &[u8], event: Event, n: u64) {
         self.dirty += n;
-        if self.listeners & (KEYS | event.class) != 0 {
+        if self.listeners & (KEYS | OWN_DEADLINES | event.class) != 0 {
             self.tell_all(db, key, event);
         }
     }
 
     #[cold]
     fn tell_all(&mut self, db: usize, key: &[u8], event: Event) {
+        if self.listeners & OWN_DEADLINES != 0 {
+            self.note_own_deadline(db, key);
+        }
         self.key_touched(db, key);
         self.notify(db, key, event);
     }

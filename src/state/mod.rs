@@ -248,6 +248,7 @@ impl State {
         self.settle_memory_limit();
         self.settle_client_limit();
         self.settle_tracking_limit();
+        self.settle_role();
     }
 
     fn restrict(&mut self, bit: u32, on: bool) {
@@ -314,7 +315,7 @@ impl State {
     #[inline]
     fn find_visible(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         let slot = self.dbs.find(db, key)?;
-        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) && !self.is_loading() {
+        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) && !self.keeps_expired() {
             if self.may_expire() {
                 self.expire(db, key, slot);
             }
@@ -328,8 +329,10 @@ impl State {
     #[inline]
     pub fn find_live(&mut self, db: usize, key: &[u8]) -> Option<Slot> {
         let slot = self.dbs.find(db, key)?;
-        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) && !self.is_loading() {
-            self.expire(db, key, slot);
+        if self.dbs[db].entry(slot).is_expired(self.clock.unix_ms) && !self.keeps_expired() {
+            if self.may_end_keys() {
+                self.expire(db, key, slot);
+            }
             return None;
         }
         Some(slot)

@@ -202,6 +202,11 @@ impl Log {
         (self.unit_at, self.commands) = (0, 0);
     }
 
+    /// The database that a reader of all of it stands in.
+    pub fn selected(&self) -> Option<u32> {
+        self.selected
+    }
+
     /// A reader begins here, who does not know which database was selected.
     pub fn reselect(&mut self) {
         self.selected = None;

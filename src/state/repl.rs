@@ -3,11 +3,14 @@
 //!
 //! Data only. `replication` acts on it; INFO, admission and the propagation of commands read it.
 pub mod backlog;
+pub mod own;
 pub mod readers;
+mod role;
 pub mod wait;
 
 use super::client::ClientId;
 use backlog::Backlog;
+use own::OwnDeadlines;
 use std::collections::VecDeque;
 
 /// Hexadecimal digits of a replication id.
@@ -44,6 +47,12 @@ pub struct Repl {
     pub ask_acks: bool,
     /// The primary that this server follows.
     pub upstream: Option<Upstream>,
+    /// Primaries that there have been so far.
+    pub upstreams: u64,
+    /// A request of the primary's runs: it says by itself when a key ends.
+    pub applying: bool,
+    /// Keys that got a deadline from clients of this writable replica: no primary will end them.
+    pub own_deadlines: OwnDeadlines,
     /// Clients that wait for replicas or for the disk (WAIT, WAITAOF).
     pub waiting: VecDeque<ClientId>,
     pub figures: Figures,
@@ -235,8 +244,18 @@ pub struct Upstream {
     pub link: Link,
     /// The session under which the stream is applied, while there is a connection.
     pub client: Option<ClientId>,
-    /// Its history, where it may be continued: id and offset behind the last byte applied.
-    pub known: Option<(String, u64)>,
+    /// Tells one REPLICAOF from another: whoever acts for this one sees that it is another.
+    pub serial: u64,
+    /// The data here are of `Repl::id` up to `Repl::offset`: that history may be continued.
+    pub resumes: bool,
+    /// The database in which the stream goes on.
+    pub db: u32,
+    /// How many databases each group has where the stream comes from; 0: it has no groups.
+    pub file_databases: usize,
+    /// The primary is asked to hand its part over (FAILOVER): PSYNC says so once.
+    pub takes_over: bool,
+    /// Offset behind the last byte that came in, applied or not.
+    pub read_offset: u64,
     /// Since when the link is down, Unix seconds; 0: it was never up.
     pub down_since_s: i64,
     /// When something last came from it, monotonic microseconds.
@@ -258,7 +277,12 @@ impl Upstream {
             port,
             link: Link::Connect,
             client: None,
-            known: None,
+            serial: 0,
+            resumes: false,
+            db: 0,
+            file_databases: 0,
+            takes_over: false,
+            read_offset: 0,
             down_since_s: 0,
             heard_us: 0,
             transfer_bytes: None,
@@ -292,6 +316,9 @@ impl Repl {
             pinged_us: 0,
             ask_acks: false,
             upstream: None,
+            upstreams: 0,
+            applying: false,
+            own_deadlines: OwnDeadlines::default(),
             waiting: VecDeque::new(),
             figures: Figures::default(),
         }
@@ -307,6 +334,24 @@ impl Repl {
     #[inline]
     pub fn feeds(&self) -> bool {
         self.backlog.is_some() && self.upstream.is_none()
+    }
+
+    /// Another history begins where this one is known.
+    pub fn shift(&mut self, fresh: String) {
+        self.second_id = std::mem::replace(&mut self.id, fresh);
+        self.second_until = self.offset as i64 + 1;
+        log::warn!(
+            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
+            self.second_id,
+            self.second_until,
+            self.id
+        );
+    }
+
+    /// There is no history before this one.
+    pub fn forget_second_id(&mut self) {
+        self.second_id = "0".repeat(ID_LEN);
+        self.second_until = -1;
     }
 
     /// Appends to the stream.

@@ -107,6 +107,11 @@ impl State {
             self.unsubscribe_all(who, true);
             self.untrack(who);
             if let Some(client) = self.clients.close(who) {
+                if client.has(client_flag::HANDSHAKE) {
+                    let held = client.transport.session_bytes as usize;
+                    let others = self.tls.held_by_handshakes.saturating_sub(held);
+                    self.tls.held_by_handshakes = others;
+                }
                 self.count_client(client.group, -1);
                 self.count_output(client.group, client.transport.out_held.into(), 0);
             }
@@ -129,15 +134,20 @@ impl State {
         self.blocked.forget_some(FORGOTTEN_AT_ONCE_MAX);
     }
 
-    /// Does a snapshot child or a role forbid to remove keys whose deadline has passed?
+    /// May keys whose deadline has passed be removed? On a replica that is for its primary to say.
     pub fn may_expire(&self) -> bool {
         self.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES | gate::LOADING) == 0
+            && !self.repl.is_replica()
     }
 
     /// Removes up to `max` keys, and as many fields, whose deadline has passed; true when more may be due.
     pub fn expire_some(&mut self, max: usize) -> bool {
         if !self.may_expire() {
-            return false;
+            if !self.repl.is_replica() || self.is_loading() {
+                return false;
+            }
+            let more = self.dbs.sweep_indexes(max).more;
+            return (!self.repl.own_deadlines.is_empty() && self.expire_some_own()) || more;
         }
         let mut gone = std::mem::take(&mut self.due);
         let done = self

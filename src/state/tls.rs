@@ -11,6 +11,8 @@ pub struct Tls {
     /// Handshakes that came to their end, and that did not.
     pub handshakes: u64,
     pub handshakes_failed: u64,
+    /// Bytes that those which are not over hold.
+    pub held_by_handshakes: usize,
     /// When a failed one was last logged, in unix seconds: nobody fills the log from outside.
     pub logged_s: i64,
     /// Times that the certificates were read again, and could not be.

@@ -74,6 +74,13 @@ impl State {
         keys
     }
 
+    /// All databases hold other keys now: whoever waits for one looks again.
+    pub fn signal_all_dbs(&mut self) {
+        for db in 0..self.dbs.count() {
+            self.blocked.signal_db(db as u32);
+        }
+    }
+
     /// The databases of a group that hold keys.
     pub fn filled_dbs(&self, group: GroupId) -> Vec<usize> {
         let dbs = self.dbs.iter_in(self.dbs_of(group));

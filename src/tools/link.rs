@@ -345,6 +345,7 @@ fn secure(
             .complete_io(&mut socket)
             .map_err(|error| match error.kind() {
                 ErrorKind::UnexpectedEof => "TLS handshake: the server hung up".to_owned(),
+                _ if timed_out(&error) => "TLS handshake: Timed out".to_owned(),
                 _ => format!("TLS handshake: {}", strerror(&error)),
             })?;
     }

@@ -23,11 +23,7 @@ pub struct Order {
 
 /// The options of TLS that take a value.
 const TLS: [(&str, &str, &str); 5] = [
-    (
-        "cacert",
-        "FILE",
-        "Whom to trust for the server [the system's authorities]",
-    ),
+    ("cacert", "FILE", "Whom to trust [the system's authorities]"),
     ("cacertdir", "DIR", "The same, each in a file of its own"),
     ("cert", "FILE", "The certificate to show"),
     ("key", "FILE", "Its key"),

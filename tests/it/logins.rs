@@ -63,6 +63,40 @@ fn too_many_failures_lock_a_user_out_where_they_happened() {
     assert_eq!(stranger.ask("AUTH right"), "OK");
 }
 
+/// Names are made up for nothing: no count gets lost, and the log tells of it once a second.
+#[test]
+fn whoever_makes_up_names_is_locked_out_all_the_same() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::with(&["--requirepass", "right", "--login-lockout-failures", "3"]);
+    let (mut stranger, mut operator) = (server.raw(), server.raw());
+    assert_eq!(operator.ask("AUTH right"), "OK");
+    for _ in 0..2 {
+        assert_eq!(stranger.ask("AUTH wrong"), WRONG);
+    }
+    let names = 3000;
+    for chunk in 0..names / 100 {
+        let tries = (0..300).map(|n| frame(&["AUTH", &format!("n{chunk}-{}", n / 3), "x"]));
+        stranger.send(&tries.collect::<Vec<_>>().concat());
+        for _ in 0..300 {
+            stranger.reply();
+        }
+    }
+    assert_eq!(stranger.ask("AUTH wrong"), WRONG, "the third");
+    assert!(stranger.ask("AUTH right").starts_with(LOCKED));
+    assert!(stranger.ask("AUTH one-more x").starts_with(LOCKED));
+    let shown = operator.ask("ACL LOCKOUTS").matches("\"failures\"").count();
+    assert!(shown < 300, "{shown}");
+    let lines = server.log().matches(" are locked for ").count();
+    assert!(lines < 100, "{lines}");
+    assert_eq!(
+        operator.ask("ACL UNLOCK ADDR 127.0.0.1"),
+        format!(":{shown}")
+    );
+    assert_eq!(stranger.ask("AUTH right"), "OK");
+}
+
 fn server_info(raw: &mut crate::harness::Raw, field: &str) -> String {
     let text = raw.ask("INFO stats");
     let line = text
@@ -112,6 +146,21 @@ fn the_reply_to_a_failed_login_is_held_back() {
             .to_owned();
         !id.is_empty()
     });
+    // Nor is another connection a way around it, or a transaction.
+    assert!(server.raw().ask("AUTH right").starts_with(LOCKED));
+    for (request, reply) in [
+        ("MULTI", "OK"),
+        ("AUTH other one", "QUEUED"),
+        ("AUTH other two", "QUEUED"),
+    ] {
+        assert_eq!(operator.ask(request), reply);
+    }
+    let replies = operator.ask("EXEC");
+    let refused = [&WRONG[8..], &LOCKED[8..]];
+    assert!(
+        refused.iter().all(|text| replies.contains(text)),
+        "{replies}"
+    );
     for how in ["", " TIMEOUT", " ERROR"] {
         assert_eq!(operator.ask(&format!("CLIENT UNBLOCK {id}{how}")), ":0");
     }
@@ -121,17 +170,23 @@ fn the_reply_to_a_failed_login_is_held_back() {
     });
 }
 
+/// A server that keeps passwords as Argon2id with so much memory.
+fn with_argon2id(memory: &str, args: &[&str]) -> Server {
+    let own = [
+        "--acl-password-kdf",
+        "argon2id",
+        "--acl-argon2id-memory",
+        memory,
+    ];
+    Server::with(&[&own[..], args].concat())
+}
+
 #[test]
 fn passwords_are_kept_as_argon2id_and_logins_wait_for_them() {
     if is_oracle() {
         return;
     }
-    let server = Server::with(&[
-        "--acl-password-kdf",
-        "argon2id",
-        "--acl-argon2id-memory",
-        "1mb",
-    ]);
+    let server = with_argon2id("1mb", &[]);
     let mut admin = server.raw();
     assert_eq!(admin.ask("ACL SETUSER alice on >old >pw +@all ~* &*"), "OK");
     let shown = admin.ask("ACL GETUSER alice");
@@ -220,14 +275,7 @@ fn a_failure_is_counted_also_where_the_password_takes_time() {
     if is_oracle() {
         return;
     }
-    let server = Server::with(&[
-        "--acl-password-kdf",
-        "argon2id",
-        "--acl-argon2id-memory",
-        "64kb",
-        "--login-lockout-user-failures",
-        "2",
-    ]);
+    let server = with_argon2id("64kb", &["--login-lockout-user-failures", "2"]);
     let mut admin = server.raw();
     admin.ask("ACL SETUSER alice on >pw");
     // All are under way before the first is known to be wrong, and the right one is among them.
@@ -243,7 +291,7 @@ fn a_failure_is_counted_also_where_the_password_takes_time() {
         .count();
     assert_eq!((looked_at, locked), (2, 4), "{replies:?}");
     assert!(server.raw().ask("AUTH alice pw").starts_with(LOCKED));
-    assert_eq!(admin.ask("ACL UNLOCK ALL"), ":1");
+    assert_eq!(admin.ask("ACL UNLOCK ALL"), ":2");
     assert_eq!(server.raw().ask("AUTH alice pw"), "OK");
 }
 

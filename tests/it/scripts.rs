@@ -72,6 +72,58 @@ fn a_busy_script_is_killed_unless_it_has_written() {
     assert_eq!(one.read_to_end(), b"", "nothing of it counts");
 }
 
+/// Passwords take time, and a script has the loop: whoever guesses holds up neither of those who come to end it.
+#[test]
+fn a_login_beside_a_script_waits_for_its_password_only() {
+    if is_oracle() {
+        return;
+    }
+    let phc =
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    let server = server(&[
+        "--acl-password-kdf",
+        "argon2id",
+        "--acl-argon2id-memory",
+        "1mb",
+        "--user",
+        "op",
+        "on",
+        &format!("#{phc}"),
+        "+@all",
+        "~*",
+    ]);
+    let (mut one, mut other, mut op) = (server.raw(), server.raw(), server.raw());
+    // This login begins before the script, and may end beside it.
+    let mut early = server.raw();
+    early.send(&[frame(&["AUTH", "op", "guess"]), frame(&["PING"])].concat());
+    one.command(&["EVAL", ENDLESS, "0"]);
+    wait_busy(&mut other);
+    let guesses = (0..50).map(|n| frame(&["AUTH", "op", &format!("guess{n}")]));
+    other.send(&guesses.collect::<Vec<_>>().concat());
+    let wrong = "(error) WRONGPASS invalid username-password pair or user is disabled.";
+    assert_eq!(other.reply(), wrong);
+    op.send(
+        &[
+            frame(&["HELLO", "3", "AUTH", "op", "password", "SETNAME", "op"]),
+            frame(&["PING"]),
+            frame(&["SCRIPT", "KILL"]),
+        ]
+        .concat(),
+    );
+    assert!(op.reply().contains("\"proto\""));
+    assert_eq!(op.reply(), BUSY);
+    assert_eq!(op.reply(), "OK");
+    for _ in 1..50 {
+        assert_eq!(other.reply(), wrong);
+    }
+    assert_eq!(early.reply(), wrong);
+    let ping = early.reply();
+    assert!(ping == "PONG" || ping == BUSY, "{ping}");
+    assert_eq!(other.ask("PING"), "PONG");
+    assert_eq!(op.ask("ACL WHOAMI"), "\"op\"");
+    assert!(one.reply().contains("Script killed by user"));
+}
+
 /// Who goes away while a script is busy makes room for who comes to end it.
 #[test]
 fn clients_that_leave_a_busy_server_make_room() {

@@ -167,6 +167,35 @@ fn exchange(connection: &mut Connection, request: &[u8], expected: &[u8]) {
     );
 }
 
+/// Uploads of values larger than what is read at once, in pieces that are cut elsewhere than records are: a socket
+/// that has more is read on, whatever was left over from what came before.
+#[test]
+fn uploads_are_read_to_their_end_however_they_arrive() {
+    let secure = start(&["--tls-auth-clients", "no"]);
+    let value = "x".repeat(50_000);
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$50000\r\n{value}\r\n");
+    let requests = set.repeat(16);
+    for _ in 0..40 {
+        let mut connection = secure.connect(&anonymous());
+        exchange(&mut connection, b"PING\r\n", b"+PONG\r\n");
+        connection.sock.set_nodelay(true).expect("a socket");
+        let mut wire = Vec::new();
+        connection.conn.set_buffer_limit(None);
+        let mut writer = connection.conn.writer();
+        writer.write_all(requests.as_bytes()).expect("room");
+        while connection.conn.wants_write() {
+            connection.conn.write_tls(&mut wire).expect("room");
+        }
+        for piece in wire.chunks(30_000) {
+            connection
+                .sock
+                .write_all(piece)
+                .expect("the server reads on");
+        }
+        exchange(&mut connection, b"", &b"+OK\r\n".repeat(16));
+    }
+}
+
 #[test]
 fn requests_and_replies_come_through_whole() {
     let secure = start(&["--tls-auth-clients", "no"]);
@@ -235,6 +264,143 @@ fn a_client_shows_the_certificate_that_is_asked_for() {
     wary.authorities.file = Some(PathBuf::from(path("other/ca.crt")));
     assert!(!secure.serves(&wary));
     assert!(secure.serves(&anonymous()));
+}
+
+/// Who puts the certificate of one client among the trusted ones trusts that client, and not whom it signs for.
+#[test]
+fn only_authorities_vouch_for_others() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| {
+        let path = dir.path().join(name);
+        path.to_str().expect("a plain path").to_owned()
+    };
+    let openssl = |args: &[&str]| run("openssl", args, &[]);
+    for name in ["bob", "eve", "old"] {
+        let (key, csr, subject) = (at(&format!("{name}.key")), at("csr"), format!("/CN={name}"));
+        let curve = [
+            "ecparam", "-genkey", "-noout", "-name", "P-256", "-out", &key,
+        ];
+        openssl(&curve);
+        if name == "bob" {
+            openssl(&[
+                "req",
+                "-x509",
+                "-new",
+                "-key",
+                &key,
+                "-subj",
+                &subject,
+                "-days",
+                "9",
+                "-addext",
+                "basicConstraints = critical,CA:FALSE",
+                "-out",
+                &at("bob.crt"),
+            ]);
+            continue;
+        }
+        // Signed by bob: with extensions, and of version 1.
+        openssl(&["req", "-new", "-key", &key, "-subj", &subject, "-out", &csr]);
+        std::fs::write(at("ext"), "keyUsage = digitalSignature\n").expect("written");
+        let (ext, out) = (at("ext"), at(&format!("{name}.crt")));
+        let (bob, bob_key) = (at("bob.crt"), at("bob.key"));
+        let signed = [
+            "x509",
+            "-req",
+            "-in",
+            &csr,
+            "-CA",
+            &bob,
+            "-CAkey",
+            &bob_key,
+            "-set_serial",
+            "7",
+            "-days",
+            "9",
+            "-out",
+            &out,
+        ];
+        let extended = ["-extfile", &ext];
+        openssl(&[&signed[..], if name == "eve" { &extended[..] } else { &[] }].concat());
+    }
+    let read = |path: String| std::fs::read(path).expect("a file");
+    let both = [read(path("ca.crt")), read(at("bob.crt"))].concat();
+    std::fs::write(at("trusted.pem"), both).expect("written");
+    let secure = start(&["--tls-ca-cert-file", &at("trusted.pem")]);
+    let own = |name: &str| ClientSetup {
+        identity: Identity {
+            cert: Some(PathBuf::from(at(&format!("{name}.crt")))),
+            key: Some(PathBuf::from(at(&format!("{name}.key")))),
+            pass: None,
+        },
+        ..anonymous()
+    };
+    for protocol in ["TLSv1.2", "TLSv1.3"] {
+        assert!(secure.serves(&only(own("bob"), protocol)), "itself");
+        assert!(secure.serves(&only(shows("client"), protocol)));
+        for name in ["eve", "old"] {
+            assert!(!secure.serves(&only(own(name), protocol)), "{name}");
+        }
+    }
+}
+
+/// The password may come in one write with what it allows.
+#[test]
+fn a_login_lifts_the_limits_for_what_follows_it() {
+    let secure = start(&["--tls-auth-clients", "no", "--requirepass", "pw"]);
+    let value = "x".repeat(20_000);
+    let requests = format!(
+        "PING\r\nAUTH pw\r\n*2\r\n$4\r\nECHO\r\n$20000\r\n{value}\r\nMGET{}\r\n",
+        " a".repeat(20)
+    );
+    let replies = format!(
+        "-NOAUTH Authentication required.\r\n+OK\r\n$20000\r\n{value}\r\n*20\r\n{}",
+        "$-1\r\n".repeat(20)
+    );
+    let mut raw = secure.server.raw();
+    raw.send(requests.as_bytes());
+    assert!(raw.read_exact(replies.len()) == replies.as_bytes());
+    let mut connection = secure.connect(&anonymous());
+    exchange(&mut connection, requests.as_bytes(), replies.as_bytes());
+    // Before it they hold.
+    let mut raw = secure.server.raw();
+    raw.send(format!("*2\r\n$4\r\nECHO\r\n$20000\r\n{value}\r\nAUTH pw\r\n").as_bytes());
+    let said = raw.read_to_end();
+    let refused = b"-ERR Protocol error: unauthenticated bulk length\r\n";
+    assert_eq!(
+        said.escape_ascii().to_string(),
+        refused.escape_ascii().to_string()
+    );
+}
+
+/// Who says that it sends no more waits for its replies all the same, also where a password takes a while.
+#[test]
+fn a_client_that_ends_behind_its_password_is_answered() {
+    let slow = [
+        "--acl-password-kdf",
+        "argon2id",
+        "--acl-argon2id-memory",
+        "8mb",
+        "--requirepass",
+        "pw",
+        "--tls-auth-clients",
+        "no",
+    ];
+    let secure = start(&slow);
+    for (password, reply) in [("pw", &b"+OK\r\n+PONG\r\n"[..]), ("wrong", b"-WRONGPASS")] {
+        let mut raw = secure.server.raw();
+        raw.send(format!("AUTH {password}\r\nPING\r\n").as_bytes());
+        raw.end_sending();
+        let said = raw.read_to_end();
+        assert!(said.starts_with(reply), "{}", said.escape_ascii());
+    }
+    let mut connection = secure.connect(&anonymous());
+    connection.write_all(b"AUTH pw\r\nPING\r\n").expect("sent");
+    connection.conn.send_close_notify();
+    connection.flush().expect("sent");
+    let mut said = Vec::new();
+    connection.read_to_end(&mut said).expect("a proper end");
+    assert_eq!(said, b"+OK\r\n+PONG\r\n");
 }
 
 #[test]
@@ -323,6 +489,32 @@ fn what_is_no_tls_and_what_stops_halfway_is_closed() {
     let mut silent = TcpStream::connect(address).expect("the server accepts");
     assert_eq!(half.read(&mut [0; 1]).expect("closed by the server"), 0);
     assert_eq!(silent.read(&mut [0; 1]).expect("closed by the server"), 0);
+    // What is held for whoever shakes hands is seen; a hello longer than a record is none.
+    assert_eq!(secure.set("tls-handshake-timeout", "60"), "OK");
+    let mut hello = b"\x16\x03\x01\x40\x00\x01\x00\xff\xfb".to_vec();
+    hello.resize(15_005, b'a');
+    let mut half = TcpStream::connect(address).expect("the server accepts");
+    half.write_all(&hello).expect("sent");
+    let held = || {
+        let mut raw = secure.server.raw();
+        let list = raw.ask("CLIENT LIST");
+        let sizes = list
+            .split("tot-mem=")
+            .skip(1)
+            .filter_map(|rest| rest.split(' ').next());
+        sizes.filter_map(|size| size.parse::<usize>().ok()).max()
+    };
+    wait_until("its bytes to be counted", || {
+        held().is_some_and(|bytes| bytes > 15_000)
+    });
+    let mut rest = vec![b'a'; 16_389 - hello.len()];
+    rest.extend_from_slice(b"\x16\x03\x01\x40\x00");
+    rest.resize(rest.len() + 6000, b'a');
+    half.write_all(&rest).expect("sent");
+    let mut said = Vec::new();
+    let ended = half.read_to_end(&mut said);
+    assert!(ended.is_ok() || ended.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset));
+    assert_eq!(secure.set("tls-handshake-timeout", "1"), "OK");
     // A record that is longer than any, and one whose content is none of a handshake.
     for nonsense in [&b"\x16\x03\x01\xff\xff"[..], b"\x16\x03\x01\x00\x05hello"] {
         let mut socket = TcpStream::connect(address).expect("the server accepts");
@@ -403,6 +595,29 @@ fn certificates_change_while_clients_stay() {
     copy("server.key", "in-use.key");
     wait_until("the first certificate again", || serial() == first);
     assert_ne!(first, third);
+    // One half of a renewal is there. It is tried again, and told of once, until the other half comes.
+    let failures = || {
+        secure
+            .server
+            .info("tls_reloads_failed")
+            .parse::<u32>()
+            .expect("a number")
+    };
+    let before = failures();
+    let told = || {
+        secure
+            .server
+            .log()
+            .matches("it is not the certificate's")
+            .count()
+    };
+    let told_before = told();
+    copy("nobody.key", "in-use.key");
+    wait_until("several failures", || failures() >= before + 2);
+    assert_eq!(told(), told_before + 1);
+    assert_eq!(serial(), first);
+    copy("nobody.crt", "in-use.crt");
+    wait_until("the other half", || serial() == third);
     exchange(&mut old, b"PING\r\n", b"+PONG\r\n");
     assert!(secure.serves(&anonymous()));
 }
@@ -420,6 +635,29 @@ fn a_port_is_plain_or_not_as_the_configuration_says() {
         ..secure
     };
     assert!(secure.serves(&anonymous()));
+    // A port that is in use, by whomever, changes nothing.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = other.local_addr().expect("bound").port();
+    let mut refused = |what: &str, key: &str| {
+        let reply = format!(
+            "-ERR CONFIG SET failed (possibly related to argument '{key}') - Unable to listen on this port. Check \
+             server logs.\r\n"
+        );
+        exchange(&mut kept, what.as_bytes(), reply.as_bytes());
+        assert!(secure.serves(&anonymous()));
+    };
+    refused(&format!("CONFIG SET port {plain}\r\n"), "port");
+    refused(&format!("CONFIG SET port {taken}\r\n"), "port");
+    refused(&format!("CONFIG SET tls-port {taken}\r\n"), "tls-port");
+    // Both at once may change places, and who listens at the same place goes on.
+    let free = free_port();
+    let both = format!("CONFIG SET port {plain} tls-port {free}\r\n");
+    exchange(&mut kept, both.as_bytes(), b"+OK\r\n");
+    secure.server.check(&[("PING", "PONG")]);
+    let both = format!("CONFIG SET tls-port {plain} port {free}\r\n");
+    exchange(&mut kept, both.as_bytes(), b"+OK\r\n");
+    assert!(secure.serves(&anonymous()));
+    exchange(&mut kept, b"CONFIG SET port 0\r\n", b"+OK\r\n");
     exchange(&mut kept, b"CONFIG SET tls-port 0\r\n", b"+OK\r\n");
     let moved = format!("CONFIG SET port {plain}\r\n");
     exchange(&mut kept, moved.as_bytes(), b"+OK\r\n");
@@ -536,6 +774,16 @@ fn our_own_client_speaks_tls() {
         "{}",
         piped.1
     );
+    // A server that accepts and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let deaf = silent.local_addr().expect("bound").port().to_string();
+    let output = Command::new(binary())
+        .args(["ping", "-p", &deaf, "--tls", "--cacert", &ca, "-t", "1"])
+        .output()
+        .expect("our own program");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(said.contains("Timed out"), "{said}");
     let other = path("other/ca.crt");
     let wary = ours(
         "cli",

@@ -2,6 +2,7 @@
 //! are called, and a connection's session between bytes and bytes.
 pub mod der;
 pub mod key;
+pub mod limits;
 pub mod names;
 pub mod pem;
 pub mod session;
@@ -14,7 +15,9 @@ pub mod x509;
 pub(crate) mod testing {
     //! Certificates for tests of this folder: made by `DAYS=36500 scripts/certificates.sh DIR alice`.
     use super::setup::{Authorities, Ciphers, ClientAuth, ClientSetup, Identity, ServerSetup};
+    use super::verify::Verifier;
     use super::{pem, setup};
+    use rustls::sign::SingleCertAndKey;
     use rustls::{ClientConfig, ServerConfig};
     use std::path::PathBuf;
     use std::sync::Arc;
@@ -26,7 +29,12 @@ pub(crate) mod testing {
 
     /// A certificate with a common name and a URI.
     pub(crate) fn leaf() -> Vec<u8> {
-        let text = std::fs::read(asset("alice.crt")).expect("an asset");
+        der("alice.crt")
+    }
+
+    /// A certificate by the name of its file.
+    pub(crate) fn der(name: &str) -> Vec<u8> {
+        let text = std::fs::read(asset(name)).expect("an asset");
         pem::sections(&text).expect("PEM").remove(0).der
     }
 
@@ -61,6 +69,29 @@ pub(crate) mod testing {
             sessions: Some((10, 300)),
         };
         setup::server(&setup).expect("sound").config
+    }
+
+    /// A server whose keys are good for so many records only.
+    pub(crate) fn short_lived(protocol: &str, records: u64) -> Arc<ServerConfig> {
+        let provider = Arc::new(super::limits::with_limits(records));
+        let versions = super::names::protocols(Some(protocol.as_bytes())).expect("sound");
+        let verifier = Verifier {
+            trust: None,
+            algorithms: provider.signature_verification_algorithms,
+            mandatory: false,
+        };
+        let key = setup::certified(
+            &alice(),
+            &asset("alice.crt"),
+            &asset("alice.key"),
+            &provider,
+        );
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions)
+            .expect("sound")
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(key.expect("sound"))));
+        Arc::new(config)
     }
 
     /// A client, with a certificate or without.

@@ -12,15 +12,22 @@ use std::sync::Arc;
 
 /// The longest record there is, with its head.
 pub const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
-/// An unfinished message of a handshake: certificates, mostly. rustls takes 64 KiB.
+/// An unfinished message of a handshake where the peer is asked for its certificates: rustls takes 64 KiB. Any
+/// other one fits a record.
 const HANDSHAKE_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
 /// What the peer does not take, while it goes on sending: enciphered text, and what rustls has to say (tickets,
 /// alerts, new keys).
 const UNSENT_MAX: usize = 256 * 1024;
 /// What a record needs beside its text, at the most.
 const RECORD_EXTRA: usize = 64;
+/// Memory for what is unfinished comes in pieces of this size.
+const PARTIAL_STEP: usize = 1024;
 /// The longest text of a record.
 const TEXT_MAX: usize = 16 * 1024;
+
+/// TLS 1.2 has no way to change the key of a connection; 1.3 does it by itself.
+const EXHAUSTED: &str =
+    "the key of this TLS 1.2 connection has enciphered as many records as it may";
 
 type Traffic<'a> = WriteTraffic<'a, ServerConnectionData>;
 
@@ -39,6 +46,8 @@ pub struct Session {
     ended: bool,
     /// It has sent something that is no TLS, or broken: nothing more is to be done.
     failed: bool,
+    /// The peer is asked for its certificates.
+    asks: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -68,7 +77,8 @@ impl std::fmt::Display for Failure {
 }
 
 impl Session {
-    pub fn new(config: Arc<ServerConfig>) -> Result<Self, Error> {
+    /// `asks`: the configuration asks the peer for its certificates.
+    pub fn new(config: Arc<ServerConfig>, asks: bool) -> Result<Self, Error> {
         Ok(Self {
             rustls: UnbufferedServerConnection::new(config)?,
             partial: Vec::new(),
@@ -78,6 +88,7 @@ impl Session {
             unsent_at: 0,
             ended: false,
             failed: false,
+            asks,
         })
     }
 
@@ -194,16 +205,33 @@ impl Session {
                 n => Ok(n),
             };
         }
-        self.partial.clear();
-        self.partial.extend_from_slice(&wire[used..]);
-        if self.partial.is_empty() {
-            self.partial = Vec::new();
-        }
-        if self.partial.len() > HANDSHAKE_BYTES_MAX || self.unsent().len() > UNSENT_MAX {
+        let rest = &wire[used..];
+        if rest.len() > self.partial_max() || self.unsent().len() > UNSENT_MAX {
             self.failed = true;
+            self.partial = Vec::new();
             return Err(Failure::TooLarge);
         }
+        self.partial.clear();
+        if rest.is_empty() {
+            self.partial = Vec::new();
+        } else {
+            // Not twice as much each time it grows: there may be thousands of these.
+            let room = rest.len().next_multiple_of(PARTIAL_STEP);
+            self.partial.reserve_exact(room);
+            self.partial.extend_from_slice(rest);
+        }
         Ok(filled)
+    }
+
+    /// How much that is unfinished is held for the peer. Before it has said hello nobody waits for its
+    /// certificates.
+    fn partial_max(&self) -> usize {
+        let shows = self.asks && self.is_handshaking() && self.rustls.protocol_version().is_some();
+        if shows {
+            HANDSHAKE_BYTES_MAX
+        } else {
+            RECORD_BYTES_MAX
+        }
     }
 
     /// Has it failed? Then nothing of it is read any more.
@@ -280,6 +308,11 @@ impl Session {
                     Err(EncryptError::InsufficientSize(size)) if size.required_size > room => {
                         room = size.required_size;
                     }
+                    Err(EncryptError::EncryptExhausted) => {
+                        out.truncate(from);
+                        log::warn!("Closing a client: {EXHAUSTED}");
+                        return Err(Error::General(EXHAUSTED.to_owned()));
+                    }
                     Err(_) => {
                         out.truncate(from);
                         return Err(Error::EncryptError);
@@ -327,7 +360,7 @@ mod tests {
     use std::io::{Read, Write};
 
     fn pair(protocol: &str, shows: bool) -> (Session, ClientConnection) {
-        let server = Session::new(testing::server(protocol)).expect("sound");
+        let server = Session::new(testing::server(protocol), true).expect("sound");
         let name = "localhost".try_into().expect("a name");
         let client = ClientConnection::new(testing::client(shows), name).expect("sound");
         (server, client)
@@ -462,5 +495,95 @@ mod tests {
             server.close(&mut Vec::new());
         }
         assert!(failed > 100, "{failed}");
+    }
+
+    fn shake(server: &mut Session, client: &mut ClientConnection) {
+        while client.is_handshaking() || server.is_handshaking() {
+            let wire = sent(client);
+            hand(server, client, &wire, &mut []).expect("sound");
+        }
+    }
+
+    /// What a session holds for somebody it does not know is what it may need, and no more.
+    #[test]
+    fn a_hello_is_not_longer_than_a_record() {
+        let hello = |record: usize| {
+            let mut bytes = vec![0x16, 3, 1];
+            bytes.extend_from_slice(&(record as u16).to_be_bytes());
+            bytes
+        };
+        for asks in [false, true] {
+            let mut session = Session::new(testing::server("TLSv1.3"), asks).expect("sound");
+            let mut wire = hello(16_384);
+            wire.extend_from_slice(&[1, 0, 0xff, 0xfb]);
+            wire.resize(5 + 16_384, b'a');
+            wire.extend_from_slice(&hello(16_384));
+            wire.resize(wire.len() + 1000, b'a');
+            let mut held = 0;
+            let mut sent = 0;
+            for piece in wire.chunks(700) {
+                let mut bytes = session.partial().to_vec();
+                bytes.extend_from_slice(piece);
+                sent += piece.len();
+                match session.receive(&mut bytes, &mut []) {
+                    Ok(_) => assert!(sent <= RECORD_BYTES_MAX, "{sent}"),
+                    Err(Failure::TooLarge) => break,
+                    Err(other) => panic!("{other}"),
+                }
+                held = held.max(session.held_bytes());
+            }
+            assert!(session.has_failed() || sent <= RECORD_BYTES_MAX);
+            assert!(held <= RECORD_BYTES_MAX + PARTIAL_STEP, "{held}");
+            let mut more = session.partial().to_vec();
+            more.resize(RECORD_BYTES_MAX + 1, b'a');
+            let _ = session.receive(&mut more, &mut []);
+            assert!(session.has_failed());
+            assert_eq!(session.held_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn keys_are_changed_where_they_can_be_and_the_end_is_told_where_not() {
+        for protocol in ["TLSv1.2", "TLSv1.3"] {
+            let config = testing::short_lived(protocol, 20);
+            let mut server = Session::new(config, false).expect("sound");
+            let name = "localhost".try_into().expect("a name");
+            let mut client = ClientConnection::new(testing::client(false), name).expect("sound");
+            shake(&mut server, &mut client);
+            let mut said = 0;
+            let ended = loop {
+                let text = [said as u8; 3000];
+                let mut out = Vec::new();
+                if let Err(error) = server.send(&text, &mut out) {
+                    break Some(error);
+                }
+                answer(&mut client, &out);
+                let mut heard = [0xff; 3000];
+                client.reader().read_exact(&mut heard).expect("all of it");
+                assert_eq!(heard, text);
+                // The client answers a new key, and speaks itself.
+                client.writer().write_all(b"hello").expect("room");
+                let wire = sent(&mut client);
+                let mut room = [0; 9];
+                let n = hand(&mut server, &mut client, &wire, &mut room).expect("sound");
+                assert_eq!(&room[..n], b"hello");
+                said += 1;
+                if said == 200 {
+                    break None;
+                }
+            };
+            match ended {
+                None => assert_eq!(protocol, "TLSv1.3"),
+                Some(error) => {
+                    assert_eq!(protocol, "TLSv1.2");
+                    assert!(said >= 15, "{said}");
+                    assert!(error.to_string().contains(EXHAUSTED), "{error}");
+                    let mut out = Vec::new();
+                    server.close(&mut out);
+                    answer(&mut client, &out);
+                    assert_eq!(client.reader().read(&mut [0]).expect("a proper end"), 0);
+                }
+            }
+        }
     }
 }

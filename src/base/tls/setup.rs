@@ -1,5 +1,6 @@
 //! From files and directives to a configuration of rustls: for those who accept connections, and for those who
 //! make them. The texts of errors are Redis' where it has one.
+use super::limits;
 use super::names;
 use super::sessions::Sessions;
 use super::verify::{Trust, Verifier};
@@ -72,6 +73,8 @@ pub struct Facts {
 #[derive(Debug, Clone)]
 pub struct Server {
     pub config: Arc<ServerConfig>,
+    /// Clients are asked for their certificates.
+    pub asks: bool,
     /// What this server connects to others with (a primary, a node, whom MIGRATE names), if it is to.
     pub outgoing: Option<Arc<ClientConfig>>,
     pub cert: Facts,
@@ -87,7 +90,10 @@ fn provider(ciphers: &Ciphers) -> Result<CryptoProvider, String> {
         &provider,
         ciphers.ciphers.as_deref(),
         ciphers.ciphersuites.as_deref(),
-    )?;
+    )?
+    .into_iter()
+    .map(limits::lasting)
+    .collect();
     Ok(provider)
 }
 
@@ -125,7 +131,7 @@ fn facts(der: &[u8]) -> Option<Facts> {
 }
 
 /// Reads a certificate's chain and its key, which must belong together.
-fn certified(
+pub(super) fn certified(
     identity: &Identity,
     cert: &Path,
     key: &Path,
@@ -252,6 +258,7 @@ pub fn server(setup: &ServerSetup) -> Result<Server, String> {
     };
     Ok(Server {
         config: Arc::new(config),
+        asks,
         outgoing,
         cert: cert_facts,
         client_cert,

@@ -4,7 +4,8 @@
 //! Names of hosts are not compared, as in Redis and redis-cli: who trusts an authority for its servers trusts
 //! all that it has signed for. Two kinds of certificates that Redis' users have made for years, and that
 //! webpki alone refuses, are taken: those of version 1 (`openssl x509 -req` without extensions) directly
-//! below an authority, and one that is itself among the trusted ones.
+//! below an authority, and one that is itself among the trusted ones. Only what is an authority vouches for
+//! others: whoever trusts the certificate of one client does not trust whom that client signs for.
 use super::x509::{self, Certificate};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -26,7 +27,8 @@ use webpki::{EndEntityCert, KeyUsage};
 #[derive(Debug)]
 struct Authority {
     der: CertificateDer<'static>,
-    anchor: TrustAnchor<'static>,
+    /// `None`: it is no authority, and stands for itself alone.
+    anchor: Option<TrustAnchor<'static>>,
     not_before: i64,
     not_after: i64,
 }
@@ -41,9 +43,11 @@ impl Trust {
         let der = CertificateDer::from(der);
         let facts = x509::read(&der).ok_or("not a certificate")?;
         let (not_before, not_after) = (facts.not_before, facts.not_after);
+        let signs = facts.may_sign();
         let anchor = webpki::anchor_from_trusted_cert(&der)
             .map_err(|error| error.to_string())?
             .to_owned();
+        let anchor = signs.then_some(anchor);
         self.0.push(Authority {
             der,
             anchor,
@@ -111,7 +115,7 @@ impl Verifier {
         }
         let anchors: Vec<TrustAnchor<'_>> = trust
             .at(now_s)
-            .map(|authority| authority.anchor.clone())
+            .filter_map(|authority| authority.anchor.clone())
             .collect();
         let end = EndEntityCert::try_from(leaf).map_err(explain)?;
         end.verify_for_usage(
@@ -135,7 +139,7 @@ impl Verifier {
         now_s: i64,
     ) -> Result<(), Error> {
         let mut found = refused(CertificateError::UnknownIssuer);
-        for authority in trust.at(now_s) {
+        for authority in trust.at(now_s).filter(|a| a.anchor.is_some()) {
             let Some(issuer) = x509::read(&authority.der) else {
                 continue;
             };
@@ -216,6 +220,33 @@ fn explain(error: webpki::Error) -> Error {
     })
 }
 
+/// How signatures in a handshake are verified, whichever side it is.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            self.signature(message, cert, dss, false)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            self.signature(message, cert, dss, true)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.algorithms.supported_schemes()
+        }
+    };
+}
+
 impl ClientCertVerifier for Verifier {
     fn offer_client_auth(&self) -> bool {
         self.trust.is_some()
@@ -240,27 +271,7 @@ impl ClientCertVerifier for Verifier {
             .map(|()| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(message, cert, dss, false)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(message, cert, dss, true)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    signatures!();
 }
 
 impl ServerCertVerifier for Verifier {
@@ -276,25 +287,5 @@ impl ServerCertVerifier for Verifier {
             .map(|()| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(message, cert, dss, false)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(message, cert, dss, true)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    signatures!();
 }

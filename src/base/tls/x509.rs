@@ -28,6 +28,12 @@ pub struct Certificate<'a> {
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.29.17
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
+/// 2.5.29.19
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+/// 2.5.29.15
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+/// `keyCertSign`, among the first eight uses of a key.
+const CERT_SIGN: u8 = 0x04;
 /// `[6]` in a list of general names: a URI.
 const URI: u8 = 0x86;
 
@@ -94,29 +100,48 @@ impl<'a> Certificate<'a> {
 
     /// The URIs among its subject's alternative names, in order.
     pub fn uris(&self) -> impl Iterator<Item = &'a [u8]> {
-        let mut extensions = Reader::new(self.extensions);
-        let mut names = Reader::new(&[]);
-        while let Some(extension) = extensions.take(tag::SEQUENCE) {
-            let mut parts = extension.inside();
-            let is_it = parts
-                .take(tag::OID)
-                .is_some_and(|oid| oid.body == ALTERNATIVE_NAMES);
-            parts.take(tag::BOOLEAN);
-            if is_it
-                && let Some(value) = parts.take(tag::OCTET_STRING)
-                && let Some(list) = value.inside().take(tag::SEQUENCE)
-            {
-                names = list.inside();
-            }
-        }
+        let list = self
+            .extension(ALTERNATIVE_NAMES)
+            .and_then(|mut inside| inside.take(tag::SEQUENCE));
+        let mut names = list.map_or(Reader::new(&[]), Element::inside);
         std::iter::from_fn(move || names.any())
             .filter(|name| name.tag == URI)
             .map(|name| name.body)
     }
 
-    /// Does it hold at this time?
-    pub fn holds_at(&self, unix_s: i64) -> bool {
-        (self.not_before..=self.not_after).contains(&unix_s)
+    /// What an extension says, if it is there.
+    fn extension(&self, wanted: &[u8]) -> Option<Reader<'a>> {
+        let mut extensions = Reader::new(self.extensions);
+        while let Some(extension) = extensions.take(tag::SEQUENCE) {
+            let mut parts = extension.inside();
+            let is_it = parts.take(tag::OID).is_some_and(|oid| oid.body == wanted);
+            parts.take(tag::BOOLEAN);
+            if is_it {
+                // One that cannot be read says nothing, and is there.
+                let value = parts.take(tag::OCTET_STRING);
+                return Some(value.map_or(Reader::new(&[]), Element::inside));
+            }
+        }
+        None
+    }
+
+    /// May its key sign other certificates? An authority says so of itself; one of version 1, which can say
+    /// nothing, is one if it is its own issuer.
+    pub fn may_sign(&self) -> bool {
+        if self.version == 0 {
+            return self.issuer == self.subject;
+        }
+        let is_authority = self.extension(BASIC_CONSTRAINTS).is_some_and(|mut inside| {
+            let constraints = inside.take(tag::SEQUENCE).map(Element::inside);
+            let said = constraints.and_then(|mut parts| parts.take(tag::BOOLEAN));
+            said.is_some_and(|said| said.body != [0])
+        });
+        // The first byte says how many bits at the end do not count.
+        let signs = |mut inside: Reader<'_>| {
+            let uses = inside.take(tag::BIT_STRING);
+            uses.is_some_and(|uses| uses.body.get(1).is_some_and(|first| first & CERT_SIGN != 0))
+        };
+        is_authority && self.extension(KEY_USAGE).is_none_or(signs)
     }
 
     /// Its serial number as everybody prints it: hexadecimal digits, no sign, no zeros in front.
@@ -244,6 +269,34 @@ mod tests {
         ] {
             assert_eq!(time(tag::UTC_TIME, bad), None);
         }
+    }
+
+    #[test]
+    fn who_may_sign_says_so() {
+        let authority = super::super::testing::der("ca.crt");
+        let read_whole = |der: &[u8]| read(der).expect("a certificate").may_sign();
+        assert!(read_whole(&authority));
+        assert!(!read_whole(&super::super::testing::leaf()), "CA:FALSE");
+        // The same authority with another use for its key, and with nothing that makes it one.
+        let at = |oid: &[u8]| {
+            let found = authority.windows(oid.len()).position(|bytes| bytes == oid);
+            found.expect("it has this extension")
+        };
+        let mut other = authority.clone();
+        let uses = at(KEY_USAGE) + KEY_USAGE.len();
+        // critical, then the octets of the bits: how many do not count, then `keyCertSign, cRLSign`.
+        let bits = uses + 3 + 2 + 2 + 1;
+        assert_eq!(other[bits], 0x06);
+        other[bits] = 0x82;
+        assert!(!read_whole(&other));
+        let mut other = authority.clone();
+        other[at(BASIC_CONSTRAINTS) + 2] ^= 0x40;
+        assert!(!read_whole(&other));
+        let mut old = read(&authority).expect("a certificate");
+        (old.version, old.extensions) = (0, &[]);
+        assert!(old.may_sign(), "of version 1, and its own issuer");
+        old.subject = &[];
+        assert!(!old.may_sign());
     }
 
     #[test]

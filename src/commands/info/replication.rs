@@ -50,7 +50,10 @@ fn follows(r: &mut Report<'_>, upstream: &Upstream) {
     };
     r.field("master_last_io_seconds_ago", silent_s);
     r.field("master_sync_in_progress", u8::from(syncs));
-    r.field("slave_read_repl_offset", state.repl.offset);
+    r.field(
+        "slave_read_repl_offset",
+        upstream.read_offset.max(state.repl.offset),
+    );
     r.field("slave_repl_offset", state.repl.offset);
     if syncs {
         transfer(r, upstream, seconds_since(upstream.transfer_us));

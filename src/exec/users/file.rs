@@ -224,16 +224,23 @@ pub fn load(state: &mut State, table: &Registry) -> Result<(), String> {
         state.restore_default_user();
     }
     for user in users {
-        if let Some(group) = &user.awaits_group {
-            log::warn!(
-                "ACL LOAD: user '{}' cannot log in until there is a group '{group}'",
-                user.name.escape_ascii()
-            );
-        }
         state.put_user(user);
     }
     state.keep_default_password();
+    tell_waiting(state);
     Ok(())
+}
+
+/// Names those who cannot log in because nobody has made their group.
+pub fn tell_waiting(state: &State) {
+    for (_, user) in state.users.iter() {
+        if let Some(group) = &user.awaits_group {
+            log::warn!(
+                "User '{}' cannot log in until there is a group '{group}'",
+                user.name.escape_ascii()
+            );
+        }
+    }
 }
 
 /// ACL SAVE: the file as the users are now, replaced whole.

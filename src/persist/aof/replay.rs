@@ -1,4 +1,4 @@
-//! Reading an append only file: its requests run again, in steps.
+//! Reading an append only file, or a primary's stream: requests run again, in steps.
 //!
 //! Like the reader of RDB files it is fed with bytes as they come (its window) and does a bounded piece of
 //! work at a time. Requests are parsed ahead and what their keys need is fetched for many of them at once,
@@ -8,17 +8,23 @@
 //!
 //! What the file says is trusted as little as any other input: a request runs only if it is one that a log
 //! of changes may hold, so no file can end the server or change its configuration.
+//!
+//! A stream is the same with clients around: what runs is counted, logged for this server's own file and told to
+//! whoever watches or waits for a key. Its raw bytes are handed on as far as they have run ([`Replay::take_done`]),
+//! never a part of a transaction.
 
 use std::fmt;
 
 use crate::base::num::parse_i64;
+use crate::exec::admit::feed_monitors;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
-use crate::exec::call::replay;
+use crate::exec::call::{call, replay};
 use crate::exec::command::flag;
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::CmdError;
 use crate::exec::process::resolve_row;
 use crate::exec::registry::{CommandId, Registry, Row};
+use crate::exec::unit;
 use crate::keyspace::databases::BATCH_MAX;
 use crate::persist::groups;
 use crate::resp::reply::Writer;
@@ -97,13 +103,29 @@ pub struct Cut {
     pub transaction: bool,
 }
 
-/// Reads one file. After an error it is used no more.
+/// Where the requests come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    File,
+    /// A primary, as long as it is connected.
+    Primary,
+}
+
+/// Reads one file or stream. After an error it is used no more.
 pub struct Replay {
+    origin: Origin,
     window: Vec<u8>,
     /// Offset in the window behind everything that has run.
     used: usize,
     /// The same behind everything that was parsed.
     parsed: usize,
+    /// The same behind the last request or transaction that has run, and up to where its bytes were taken.
+    done: usize,
+    taken: usize,
+    /// A transaction has begun to run.
+    inside: bool,
+    /// The primary has asked how far this server is.
+    pub asked: bool,
     /// Bytes of the file before the window.
     gone: u64,
     /// What the request or transaction at hand lacks at least.
@@ -130,6 +152,7 @@ struct Names {
     exec: u16,
     select: u16,
     echo: u16,
+    replconf: u16,
 }
 
 impl Names {
@@ -140,6 +163,7 @@ impl Names {
             exec: number(b"exec"),
             select: number(b"select"),
             echo: number(b"echo"),
+            replconf: number(b"replconf"),
         }
     }
 }
@@ -153,9 +177,14 @@ impl Replay {
     /// A reader of what follows the first `gone` bytes of a file, the beginning of which was read already.
     pub fn behind(table: &Registry, gone: u64, window: Vec<u8>) -> Replay {
         Replay {
+            origin: Origin::File,
             window,
             used: 0,
             parsed: 0,
+            done: 0,
+            taken: 0,
+            inside: false,
+            asked: false,
             gone,
             missing: 1,
             resume: Resume::default(),
@@ -168,6 +197,36 @@ impl Replay {
             requests: 0,
             failed: 0,
         }
+    }
+
+    /// A reader of a primary's stream that goes on in this database.
+    pub fn of_primary(table: &Registry, db: usize) -> Replay {
+        Replay {
+            origin: Origin::Primary,
+            db,
+            ..Replay::behind(table, 0, Vec::new())
+        }
+    }
+
+    /// The database in force.
+    pub fn db(&self) -> usize {
+        self.db
+    }
+
+    /// Bytes that were fed and have not run.
+    pub fn waiting(&self) -> usize {
+        self.window.len() - self.done.max(self.used)
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn heap_bytes(&self) -> usize {
+        self.window.capacity()
+    }
+
+    /// The bytes of what has run since this was asked last.
+    pub fn take_done(&mut self) -> &[u8] {
+        let from = std::mem::replace(&mut self.taken, self.done);
+        &self.window[from..self.done]
     }
 
     /// How many bytes to feed next.
@@ -193,7 +252,7 @@ impl Replay {
         // Only when hungry: nothing of the batch is left to run.
         self.window.drain(..self.used);
         self.gone += self.used as u64;
-        (self.used, self.parsed) = (0, 0);
+        (self.used, self.parsed, self.done, self.taken) = (0, 0, 0, 0);
         read(&mut self.window)
     }
 
@@ -242,21 +301,26 @@ impl Replay {
         let mut left = requests;
         loop {
             if self.next == self.batch.requests.len() {
-                self.used = self.parsed;
+                (self.used, self.done) = (self.parsed, self.parsed);
                 self.parse_ahead(table)?;
                 if self.batch.requests.is_empty() {
                     // Comments may have been all there was.
-                    self.used = self.parsed;
+                    (self.used, self.done) = (self.parsed, self.parsed);
                     return Ok(Progress::Hungry);
                 }
             }
-            if left == 0 {
+            if left == 0 && !self.inside {
                 return Ok(Progress::More);
             }
             // Out while the requests are borrowed from them.
             let window = std::mem::take(&mut self.window);
             let batch = std::mem::take(&mut self.batch);
-            let result = self.run_some(&window, &batch, state, (table, me, left));
+            let result = self.run_some(
+                &window,
+                &batch,
+                state,
+                (table, me, if self.inside { BATCH_MAX } else { left }),
+            );
             (self.window, self.batch) = (window, batch);
             left = left.saturating_sub(result?);
         }
@@ -281,7 +345,14 @@ impl Replay {
                     self.missing = 1;
                     break;
                 }
-                Some(b'#') => match comment(&self.window[pos..]) {
+                Some(b'\r' | b'\n') if self.origin == Origin::Primary => {
+                    // In the place of what is not for everybody, or to keep the connection alive.
+                    let blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
+                    let rest = &self.window[pos..];
+                    pos += rest.iter().position(|b| !blank(b)).unwrap_or(rest.len());
+                    continue;
+                }
+                Some(b'#') if self.origin == Origin::File => match comment(&self.window[pos..]) {
                     Some(len) => {
                         pos += len;
                         continue;
@@ -342,13 +413,25 @@ impl Replay {
         let spans = &self.batch.spans[first..];
         let argv = Argv::new(&self.window, spans);
         let shown = |bytes: &[u8]| bytes[..bytes.len().min(128)].escape_ascii().to_string();
+        let parsed = |row: u16| Parsed {
+            row,
+            first: first as u32,
+            argc: spans.len() as u32,
+            end: end as u32,
+            hint: 0,
+        };
+        let of_primary = self.origin == Origin::Primary;
         let Some(row) = table.find_logged(argv.get(0)) else {
+            if of_primary {
+                return Ok(parsed(NO_ROW));
+            }
             return Err(self.error(start, Why::Unknown(shown(argv.get(0)))));
         };
         let mut number = row.id.0;
         if !row.cmd.takes(argv.len()) || !row.cmd.subs.is_empty() {
             match resolve_row(table, Some(row), argv) {
                 Ok(row) => number = row.id.0,
+                Err(_) if of_primary => return Ok(parsed(NO_ROW)),
                 Err((None, _)) => {
                     return Err(self.error(start, Why::Unknown(shown(argv.get(0)))));
                 }
@@ -360,17 +443,15 @@ impl Replay {
         }
         let row = table.row(CommandId(number));
         let (multi, exec) = (self.names.multi, self.names.exec);
-        if !belongs(row) && number != multi && number != exec {
+        let own = number == multi || number == exec || of_primary && number == self.names.replconf;
+        if !belongs(row) && !own {
+            if of_primary {
+                return Ok(parsed(NO_ROW));
+            }
             let what = format!("'{}' is nothing that changes data", table.name(row.id));
             return Err(self.error(start, Why::Misplaced(what)));
         }
-        Ok(Parsed {
-            row: number,
-            first: first as u32,
-            argc: spans.len() as u32,
-            end: end as u32,
-            hint: 0,
-        })
+        Ok(parsed(number))
     }
 
     /// Runs requests of the batch whose keys are fetched together; how many.
@@ -385,9 +466,9 @@ impl Replay {
         let (mut count, mut members) = (0, false);
         state.dbs.end_batch();
         for parsed in batch.requests[self.next..].iter().take(most.min(BATCH_MAX)) {
-            let row = table.row(CommandId(parsed.row));
             chunk[count] = *parsed;
-            if state.dbs.hinted() < BATCH_MAX {
+            if state.dbs.hinted() < BATCH_MAX && parsed.row != NO_ROW {
+                let row = table.row(CommandId(parsed.row));
                 let spans = batch.spans_of(parsed);
                 chunk[count].hint = hint_keys(&mut state.dbs, self.db, row, window, spans);
                 members |= row.cmd.first_member != 0;
@@ -407,10 +488,17 @@ impl Replay {
         for parsed in chunk {
             state.dbs.seek_hint(parsed.hint as usize);
             let argv = batch.argv(window, parsed);
-            if let Err(error) = self.run(state, table, me, parsed.row, argv) {
+            let ran = match self.origin {
+                Origin::File => self.run(state, table, me, parsed.row, argv),
+                Origin::Primary => self.follow(state, table, me, parsed.row, argv),
+            };
+            if let Err(error) = ran {
                 let at = parsed.end as usize;
                 result = Err(self.error(at, error));
                 break;
+            }
+            if !self.inside {
+                self.done = parsed.end as usize;
             }
         }
         state.dbs.end_batch();
@@ -461,6 +549,96 @@ impl Replay {
         }
     }
 
+    /// Runs a request of a primary's stream.
+    #[inline]
+    fn follow(
+        &mut self,
+        state: &mut State,
+        table: &Registry,
+        me: ClientId,
+        number: u16,
+        argv: Argv<'_>,
+    ) -> Result<(), Why> {
+        if number == self.names.multi || number == self.names.exec {
+            self.inside = number == self.names.multi;
+        } else if number == self.names.replconf {
+            self.asked |= argv.get(1).eq_ignore_ascii_case(b"getack");
+        } else if number == self.names.echo {
+            self.run_carried(state, table, me, argv.get(1))?;
+        } else if number == NO_ROW {
+            let known = resolve_row(table, table.find(argv.get(0)), argv);
+            let text = match known {
+                Err((_, error)) => String::from_utf8_lossy(error.text()).into_owned(),
+                Ok(_) => "ERR it is nothing that changes data".to_owned(),
+            };
+            let name = String::from_utf8_lossy(&argv.get(0)[..argv.get(0).len().min(128)]);
+            return self.report(state, &name, &text);
+        } else {
+            let row = table.row(CommandId(number));
+            let mut ctx = Ctx {
+                state: &mut *state,
+                table,
+                argv,
+                out: &mut self.out,
+                me,
+                db: self.db,
+                mode: Mode::Replay,
+                id: row.id,
+            };
+            call(&mut ctx, row);
+            let db = ctx.db;
+            if !state.monitors.is_empty() {
+                feed_monitors(state, argv, row, db, Mode::Client, me);
+            }
+            if self.db != db {
+                self.db = db;
+                let client = state.clients.me(me);
+                client.db = db as u32;
+                let told = parse_i64(argv.get(1)).and_then(|n| u32::try_from(n).ok());
+                if let (Some(upstream), Some(told)) = (&mut state.repl.upstream, told)
+                    && number == self.names.select
+                {
+                    upstream.db = told;
+                }
+            }
+            if self.out.head().first() == Some(&b'-') {
+                let text = String::from_utf8_lossy(&self.out.head()[1..]);
+                let text = text.trim_end().to_owned();
+                self.out.clear();
+                self.report(state, table.name(row.id), &text)?;
+            }
+            self.out.clear();
+        }
+        let busy = state.prop.has_unit() || state.blocked.has_ready();
+        if busy && !self.inside {
+            // Clients that wait run as what they are.
+            state.repl.applying = false;
+            unit::finish(state, table);
+            state.repl.applying = true;
+        }
+        Ok(())
+    }
+
+    /// A primary's request failed here that did not there.
+    #[cold]
+    fn report(&mut self, state: &mut State, name: &str, text: &str) -> Result<(), Why> {
+        self.failed += 1;
+        state.stats.unexpected_errors += 1;
+        if self.failed <= ERRORS_LOGGED {
+            log::warn!(
+                "== CRITICAL == This replica is sending an error to its master: '{text}' after \
+                 processing the command '{name}'"
+            );
+        }
+        if state.config.propagation_error_behavior == PropagationErrorBehavior::Ignore {
+            return Ok(());
+        }
+        Err(Why::Failed(format!(
+            "This replica panicked sending an error to its master after processing the command \
+             '{name}': '{text}'"
+        )))
+    }
+
     /// What a server with groups says to its like in the argument of an ECHO.
     #[cold]
     fn run_carried(
@@ -474,10 +652,16 @@ impl Replay {
             None => Ok(()),
             Some(Carried::Databases(count)) => {
                 state.groups.file_databases = groups::count_of_file(count).map_err(Why::Failed)?;
+                if let Some(upstream) = &mut state.repl.upstream
+                    && self.origin == Origin::Primary
+                {
+                    upstream.file_databases = state.groups.file_databases;
+                }
                 Ok(())
             }
             Some(Carried::Request(bytes)) => {
-                groups::run_carried(state, table, (me, self.db), bytes)
+                let place = (me, self.db);
+                groups::run_carried(state, table, place, bytes, self.origin == Origin::Primary)
                     .map_err(|why| Why::Failed(format!("a group or its user cannot be: {why}")))
             }
         }

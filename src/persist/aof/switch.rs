@@ -296,11 +296,26 @@ pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
     state.settle_writes();
 }
 
+/// Another data set takes the place of this one: what is in the files is of use only until a rewrite has written
+/// the new one, and nothing that is done to it goes to them.
+pub fn begin_with_other_data(state: &mut State) {
+    if state.aof.mode == Mode::Off {
+        return;
+    }
+    rewrite::abandon(state);
+    leave_files(state);
+}
+
 /// Nothing more goes to the files there are: they are a whole AOF up to the last fsync, with what is
 /// missing no more. As when the AOF is switched on a rewrite is what comes next.
 fn begin_anew(state: &mut State) {
     log::warn!("The AOF can't be relied on after a failed fsync: it is rewritten.");
     rewrite::abandon(state);
+    leave_files(state);
+}
+
+/// What is propagated goes to no file until a rewrite begins.
+fn leave_files(state: &mut State) {
     match state.aof.mode {
         Mode::WaitRewrite => give_up_temporary(state),
         _ => {

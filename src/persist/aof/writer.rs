@@ -55,7 +55,7 @@ pub fn flush(state: &mut State, force: bool) {
 }
 
 /// Moves the log's bytes to the buffer, behind what could not be written yet: of whole units only.
-fn take_log(state: &mut State) {
+pub fn take_log(state: &mut State) {
     state.feed();
     let (aof, log) = (&mut state.aof, &mut state.prop.log);
     let whole = log.whole();

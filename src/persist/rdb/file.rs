@@ -57,7 +57,9 @@ fn save_to(state: &State, path: &Path, progress: &mut dyn FnMut(u64)) -> io::Res
     };
     let mut out = Flowing::new(&*file, config.rdb_save_incremental_fsync);
     let mut sink = Sink::to_writer(&mut out, config.rdbcompression, config.rdbchecksum);
-    write(state, &mut sink, alloc::used(), &[], progress);
+    let facts = state.stream_facts();
+    let facts: Vec<(&str, &str)> = facts.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    write(state, &mut sink, alloc::used(), &facts, progress);
     let bytes = sink.finish().map_err(|error| failed("write", error))?;
     file.sync().map_err(|error| failed("fsync", error))?;
     Ok(bytes)

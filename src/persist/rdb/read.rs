@@ -20,6 +20,7 @@ use crate::script::functions;
 use crate::state::State;
 use crate::state::groups::GroupId;
 use crate::state::libraries::{Library, Refusal};
+use crate::state::repl::ID_LEN;
 use crate::types::saved::{Loaded, Loading, complaint};
 
 /// So many keys without elements are named in the log.
@@ -48,6 +49,8 @@ pub struct Options {
     pub checksum: bool,
     /// Bytes that will be fed in all, where that is known.
     pub total: Option<u64>,
+    /// The server starts with it: where it tells of the history that its data belong to, that goes on.
+    pub starts: bool,
 }
 
 /// What was loaded.
@@ -122,6 +125,8 @@ pub struct Reader {
     /// Keys of `db` that are read and not in it yet, with the places of their records.
     arrivals: Arrivals<u64>,
     rooms: Rooms,
+    /// Others have the data of this file: they are told of keys that are left out.
+    tells: bool,
 }
 
 /// What one record was.
@@ -148,6 +153,7 @@ impl Reader {
             summary: Summary::default(),
             arrivals: Arrivals::new(),
             rooms: Rooms::default(),
+            tells: false,
         }
     }
 
@@ -396,6 +402,7 @@ impl Reader {
                 let mib = number() as f64 / (1024.0 * 1024.0);
                 log::info!("RDB memory usage when created {mib:.2} Mb");
             }
+            b"repl-offset" if self.options.starts => self.history(state, &value),
             b"aof-base" if number() == 1 => log::info!("RDB is base AOF"),
             name if name.starts_with(b"redvault-") => return self.group_fact(state, name, &value),
             _ => {}
@@ -404,6 +411,21 @@ impl Reader {
             self.summary.aux.push((name, value));
         }
         Ok(())
+    }
+
+    /// The file tells how far its data go in a history, of which it has said the name.
+    fn history(&mut self, state: &mut State, offset: &[u8]) {
+        let told = |name: &[u8]| {
+            let found = self.summary.aux.iter().find(|(key, _)| key == name);
+            found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+        };
+        let offset = parse_i64(offset).and_then(|offset| u64::try_from(offset).ok());
+        let id = told(b"repl-id").filter(|id| id.len() == ID_LEN);
+        if let (Some(id), Some(offset)) = (id, offset) {
+            let db = told(b"repl-stream-db").and_then(|db| db.parse().ok());
+            state.continue_history(id.to_owned(), offset, db.unwrap_or(0));
+            self.tells = !state.repl.is_replica();
+        }
     }
 
     /// What the file says of groups.
@@ -451,6 +473,9 @@ impl Reader {
         let past = before.expire_at.is_some_and(|at| at < state.clock.unix_ms);
         if past && self.options.drop_expired {
             self.summary.expired += 1;
+            if self.tells {
+                state.tell_left_out(self.db, key);
+            }
             return Ok(());
         }
         if value.is_empty() {

@@ -27,6 +27,7 @@ const OPTIONS: Options = Options {
     drop_expired: true,
     checksum: true,
     total: None,
+    starts: false,
 };
 
 fn state() -> State {

@@ -223,6 +223,7 @@ mod tests {
             let mut reader = Reader::new(Options {
                 taken: Taken::Refuse,
                 drop_expired: false,
+                starts: false,
                 checksum: true,
                 total: None,
             });

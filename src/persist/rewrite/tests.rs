@@ -100,6 +100,7 @@ fn read_base(state: &mut State, bytes: &[u8]) {
     let mut reader = Reader::new(Options {
         taken: Taken::Refuse,
         drop_expired: false,
+        starts: false,
         checksum: true,
         total: None,
     });

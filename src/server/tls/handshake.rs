@@ -32,7 +32,7 @@ pub fn begin(state: &State, stream: Stream) -> Option<Stream> {
     let (Stream::Tcp(socket), Some(active)) = (stream, &state.tls.active) else {
         return None;
     };
-    let session = match Session::new(active.config.clone()) {
+    let session = match Session::new(active.config.clone(), active.asks) {
         Ok(session) => session,
         Err(error) => {
             log::warn!("Beginning a TLS session: {error}");
@@ -58,6 +58,8 @@ pub fn step(state: &mut State, table: &Registry, conn: &mut Conn) -> Progress {
     conn.readable = tls.may_have_more() || conn.read_closed;
     // What the socket does not take goes out when it is writable again.
     conn.blocked_write |= !tls.settled();
+    let (held, over) = (tls.held_bytes(), matches!(outcome, Ok(true)));
+    note_held(state, conn.id, held, over);
     match outcome {
         Ok(true) => welcome(state, table, conn),
         Ok(false) => Progress::Waiting,
@@ -66,6 +68,51 @@ pub fn step(state: &mut State, table: &Registry, conn: &mut Conn) -> Progress {
             Progress::Failed
         }
     }
+}
+
+/// Bytes that all unfinished handshakes hold together, at the most.
+const HELD_MAX: usize = 16 << 20;
+/// Where they held more, the oldest go until they hold no more than this: each look at all of them makes room for
+/// many others.
+const HELD_AFTER: usize = HELD_MAX / 4 * 3;
+
+/// Takes down what a connection's session holds, and what all do that have not come to the end of their handshakes:
+/// nobody knows yet who those are.
+fn note_held(state: &mut State, who: ClientId, held: u32, over: bool) {
+    let before = std::mem::replace(&mut state.clients.me(who).transport.session_bytes, held);
+    let counted = if over { 0 } else { held as usize };
+    let others = state.tls.held_by_handshakes.saturating_sub(before as usize);
+    state.tls.held_by_handshakes = others + counted;
+    state.weigh(who);
+    if state.tls.held_by_handshakes > HELD_MAX {
+        shed(state);
+    }
+}
+
+/// Closes the oldest of the unfinished handshakes that hold something.
+#[cold]
+fn shed(state: &mut State) {
+    let holds =
+        |client: &&Client| client.has(client_flag::HANDSHAKE) && client.transport.session_bytes > 0;
+    let mut all: Vec<ClientId> = state.clients.iter().filter(holds).map(|c| c.id).collect();
+    all.sort_unstable_by_key(|id| id.serial);
+    let mut closed = 0;
+    for id in all {
+        if state.tls.held_by_handshakes <= HELD_AFTER {
+            break;
+        }
+        let bytes = std::mem::take(&mut state.clients.me(id).transport.session_bytes);
+        let left = state.tls.held_by_handshakes.saturating_sub(bytes as usize);
+        state.tls.held_by_handshakes = left;
+        state.close_client(id);
+        closed += 1;
+    }
+    state.tls.handshakes_failed += closed;
+    log::warn!(
+        "Closed {closed} clients in the middle of their TLS handshakes, the oldest ones: together they held more \
+         than {} MB",
+        HELD_MAX >> 20
+    );
 }
 
 /// The handshake is over.
@@ -151,4 +198,50 @@ fn failed(state: &mut State, conn: &Conn, error: &io::Error) {
 pub fn overdue(conn: &Conn, now_ms: u64) -> bool {
     matches!(&conn.stream, Stream::Tls(tls)
         if tls.session.is_handshaking() && tls.deadline_ms <= now_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::rng::Rng;
+    use crate::state::config::Config;
+
+    #[test]
+    fn unfinished_handshakes_hold_so_much_together_and_the_oldest_go() {
+        let mut state = State::new(
+            Config::default(),
+            Rng::from_seed(1),
+            Clock::manual(1),
+            8,
+            1.0,
+        );
+        state.apply_config();
+        let each = 20 * 1024_u32;
+        let mut all = Vec::new();
+        for _ in 0..900 {
+            let id = state.open_session(Peer::None);
+            state.clients.me(id).flags |= client_flag::TLS | client_flag::HANDSHAKE;
+            note_held(&mut state, id, each / 2, false);
+            note_held(&mut state, id, each, false);
+            assert!(state.tls.held_by_handshakes <= HELD_MAX);
+            all.push(id);
+        }
+        let closed = |state: &mut State, id| state.clients.me(id).has(client_flag::CLOSE_NOW);
+        let gone = all.iter().filter(|id| closed(&mut state, **id)).count();
+        assert_eq!(gone as u64, state.tls.handshakes_failed);
+        assert!((1..450).contains(&gone), "{gone}");
+        assert!(all[..gone].iter().all(|id| closed(&mut state, *id)));
+        // Who comes to the end, or leaves, is none of them any more, and is counted as a client.
+        let (last, other) = (all[899], all[898]);
+        note_held(&mut state, last, 100, true);
+        state.clients.me(last).flags &= !client_flag::HANDSHAKE;
+        assert_eq!(state.clients.me(last).transport.buffers(), 100);
+        for id in all.iter().filter(|id| **id != other) {
+            state.end_session(*id);
+        }
+        assert_eq!(state.tls.held_by_handshakes, each as usize);
+        state.end_session(other);
+        assert_eq!(state.tls.held_by_handshakes, 0);
+    }
 }

@@ -25,7 +25,10 @@ struct Found {
 #[derive(Default)]
 pub struct Reload {
     under_way: Option<(ServerSetup, Receiver<Found>)>,
+    /// How the files looked that are in force, as far as that is known.
     looks: Vec<Look>,
+    /// Why the last time failed: what fails again for the same reason is not told again.
+    failure: Option<String>,
     /// Wanted once more, whatever the files look like.
     again: bool,
     /// Monotonic milliseconds.
@@ -60,6 +63,8 @@ impl Server {
     pub(in crate::server) fn reload_tls(&mut self) {
         if setup::wanted(&self.state.config) {
             self.tls_reload.again = true;
+            // Who asks is told.
+            self.tls_reload.failure = None;
             self.tls_cron();
         }
     }
@@ -75,11 +80,11 @@ impl Server {
                     // What CONFIG SET has said meanwhile is newer.
                     let holds = *asked == setup::of(&self.state.config);
                     reload.under_way = None;
-                    reload.looks = found.looks;
-                    if let Some(built) = found.built
-                        && holds
-                    {
-                        self.put_in_force(built);
+                    match found.built {
+                        Some(built) if holds => self.put_in_force(built, found.looks),
+                        // The other files are looked at as well.
+                        Some(_) => reload.again = true,
+                        None => {}
                     }
                 }
             }
@@ -106,9 +111,13 @@ impl Server {
         }));
     }
 
-    fn put_in_force(&mut self, built: Result<Active, String>) {
+    /// What does not work leaves the old looks as well: files that are being written one after the other are read
+    /// again, and again, until they belong together.
+    fn put_in_force(&mut self, built: Result<Active, String>, looks: Vec<Look>) {
         match built {
             Ok(active) => {
+                self.tls_reload.looks = looks;
+                self.tls_reload.failure = None;
                 self.state.tls.reloads += 1;
                 log::info!(
                     "TLS certificates read again; the server's has the serial number {}",
@@ -118,8 +127,11 @@ impl Server {
             }
             Err(why) => {
                 self.state.tls.reloads_failed += 1;
-                log::warn!("{why}");
-                log::warn!("TLS certificates could not be read again: those in force stay.");
+                if self.tls_reload.failure.as_ref() != Some(&why) {
+                    log::warn!("{why}");
+                    log::warn!("TLS certificates could not be read again: those in force stay.");
+                    self.tls_reload.failure = Some(why);
+                }
             }
         }
     }

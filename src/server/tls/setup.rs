@@ -3,12 +3,16 @@
 //!
 //! A change that does not work leaves what is in force as it is. Connections that are there keep what they were
 //! accepted with.
+use crate::base::tls::session::Session;
 use crate::base::tls::setup::{
-    Authorities, Ciphers, ClientAuth, Identity, Server, ServerSetup, server,
+    Authorities, Ciphers, ClientAuth, ClientSetup, Identity, Server, ServerSetup, client, server,
 };
 use crate::persist::aof::files::Logged;
 use crate::state::State;
 use crate::state::config::{Changed, Config, Key, Secret, TlsAuthClients};
+use rustls::ClientConnection;
+use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -94,11 +98,50 @@ pub fn at_start(config: &Config) -> Result<Option<Server>, Logged> {
         return Ok(None);
     }
     match server(&of(config)) {
-        Ok(built) => Ok(Some(built)),
+        Ok(built) => {
+            warm_up(&built);
+            Ok(Some(built))
+        }
         Err(why) => {
             log::warn!("{why}");
             Err(Logged)
         }
+    }
+}
+
+/// A handshake with ourselves. What cryptography does once for each thread (it gathers randomness for 30
+/// milliseconds) is done before anybody waits for it; so this is for the loop's thread.
+fn warm_up(built: &Server) {
+    thread_local! {
+        static IS_WARM: Cell<bool> = const { Cell::new(false) };
+    }
+    if IS_WARM.replace(true) {
+        return;
+    }
+    let whoever = ClientSetup {
+        insecure: true,
+        ..ClientSetup::default()
+    };
+    let ends = client(&whoever).ok().and_then(|config| {
+        let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([127, 0, 0, 1])));
+        let client = ClientConnection::new(config, name).ok()?;
+        Some((client, Session::new(built.config.clone(), built.asks).ok()?))
+    });
+    let Some((mut client, mut session)) = ends else {
+        return;
+    };
+    // Two rounds are enough for either version. Where a certificate is asked for it ends with an alert, when all is
+    // done that takes long.
+    for _ in 0..2 {
+        let mut wire = session.partial().to_vec();
+        while client.wants_write() && client.write_tls(&mut wire).is_ok() {}
+        let _ = session.receive(&mut wire, &mut []);
+        let mut answer = session.unsent();
+        while !answer.is_empty()
+            && client.read_tls(&mut answer).is_ok()
+            && client.process_new_packets().is_ok()
+        {}
+        session.sent(session.unsent().len());
     }
 }
 
@@ -116,6 +159,7 @@ pub fn change(
         state.tls.active = state.tls.before.take();
         return Ok(());
     }
+    // Until the change is sure to hold: the loop lets go of it then.
     state.tls.before = state.tls.active.clone();
     match at_start(new) {
         Ok(built) => {

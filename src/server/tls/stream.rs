@@ -60,9 +60,18 @@ impl TlsStream {
         self.session.unsent().is_empty()
     }
 
+    /// Memory held for what is on its way, as a client's figures have it.
+    pub fn held_bytes(&self) -> u32 {
+        u32::try_from(self.session.held_bytes()).unwrap_or(u32::MAX)
+    }
+
     /// Reads plain bytes. Nothing means that the peer has ended.
     pub fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.push_some()?;
         if self.session.has_plain() {
+            // The socket was not looked at: an event may have told of it since its last read came back short, and
+            // whoever reads a short piece here must not take that for it.
+            self.more = true;
             return Ok(self.session.take_plain(room));
         }
         if self.session.has_failed() {
@@ -99,12 +108,7 @@ impl TlsStream {
         self.more = n == end - held;
         let outcome = self.session.receive(&mut wire[..held + n], room);
         // New keys, an alert: what the peer waits for, or is not to miss.
-        if !self.settled()
-            && let Err(error) = self.push()
-            && error.kind() != io::ErrorKind::WouldBlock
-        {
-            return Err(error);
-        }
+        self.push_some()?;
         match outcome {
             Err(failure) => Err(io::Error::other(failure.to_string())),
             Ok(0) if self.session.has_ended() => Ok(0),
@@ -119,6 +123,7 @@ impl TlsStream {
 
     /// A step of the handshake: true when it is over.
     pub fn shake(&mut self) -> io::Result<bool> {
+        self.push_some()?;
         let mut wire = WIRE.take();
         let outcome = self.read_wire(&mut wire, &mut []);
         give_back(&WIRE, wire);
@@ -152,6 +157,15 @@ impl TlsStream {
             }
         }
         Ok(())
+    }
+
+    /// The same where a full socket is no failure. Whoever reads does this first and last: what is left behind it
+    /// found the socket full just now, so that an event will tell when it is not.
+    fn push_some(&mut self) -> io::Result<()> {
+        match self.push() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Writes plain bytes: so many have been taken, and go out before others.
@@ -212,5 +226,69 @@ impl TlsStream {
         let mut out = Vec::new();
         self.session.close(&mut out);
         let _ = self.socket.write(&out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::tls::testing;
+    use rustls::ClientConnection;
+    use std::net::TcpListener;
+
+    /// Both ends of a connection, after their handshake.
+    fn pair() -> (TlsStream, ClientConnection, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut far = std::net::TcpStream::connect(address).expect("it listens");
+        let (near, _) = listener.accept().expect("it came");
+        near.set_nonblocking(true).expect("a socket");
+        let session = Session::new(testing::server("TLSv1.3"), true).expect("sound");
+        let mut stream = TlsStream::new(TcpStream::from_std(near), session, 0);
+        let name = "localhost".try_into().expect("a name");
+        let mut client = ClientConnection::new(testing::client(false), name).expect("sound");
+        while stream.session.is_handshaking() {
+            while client.wants_write() {
+                client.write_tls(&mut far).expect("room");
+            }
+            stream.shake().expect("sound");
+            if client.is_handshaking() {
+                client.read_tls(&mut far).expect("an answer");
+                client.process_new_packets().expect("sound");
+            }
+        }
+        (stream, client, far)
+    }
+
+    /// Whoever is handed what was left over has not looked at the socket, whatever an event has told of it.
+    #[test]
+    fn left_over_text_says_nothing_of_the_socket() {
+        let (mut stream, mut client, mut far) = pair();
+        let mut say = |bytes: usize| {
+            client.writer().write_all(&vec![7; bytes]).expect("room");
+            while client.wants_write() {
+                client.write_tls(&mut far).expect("room");
+            }
+        };
+        say(16_000);
+        let mut got = 0;
+        let mut room = [0; 10_000];
+        while got < 10_000 {
+            got += stream.read(&mut room[got..]).unwrap_or(0);
+        }
+        assert!(stream.session.has_plain());
+        say(300);
+        let left = stream.read(&mut room).expect("what was left over");
+        assert!(left < room.len(), "less than asked for");
+        got += left;
+        assert!(stream.may_have_more());
+        while got < 16_300 && stream.may_have_more() {
+            got += stream.read(&mut room).unwrap_or(0);
+        }
+        assert_eq!(got, 16_300);
+        // And with nothing left it is the socket that says so.
+        let nothing = stream.read(&mut room).expect_err("nothing");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert!(!stream.may_have_more());
     }
 }

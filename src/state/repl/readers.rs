@@ -33,25 +33,6 @@ impl Repl {
         }
     }
 
-    /// There was no other history before this one.
-    pub fn forget_second_id(&mut self) {
-        self.second_id = "0".repeat(super::ID_LEN);
-        self.second_until = -1;
-    }
-
-    /// What a snapshot says of the place in the stream at which it was taken; `db` is the one that is selected
-    /// there. Nothing where no stream is kept.
-    pub fn facts(&self, db: u32) -> Vec<(&'static str, String)> {
-        if self.backlog.is_none() {
-            return Vec::new();
-        }
-        vec![
-            ("repl-stream-db", db.to_string()),
-            ("repl-id", self.id.clone()),
-            ("repl-offset", self.offset.to_string()),
-        ]
-    }
-
     /// Bytes that the stream holds in memory.
     pub fn heap_bytes(&self) -> usize {
         let hidden = self.hidden.capacity() * size_of::<(u64, u64)>();

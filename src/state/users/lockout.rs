@@ -3,7 +3,12 @@
 //! Failures are counted for a user at an address, for a user wherever it comes from, and for an address
 //! whomever it tries; each count has a limit of its own, 0 for none. Behind the limit nobody's password is
 //! looked at until the lock ends, so that a lock tells nothing about the password, the right one included.
-//! The table is bounded: whoever fills it pushes out what would be forgotten first.
+//! A failure may also hold back whoever tries again, on whatever connection: a short lock of that user at that
+//! address.
+//!
+//! The table is bounded, and nobody gets out of it by filling it. An origin has so many names of its own; those
+//! beyond are counted as one. Where there is no room for all, counts go that lock nobody yet, the one first
+//! that would be forgotten first.
 use crate::state::client::Peer;
 use crate::state::config::Config;
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +17,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// Counts that are kept at most; one takes some 200 bytes.
 const ENTRIES_MAX: usize = 8192;
+/// Users that are counted each by itself at one origin.
+const NAMES_MAX: usize = 256;
 /// A longer name counts as what it begins with.
 const NAME_MAX: usize = 64;
 /// Each failure in a row doubles the delay, so many times at most.
@@ -78,6 +85,7 @@ pub struct Scope {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.user {
+            Some(user) if user.is_empty() => f.write_str("any other user")?,
             Some(user) => write!(f, "user '{}'", user.escape_ascii())?,
             None => f.write_str("any user")?,
         }
@@ -93,6 +101,8 @@ struct Count {
     failures: u32,
     /// When it is forgotten, and the lock ends if there is one.
     until_ms: u64,
+    /// Tries before that are not looked at: the delay of the last failure.
+    held_ms: u64,
     /// Tells entries of the same moment apart.
     ticket: u64,
     locked: bool,
@@ -152,11 +162,16 @@ pub struct Shown {
 pub struct Lockouts {
     limits: Limits,
     counts: HashMap<Scope, Count>,
-    /// The same by the moment at which they are forgotten.
-    ends: BTreeMap<(u64, u64), Scope>,
+    /// The same by the moment at which they are forgotten: those that lock nobody yet, and locks.
+    ends: [BTreeMap<(u64, u64), Scope>; 2],
+    /// How many users are counted at each origin.
+    names: HashMap<Origin, usize>,
     next_ticket: u64,
     /// Locks there were.
     pub total: u64,
+    /// When one was told of last, and how many were not since.
+    told_ms: Option<u64>,
+    untold: u64,
 }
 
 fn scopes(user: &[u8], origin: Origin) -> [Scope; 3] {
@@ -167,6 +182,11 @@ fn scopes(user: &[u8], origin: Origin) -> [Scope; 3] {
         scope(Some(user), None),
         scope(None, Some(origin)),
     ]
+}
+
+/// A user at an origin?
+fn is_pair(scope: &Scope) -> bool {
+    scope.user.is_some() && scope.origin.is_some()
 }
 
 impl Lockouts {
@@ -185,16 +205,32 @@ impl Lockouts {
 
     fn limit(&self, scope: &Scope) -> u32 {
         match (&scope.user, scope.origin) {
+            // The names of an origin that are not counted by themselves.
+            (Some(user), Some(_)) if user.is_empty() && self.limits.pair == 0 => self.limits.user,
             (Some(_), Some(_)) => self.limits.pair,
             (Some(_), None) => self.limits.user,
             (None, _) => self.limits.origin,
         }
     }
 
-    /// Is anything to be counted for this? The delay follows the user's failures at its origin.
+    /// Is anything to be counted for this? The delay follows the user's failures at its origin, and how many
+    /// names an origin has says which counts of users it may begin.
     fn counts_for(&self, scope: &Scope) -> bool {
-        let both = scope.user.is_some() && scope.origin.is_some();
-        self.limit(scope) > 0 || both && self.limits.delay_ms > 0
+        let also = self.limits.delay_ms > 0 || self.limits.user > 0;
+        self.limit(scope) > 0 || is_pair(scope) && also
+    }
+
+    /// What a user at an origin counts as: the user itself, or one of all those for whom there is no room.
+    fn pair(&self, pair: Scope) -> Scope {
+        let names = pair.origin.and_then(|origin| self.names.get(&origin));
+        let full = names.is_some_and(|names| *names >= NAMES_MAX);
+        match full && !self.counts.contains_key(&pair) {
+            true => Scope {
+                user: Some(Box::default()),
+                ..pair
+            },
+            false => pair,
+        }
     }
 
     /// How long nobody is listened to who wants to be this user from there, milliseconds.
@@ -203,14 +239,20 @@ impl Lockouts {
             return None;
         }
         self.forget(now_ms);
-        let concerned = scopes(user, origin);
+        let [pair, user, from] = scopes(user, origin);
+        let concerned = [self.pair(pair), user, from];
         let ends = concerned.iter().filter_map(|scope| {
             // Strangers must not be able to lock out whoever is on this machine.
             if origin == Origin::Unix && scope.origin.is_none() {
                 return None;
             }
-            let count = self.counts.get(scope).filter(|count| count.locked)?;
-            Some(count.until_ms.saturating_sub(now_ms))
+            let count = self.counts.get(scope)?;
+            let until_ms = if count.locked {
+                count.until_ms
+            } else {
+                count.held_ms
+            };
+            until_ms.checked_sub(now_ms).filter(|left| *left > 0)
         });
         ends.max()
     }
@@ -222,11 +264,17 @@ impl Lockouts {
             return consequence;
         }
         self.forget(now_ms);
-        for scope in scopes(user, origin) {
-            if !self.counts_for(&scope) {
+        let [own, user, from] = scopes(user, origin);
+        let pair = self.pair(own.clone());
+        let one_of_many = pair != own;
+        for scope in [pair, user, from] {
+            let known = self.counts.get(&scope).copied();
+            // Who makes up names cannot fill the table with them.
+            let begins = known.is_none() && scope.origin.is_none();
+            if !self.counts_for(&scope) || begins && one_of_many {
                 continue;
             }
-            let mut count = self.counts.get(&scope).copied().unwrap_or_default();
+            let mut count = known.unwrap_or_default();
             if count.locked {
                 continue;
             }
@@ -234,9 +282,11 @@ impl Lockouts {
             let limit = self.limit(&scope);
             count.locked = limit > 0 && count.failures >= limit;
             count.until_ms = now_ms + self.limits.lock_ms;
-            if scope.user.is_some() && scope.origin.is_some() {
+            if is_pair(&scope) {
                 let doublings = (count.failures - 1).min(DOUBLINGS_MAX);
                 consequence.delay_ms = (self.limits.delay_ms << doublings).min(DELAY_MAX_MS);
+                count.held_ms = now_ms + consequence.delay_ms;
+                count.until_ms = count.until_ms.max(count.held_ms);
             }
             if count.locked {
                 self.total += 1;
@@ -273,50 +323,86 @@ impl Lockouts {
     /// All counts, the one that lasts longest first.
     pub fn shown(&mut self, now_ms: u64) -> Vec<Shown> {
         self.forget(now_ms);
-        let all = self.ends.iter().rev().filter_map(|(end, scope)| {
-            let count = self.counts.get(scope)?;
-            Some(Shown {
+        let all = self.counts.iter().map(|(scope, count)| {
+            let shown = Shown {
                 scope: scope.clone(),
                 failures: count.failures,
                 locked: count.locked,
-                left_ms: end.0.saturating_sub(now_ms),
-            })
+                left_ms: count.until_ms.saturating_sub(now_ms),
+            };
+            ((count.until_ms, count.ticket), shown)
         });
-        all.collect()
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable_by_key(|(end, _)| std::cmp::Reverse(*end));
+        all.into_iter().map(|(_, shown)| shown).collect()
     }
 
     /// How many locks hold now.
     pub fn locked(&mut self, now_ms: u64) -> usize {
         self.forget(now_ms);
-        self.counts.values().filter(|count| count.locked).count()
+        self.ends[1].len()
+    }
+
+    /// May a lock be told of now, and how many were not before it? One a second may.
+    pub fn tell(&mut self, now_ms: u64) -> Option<u64> {
+        if self.told_ms.is_some_and(|told| now_ms < told + 1000) {
+            self.untold += 1;
+            return None;
+        }
+        self.told_ms = Some(now_ms);
+        Some(std::mem::take(&mut self.untold))
+    }
+
+    /// How many locks have not been told of that may be now.
+    pub fn tell_rest(&mut self, now_ms: u64) -> Option<u64> {
+        let due = self.untold > 0 && self.told_ms.is_none_or(|told| now_ms >= told + 1000);
+        due.then(|| {
+            self.told_ms = Some(now_ms);
+            std::mem::take(&mut self.untold)
+        })
     }
 
     fn put(&mut self, scope: Scope, mut count: Count) {
         self.remove(&scope);
-        if self.counts.len() >= ENTRIES_MAX
-            && let Some((_, first)) = self.ends.pop_first()
-        {
-            self.counts.remove(&first);
+        if self.counts.len() >= ENTRIES_MAX {
+            // No lock goes while there is anything else.
+            let mut ends = self.ends.iter().filter_map(|ends| ends.values().next());
+            if let Some(first) = ends.next().cloned() {
+                self.remove(&first);
+            }
         }
         self.next_ticket += 1;
         count.ticket = self.next_ticket;
-        self.ends
-            .insert((count.until_ms, count.ticket), scope.clone());
+        if let Some(origin) = scope.origin.filter(|_| is_pair(&scope)) {
+            *self.names.entry(origin).or_default() += 1;
+        }
+        self.ends[usize::from(count.locked)].insert((count.until_ms, count.ticket), scope.clone());
         self.counts.insert(scope, count);
     }
 
     fn remove(&mut self, scope: &Scope) {
-        if let Some(count) = self.counts.remove(scope) {
-            self.ends.remove(&(count.until_ms, count.ticket));
+        let Some(count) = self.counts.remove(scope) else {
+            return;
+        };
+        self.ends[usize::from(count.locked)].remove(&(count.until_ms, count.ticket));
+        if let Some(origin) = scope.origin.filter(|_| is_pair(scope))
+            && let Some(names) = self.names.get_mut(&origin)
+        {
+            *names -= 1;
+            if *names == 0 {
+                self.names.remove(&origin);
+            }
         }
     }
 
     /// Drops what is over.
     fn forget(&mut self, now_ms: u64) {
-        while let Some(first) = self.ends.first_entry()
-            && first.key().0 <= now_ms
-        {
-            self.counts.remove(&first.remove());
+        let over = |ends: &BTreeMap<(u64, u64), Scope>| {
+            let (end, scope) = ends.first_key_value()?;
+            (end.0 <= now_ms).then(|| scope.clone())
+        };
+        while let Some(first) = self.ends.iter().find_map(over) {
+            self.remove(&first);
         }
     }
 }
@@ -413,7 +499,7 @@ mod tests {
         assert_eq!(table.locked_ms(b"u", ip("10.0.0.1"), 1), None);
         assert!(table.locked_ms(b"v", ip("10.0.0.2"), 1).is_some());
         assert_eq!(table.unlock(None, None), 3);
-        assert!(table.ends.is_empty());
+        assert!(table.ends.iter().all(BTreeMap::is_empty) && table.names.is_empty());
     }
 
     #[test]
@@ -427,25 +513,91 @@ mod tests {
         });
         assert_eq!(table.locked(1), 1, "the user's own lock is gone");
         table.configure(Limits::default());
-        assert!(table.counts.is_empty() && table.ends.is_empty());
+        assert!(table.counts.is_empty() && table.ends.iter().all(BTreeMap::is_empty));
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn whoever_fills_the_table_gets_nobody_out_of_it() {
         let mut table = lockouts(2, 0, 0, 0);
-        for n in 0..ENTRIES_MAX as u64 + 100 {
-            table.failed(format!("user{n}").as_bytes(), ip("10.0.0.1"), n / 100);
+        let here = ip("10.0.0.1");
+        table.failed(b"adm", here, 0);
+        let at = |n: usize| ip(&format!("10.1.{}.{}", n / 256, n % 256));
+        for n in 0..2 * ENTRIES_MAX {
+            table.failed(format!("user{n}").as_bytes(), here, 1);
+        }
+        assert_eq!(table.counts.len(), NAMES_MAX + 1, "and one for all others");
+        assert_eq!(
+            table.failed(b"adm", here, 2).locked.len(),
+            1,
+            "it was not forgotten"
+        );
+        // Whom this origin has not tried before is one of the others, who are locked; elsewhere nobody is.
+        assert!(table.locked_ms(b"new", here, 2).is_some());
+        assert!(
+            table.locked_ms(b"user7", here, 2).is_none(),
+            "it has a count of its own"
+        );
+        assert_eq!(table.locked_ms(b"new", at(1), 2), None);
+        table.succeeded(b"new", here);
+        assert!(table.locked_ms(b"newer", here, 2).is_some());
+        for n in 0..2 * ENTRIES_MAX {
+            table.failed(b"x", at(n), 3);
         }
         assert_eq!(table.counts.len(), ENTRIES_MAX);
-        assert_eq!(table.ends.len(), ENTRIES_MAX);
-        table.failed(&[b'x'; 1000], ip("10.0.0.1"), 100);
+        assert!(table.locked_ms(b"adm", here, 4).is_some(), "locks stay");
+        assert_eq!(
+            table.counts.len(),
+            table.ends.iter().map(BTreeMap::len).sum::<usize>()
+        );
+        table.failed(&[b'x'; 1000], ip("10.0.0.2"), 100);
         let longest = table
             .counts
             .keys()
             .map(|s| s.user.as_ref().map_or(0, |u| u.len()));
         assert_eq!(longest.max(), Some(NAME_MAX));
         table.forget(5000);
-        assert!(table.counts.is_empty());
+        assert!(table.counts.is_empty() && table.names.is_empty());
+    }
+
+    #[test]
+    fn made_up_names_are_no_way_around_the_limit_of_a_user() {
+        let mut table = lockouts(0, 3, 0, 0);
+        let here = ip("10.0.0.1");
+        for n in 0..NAMES_MAX + 50 {
+            table.failed(format!("user{n}").as_bytes(), here, 1);
+        }
+        assert!(table.counts.len() <= 2 * NAMES_MAX + 1);
+        assert!(
+            table.locked_ms(b"adm", here, 2).is_some(),
+            "one of many there"
+        );
+        assert_eq!(table.locked_ms(b"adm", ip("10.0.0.2"), 2), None);
+    }
+
+    #[test]
+    fn locks_are_told_of_once_a_second() {
+        let mut table = lockouts(1, 0, 0, 0);
+        assert_eq!(table.tell(5), Some(0));
+        assert_eq!((table.tell(6), table.tell(900)), (None, None));
+        assert_eq!(table.tell_rest(1004), None);
+        assert_eq!(table.tell(1005), Some(2));
+        assert_eq!((table.tell(1006), table.tell_rest(2005)), (None, Some(1)));
+        assert_eq!(table.tell_rest(9000), None);
+    }
+
+    /// The delay is a lock: a new connection is no way around it.
+    #[test]
+    fn a_delay_holds_back_every_try() {
+        let mut table = lockouts(0, 0, 0, 100);
+        let here = ip("10.0.0.1");
+        assert_eq!(table.failed(b"u", here, 0).delay_ms, 100);
+        assert_eq!(table.locked_ms(b"u", here, 40), Some(60));
+        assert_eq!(table.locked_ms(b"u", ip("10.0.0.2"), 40), None);
+        assert_eq!(table.locked_ms(b"v", here, 40), None);
+        assert_eq!(table.locked_ms(b"u", here, 100), None);
+        assert_eq!(table.failed(b"u", here, 100).delay_ms, 200);
+        assert_eq!(table.locked_ms(b"u", here, 250), Some(50));
+        assert_eq!(table.locked(250), 0, "that is no lock that is shown");
     }
 
     #[test]

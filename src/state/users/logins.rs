@@ -6,6 +6,10 @@
 //! fit is remembered under a digest with a key of this process, so that the next login with it is answered at
 //! once; what did not fit is not, so that guesses stay dear. Both the work that waits and what is remembered
 //! are bounded.
+//!
+//! One piece of work is under way at a time, and who is next is decided when it is done: operators who make
+//! users, then one login of each origin in turn, so that whoever floods waits behind itself. Nothing is done for
+//! clients that have gone.
 use super::lockout::{Lockouts, Origin};
 use super::password::{self, Cost, Fit, NotDerived, PasswordHash};
 use crate::base::rng::os_bytes;
@@ -15,7 +19,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Pieces of work that may wait.
+/// Pieces of work that may wait; beyond that, an origin may have one, and up to twice as many do so.
 const WAITING_MAX: usize = 512;
 /// Logins that one origin may have waiting.
 const WAITING_MAX_EACH: usize = 64;
@@ -36,6 +40,8 @@ pub struct Work {
     /// Passwords to be derived anew.
     pub derive: Vec<Password>,
     pub cost: Option<Cost>,
+    /// Of somebody who may make users: goes first.
+    pub by_operator: bool,
 }
 
 /// One piece of work.
@@ -87,6 +93,46 @@ struct Waiting {
     work: Work,
 }
 
+/// In which order work is done.
+#[derive(Default)]
+struct Queue {
+    operators: VecDeque<u64>,
+    /// The origin whose turn it is stands in front.
+    turns: VecDeque<(Option<Origin>, VecDeque<u64>)>,
+}
+
+impl Queue {
+    fn push(&mut self, number: u64, origin: Option<Origin>, by_operator: bool) {
+        if by_operator {
+            return self.operators.push_back(number);
+        }
+        match self.turns.iter_mut().find(|(known, _)| *known == origin) {
+            Some((_, numbers)) => numbers.push_back(number),
+            None => self.turns.push_back((origin, VecDeque::from([number]))),
+        }
+    }
+
+    fn next(&mut self) -> Option<u64> {
+        if let Some(number) = self.operators.pop_front() {
+            return Some(number);
+        }
+        let (origin, mut numbers) = self.turns.pop_front()?;
+        let next = numbers.pop_front();
+        if !numbers.is_empty() {
+            self.turns.push_back((origin, numbers));
+        }
+        next
+    }
+
+    fn retain(&mut self, stays: impl Fn(u64) -> bool) {
+        self.operators.retain(|number| stays(*number));
+        self.turns.retain_mut(|(_, numbers)| {
+            numbers.retain(|number| stays(*number));
+            !numbers.is_empty()
+        });
+    }
+}
+
 /// What holds while the request of one who waited runs again.
 #[derive(Default)]
 pub struct Settled {
@@ -94,6 +140,7 @@ pub struct Settled {
     tried: HashSet<(Mark, Box<str>)>,
     derived: HashMap<Mark, PasswordHash>,
     failed: Option<NotDerived>,
+    by_operator: bool,
 }
 
 /// Why a request cannot wait for work.
@@ -106,8 +153,9 @@ pub struct Logins {
     key: [u8; 32],
     proofs: HashMap<Box<str>, Mark>,
     waiting: HashMap<u64, Waiting>,
-    /// For the server to hand to the background thread.
-    pub tasks: Vec<Task>,
+    /// What waits for the background thread, and what that has.
+    queue: Queue,
+    underway: Option<u64>,
     /// Work that is done, with those whose requests are to run again.
     finished: VecDeque<(Settled, VecDeque<ClientId>)>,
     settled: Settled,
@@ -123,7 +171,8 @@ impl Default for Logins {
             key,
             proofs: HashMap::new(),
             waiting: HashMap::new(),
-            tasks: Vec::new(),
+            queue: Queue::default(),
+            underway: None,
             finished: VecDeque::new(),
             settled: Settled::default(),
             last_number: 0,
@@ -199,19 +248,27 @@ impl Logins {
             waiting.who.push_back(who);
             return Ok(());
         }
-        let theirs = |waiting: &&Waiting| waiting.origin == origin;
-        let is_login = work.derive.is_empty();
-        if self.waiting.len() >= WAITING_MAX
-            || is_login && self.waiting.values().filter(theirs).count() >= WAITING_MAX_EACH
-        {
+        let alike = |waiting: &&Waiting| waiting.work.by_operator == work.by_operator;
+        let alike = self.waiting.values().filter(alike);
+        let (mut all, mut theirs) = (0, 0);
+        for waiting in alike {
+            all += 1;
+            theirs += usize::from(waiting.origin == origin);
+        }
+        let too_many = match work.by_operator {
+            true => all >= WAITING_MAX,
+            false => {
+                theirs >= WAITING_MAX_EACH
+                    || all >= WAITING_MAX && theirs > 0
+                    || all >= 2 * WAITING_MAX
+            }
+        };
+        if too_many {
             return Err(TooMany);
         }
         self.last_number += 1;
         let number = self.last_number;
-        self.tasks.push(Task {
-            number,
-            work: work.clone(),
-        });
+        self.queue.push(number, origin, work.by_operator);
         let waiting = Waiting {
             who: VecDeque::from([who]),
             origin,
@@ -221,14 +278,35 @@ impl Logins {
         Ok(())
     }
 
-    /// Does the work at once: where nobody can be parked.
-    pub fn ask_now(&mut self, work: &Work) {
-        self.settled = self.learn(work, work.run());
+    /// The next piece of work for the background thread; none while that has one. `waits` tells who is still
+    /// there to wait.
+    pub fn next_task(&mut self, waits: impl Fn(ClientId) -> bool) -> Option<Task> {
+        while self.underway.is_none() {
+            let number = self.queue.next()?;
+            let Some(waiting) = self.waiting.get_mut(&number) else {
+                continue;
+            };
+            waiting.who.retain(|who| waits(*who));
+            if waiting.who.is_empty() {
+                self.waiting.remove(&number);
+                continue;
+            }
+            self.underway = Some(number);
+            let work = waiting.work.clone();
+            return Some(Task { number, work });
+        }
+        None
     }
 
-    /// What was found by that holds no longer.
-    pub fn forget_settled(&mut self) {
-        self.settled = Settled::default();
+    /// Gives up the work that nobody waits for any more: makes room for those who come.
+    pub fn forget_gone(&mut self, waits: impl Fn(ClientId) -> bool) {
+        let underway = self.underway;
+        self.waiting.retain(|number, waiting| {
+            waiting.who.retain(|who| waits(*who));
+            !waiting.who.is_empty() || underway == Some(*number)
+        });
+        let waiting = &self.waiting;
+        self.queue.retain(|number| waiting.contains_key(&number));
     }
 
     /// What stands in for the password of somebody there is not: nothing fits it.
@@ -253,6 +331,7 @@ impl Logins {
 
     /// A piece of work is done.
     pub fn done(&mut self, done: Done) {
+        self.underway = self.underway.filter(|number| *number != done.number);
         if let Some(waiting) = self.waiting.remove(&done.number) {
             let settled = self.learn(&waiting.work, done.found);
             self.finished.push_back((settled, waiting.who));
@@ -260,7 +339,10 @@ impl Logins {
     }
 
     fn learn(&mut self, work: &Work, found: Result<Found, NotDerived>) -> Settled {
-        let mut settled = Settled::default();
+        let mut settled = Settled {
+            by_operator: work.by_operator,
+            ..Settled::default()
+        };
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -301,8 +383,14 @@ impl Logins {
     }
 
     /// The next client whose request is to run again: what was found for it holds until `settle_down`.
-    pub fn next_finished(&mut self) -> Option<ClientId> {
+    /// `logins`: nobody else's, since a script runs.
+    pub fn next_finished(&mut self, logins: bool) -> Option<ClientId> {
         loop {
+            if logins {
+                let mut all = self.finished.iter();
+                let login = all.position(|(settled, _)| !settled.by_operator)?;
+                self.finished.swap(0, login);
+            }
             let (_, who) = self.finished.front_mut()?;
             let Some(who) = who.pop_front() else {
                 self.finished.pop_front();
@@ -359,6 +447,17 @@ mod tests {
         }
     }
 
+    /// Everything that waits is done; in which order.
+    fn work_off(logins: &mut Logins) -> Vec<u64> {
+        let mut order = Vec::new();
+        while let Some(task) = logins.next_task(|_| true) {
+            order.push(task.number);
+            assert!(logins.next_task(|_| true).is_none(), "one at a time");
+            logins.done(task.run());
+        }
+        order
+    }
+
     #[test]
     fn a_right_password_is_checked_once_and_a_wrong_one_each_time() {
         let mut logins = Logins::default();
@@ -369,11 +468,10 @@ mod tests {
                 .ask(who(slot as u32), None, login(open, text))
                 .expect("there is room");
         }
-        let tasks: Vec<Task> = logins.tasks.drain(..).collect();
-        assert_eq!(tasks.len(), 2, "the same is asked once");
-        tasks.into_iter().for_each(|task| logins.done(task.run()));
+        assert_eq!(logins.waiting(), 2, "the same is asked once");
+        work_off(&mut logins);
         let mut fits = Vec::new();
-        while let Some(who) = logins.next_finished() {
+        while let Some(who) = logins.next_finished(false) {
             let text = ["right", "wrong", "right"][who.slot as usize];
             fits.push((who.slot, logins.fits(&known, text.as_bytes())));
             logins.settle_down();
@@ -399,16 +497,15 @@ mod tests {
             logins.ask(who(slot), None, work.clone()).expect("room");
         }
         assert_eq!(logins.derived(b"new"), None);
-        let task = logins.tasks.pop().expect("one");
-        logins.done(task.run());
+        work_off(&mut logins);
         for slot in 0..2 {
-            assert_eq!(logins.next_finished(), Some(who(slot)));
+            assert_eq!(logins.next_finished(false), Some(who(slot)));
             let hash = logins.derived(b"new").expect("derived").clone();
             assert_eq!(logins.fits(&[hash], b"new"), Fit::Yes);
             logins.settle_down();
             assert_eq!(logins.derived(b"new"), None);
         }
-        assert_eq!(logins.next_finished(), None);
+        assert_eq!(logins.next_finished(false), None);
     }
 
     #[test]
@@ -431,8 +528,67 @@ mod tests {
                 let _ = ask(&mut logins, origin);
             }
         }
-        assert_eq!(logins.waiting(), WAITING_MAX);
+        // Where there are too many, whoever has none waiting may have one.
+        assert!(logins.waiting() > WAITING_MAX);
+        assert_eq!(ask(&mut logins, Some(Origin::Unix)), Ok(()));
         assert_eq!(ask(&mut logins, Some(Origin::Unix)), Err(TooMany));
+        for net in 0..2 * WAITING_MAX {
+            let origin = format!("10.1.{}.{}", net / 256, net % 256);
+            let _ = ask(&mut logins, Origin::parse(origin.as_bytes()));
+        }
+        assert_eq!(logins.waiting(), 2 * WAITING_MAX);
+        assert_eq!(ask(&mut logins, Origin::parse(b"10.2.0.1")), Err(TooMany));
+        // Operators have room of their own.
+        let work = Work {
+            derive: vec![password("new")],
+            by_operator: true,
+            ..Work::default()
+        };
+        assert_eq!(logins.ask(who(9999), one, work), Ok(()));
+    }
+
+    #[test]
+    fn origins_take_turns_and_whoever_has_gone_costs_nothing() {
+        let mut logins = Logins::default();
+        let (flood, other) = (Origin::parse(b"10.0.0.1"), Origin::parse(b"10.0.0.2"));
+        for n in 1..=20 {
+            let _ = logins.ask(who(n), flood, login(Vec::new(), &n.to_string()));
+        }
+        // 21 to 23: others, who come last, and an operator.
+        let _ = logins.ask(who(21), other, login(Vec::new(), "a"));
+        let _ = logins.ask(who(22), other, login(Vec::new(), "b"));
+        let make = Work {
+            verify: vec![(Vec::new(), password("old"))],
+            by_operator: true,
+            ..Work::default()
+        };
+        let _ = logins.ask(who(23), flood, make);
+        let there = |who: ClientId| who.slot <= 3 || who.slot > 20;
+        let mut order = Vec::new();
+        while let Some(task) = logins.next_task(there) {
+            order.push(task.number);
+            logins.done(task.run());
+        }
+        assert_eq!(order, [23, 1, 21, 2, 22, 3], "no work for 4 to 20");
+        assert_eq!(logins.waiting(), 0);
+        // Those are who is woken; while a script runs, only who comes to log in.
+        assert_eq!(logins.next_finished(true), Some(who(1)));
+        logins.settle_down();
+        assert_eq!(logins.next_finished(false), Some(who(23)));
+        logins.settle_down();
+        // Work that is given up makes room at once.
+        for n in 0..WAITING_MAX_EACH as u32 {
+            assert_eq!(
+                logins.ask(who(n), flood, login(Vec::new(), &n.to_string())),
+                Ok(())
+            );
+        }
+        assert_eq!(
+            logins.ask(who(99), flood, login(Vec::new(), "x")),
+            Err(TooMany)
+        );
+        logins.forget_gone(|who| who.slot == 0);
+        assert_eq!((logins.waiting(), logins.queue.turns[0].1.len()), (1, 1));
     }
 
     #[test]

@@ -1,0 +1,482 @@
+//! A snapshot comes in: into a file that is loaded when it is whole, or straight into memory.
+use super::{Around, Lost, Phase, PrimaryLink, READ_MAX, set_link};
+use crate::base::disk::DiskFile;
+use crate::base::sys::{self, ticks};
+use crate::persist::aof::files::remove_in_background;
+use crate::persist::save;
+use crate::replication::link::intake::{Intake, Place, Step};
+use crate::replication::link::resume;
+use crate::replication::link::transfer::{Frame, Transfer};
+use crate::state::State;
+use crate::state::aof::{FileJob, Task};
+use crate::state::config::ReplDisklessLoad;
+use crate::state::repl::Link;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of the file after which the disk is told to begin with them.
+const FLOW: u64 = 8 << 20;
+/// A window beyond this is not parsed again for every few bytes that come.
+const EAGER_MAX: usize = 1 << 20;
+/// But after so long in any case, microseconds.
+const PATIENCE_US: u64 = 50_000;
+
+/// A file that a snapshot is put into.
+pub(super) struct Receiving {
+    transfer: Transfer,
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    written: u64,
+    begun: u64,
+    failed: Option<io::Error>,
+}
+
+impl Receiving {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.failed.is_none() {
+            match self.file.write(rest) {
+                Ok(0) => self.failed = Some(io::Error::from_raw_os_error(libc::ENOSPC)),
+                Ok(n) => {
+                    rest = &rest[n..];
+                    self.written += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        if self.written - self.begun >= FLOW {
+            self.file.begin_sync(self.begun, self.written - self.begun);
+            self.begun = self.written;
+        }
+    }
+
+    /// It is of no use.
+    pub(super) fn abandon(self, state: &mut State) {
+        let Receiving { path, .. } = self;
+        remove_in_background(&*state.disk, &path, &mut state.aof.jobs);
+    }
+}
+
+/// A whole file that is loaded, while the background thread brings it to disk and to its place.
+pub(super) struct FromFile {
+    intake: Option<Intake>,
+    file: Arc<dyn DiskFile>,
+    placed: Arc<Task>,
+    /// Bytes to be read before the intake is asked again.
+    lacks: usize,
+    at_end: bool,
+    loaded: bool,
+}
+
+impl FromFile {
+    pub(super) fn intake_waits_us(&self) -> u64 {
+        self.intake
+            .as_ref()
+            .map_or(0, |intake| intake.wait_until_us)
+    }
+
+    pub(super) fn abandon(self, state: &mut State) {
+        if let Some(intake) = self.intake {
+            intake.abandon(state);
+        }
+    }
+}
+
+/// A snapshot that is loaded as it comes.
+pub(super) struct FromSocket {
+    intake: Option<Intake>,
+    frame: Frame,
+    /// Bytes of it that were fed, since the last step and in all.
+    fresh: usize,
+    fed: u64,
+    lacks: usize,
+    stepped_us: u64,
+    /// It is read to its end; the mark is to come.
+    rest: Option<Vec<u8>>,
+    instead: bool,
+}
+
+impl FromSocket {
+    pub(super) fn waits_us(&self) -> Option<u64> {
+        let delayed = self
+            .intake
+            .as_ref()
+            .map_or(0, |intake| intake.wait_until_us);
+        let patient = (self.fresh > 0).then_some(self.stepped_us + PATIENCE_US);
+        match (delayed, patient) {
+            (0, patient) => patient,
+            (delayed, None) => Some(delayed),
+            (delayed, Some(patient)) => Some(delayed.max(patient)),
+        }
+    }
+
+    pub(super) fn abandon(self, state: &mut State) {
+        if let Some(intake) = self.intake {
+            intake.abandon(state);
+        }
+    }
+}
+
+impl PrimaryLink {
+    /// The snapshot begins.
+    pub(super) fn begin_sync(&mut self, around: &mut Around<'_>, frame: Frame) -> Result<(), Lost> {
+        let state = &mut *around.state;
+        let place = direct(state, self.history.as_ref());
+        let to = if place.is_some() { "parser" } else { "disk" };
+        match &frame {
+            Frame::Mark(_) => log::info!(
+                "MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF to {to}"
+            ),
+            Frame::Length(length) => {
+                log::info!("MASTER <-> REPLICA sync: receiving {length} bytes from master to {to}")
+            }
+        }
+        let Some(place) = place else {
+            let path = temporary(state);
+            let created = state.disk.create(&path);
+            let file = created.map_err(|error| {
+                Lost(format!(
+                    "Opening the temp file needed for MASTER <-> REPLICA synchronization: {}",
+                    sys::strerror(&error)
+                ))
+            })?;
+            self.phase = Phase::Receive(Box::new(Receiving {
+                transfer: Transfer::new(frame),
+                file,
+                path,
+                written: 0,
+                begun: 0,
+                failed: None,
+            }));
+            return Ok(());
+        };
+        let total = match frame {
+            Frame::Length(length) => Some(length),
+            Frame::Mark(_) => None,
+        };
+        let instead = place == Place::Instead;
+        if instead {
+            resume::forget(state);
+        }
+        set_link(state, Link::Load);
+        let intake = Intake::begin(state, place, total);
+        self.phase = Phase::LoadSocket(Box::new(FromSocket {
+            intake: Some(intake),
+            frame,
+            fresh: 0,
+            fed: 0,
+            lacks: 0,
+            stepped_us: state.clock.mono_us,
+            rest: None,
+            instead,
+        }));
+        Ok(())
+    }
+
+    /// More of a snapshot comes in, into a file.
+    pub(super) fn receive(&mut self, around: &mut Around<'_>) -> Result<bool, Lost> {
+        let failed = |error| Lost(format!("I/O error trying to sync with MASTER: {error}"));
+        let got = self.fill(around, READ_MAX).map_err(failed)?;
+        let Phase::Receive(receiving) = &mut self.phase else {
+            return Ok(false);
+        };
+        let (mut transfer, mut input) = (
+            std::mem::replace(&mut receiving.transfer, Transfer::new(Frame::Length(0))),
+            std::mem::take(&mut self.input),
+        );
+        let whole = transfer.take(&mut input, |bytes| receiving.write(bytes));
+        (receiving.transfer, self.input) = (transfer, input);
+        if let Some(upstream) = &mut around.state.repl.upstream {
+            upstream.transfer_read = receiving.transfer.taken;
+        }
+        if let Some(error) = &receiving.failed {
+            return Err(Lost(format!(
+                "Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA \
+                 synchronization: {}",
+                sys::strerror(error)
+            )));
+        }
+        if !whole {
+            return Ok(got > 0);
+        }
+        self.begin_loading(around)
+    }
+
+    /// The file is whole.
+    fn begin_loading(&mut self, around: &mut Around<'_>) -> Result<bool, Lost> {
+        let Phase::Receive(receiving) = &self.phase else {
+            return Ok(false);
+        };
+        let state = &mut *around.state;
+        let opened = state.disk.open(&receiving.path);
+        let file = opened.map_err(|error| {
+            let text = sys::strerror(&error);
+            Lost(format!("Failed opening the synchronization DB: {text}"))
+        })?;
+        // A child would put an older file over this one.
+        save::end_child(state);
+        let (written, path) = (receiving.file.clone(), receiving.path.clone());
+        let total = receiving.transfer.taken;
+        let placed = place_later(state, written, path);
+        resume::forget(state);
+        set_link(state, Link::Load);
+        let intake = Intake::begin(state, Place::Instead, Some(total));
+        self.phase = Phase::LoadFile(Box::new(FromFile {
+            intake: Some(intake),
+            file,
+            placed,
+            lacks: 0,
+            at_end: false,
+            loaded: false,
+        }));
+        Ok(true)
+    }
+
+    pub(super) fn load_file(&mut self, around: &mut Around<'_>) -> Result<bool, Lost> {
+        let Phase::LoadFile(load) = &mut self.phase else {
+            return Ok(false);
+        };
+        let Some(intake) = &mut load.intake else {
+            return Ok(false);
+        };
+        let failed = |why: String| {
+            Lost(format!(
+                "{why}\nFailed trying to load the MASTER synchronization DB from disk, check server logs."
+            ))
+        };
+        if load.lacks > 0 {
+            let file = &load.file;
+            let piece = load.lacks.min(READ_MAX);
+            let read = intake.feed_with(|window| {
+                let before = window.len();
+                window.resize(before + piece, 0);
+                let result = file.read(&mut window[before..]);
+                window.truncate(before + *result.as_ref().unwrap_or(&0));
+                result
+            });
+            match read {
+                Ok(0) => (load.at_end, load.lacks) = (true, 0),
+                Ok(n) => load.lacks = load.lacks.saturating_sub(n),
+                Err(error) => return Err(failed(sys::strerror(&error))),
+            }
+            return Ok(true);
+        }
+        if !load.loaded {
+            match intake.step(around.state, around.until).map_err(failed)? {
+                Step::More => {
+                    self.more = intake.wait_until_us <= around.state.clock.mono_us;
+                    return Ok(false);
+                }
+                Step::Hungry(_) if load.at_end => return Err(failed(intake.cut_short())),
+                Step::Hungry(wants) => {
+                    load.lacks = wants;
+                    return Ok(true);
+                }
+                Step::Done => load.loaded = true,
+            }
+        }
+        // Nothing is saved meanwhile that would lie in its place.
+        if load.placed.outcome().is_none() {
+            return Ok(false);
+        }
+        let Some(intake) = load.intake.take() else {
+            return Ok(false);
+        };
+        let db = intake.finish(around.state, around.table).map_err(failed)?;
+        let state = &mut *around.state;
+        let keeps = state.config.appendonly || !state.config.save.points.is_empty();
+        if state.config.rdb_del_sync_files && !keeps {
+            log::info!(
+                "Removing the RDB file obtained from the master. This replica has persistence disabled"
+            );
+            let path = save::path(state);
+            remove_in_background(&*state.disk, &path, &mut state.aof.jobs);
+        }
+        self.synced(around, db)
+    }
+
+    pub(super) fn load_socket(&mut self, around: &mut Around<'_>) -> Result<bool, Lost> {
+        let Phase::LoadSocket(mut load) = std::mem::take(&mut self.phase) else {
+            return Ok(false);
+        };
+        let result = self.load_some(around, &mut load);
+        match result {
+            Ok(Some(db)) => {
+                if !load.instead {
+                    resume::forget(around.state);
+                }
+                self.synced(around, db)
+            }
+            Ok(None) => {
+                self.phase = Phase::LoadSocket(load);
+                Ok(false)
+            }
+            Err(why) => {
+                self.phase = Phase::LoadSocket(load);
+                Err(Lost(format!(
+                    "{}\nFailed trying to load the MASTER synchronization DB from socket, check server logs.",
+                    why.0
+                )))
+            }
+        }
+    }
+
+    /// The database in which the stream goes on, when all is loaded.
+    fn load_some(
+        &mut self,
+        around: &mut Around<'_>,
+        load: &mut FromSocket,
+    ) -> Result<Option<u32>, Lost> {
+        loop {
+            if load.rest.is_some() {
+                return self.end_of_socket(around, load);
+            }
+            let Some(intake) = &mut load.intake else {
+                return Ok(None);
+            };
+            let left = match load.frame {
+                Frame::Length(length) => usize::try_from(length - load.fed).unwrap_or(usize::MAX),
+                Frame::Mark(_) => usize::MAX,
+            };
+            let mut dry = false;
+            if load.lacks > 0 && left > 0 {
+                let most = left.min(READ_MAX);
+                let mut input = std::mem::take(&mut self.input);
+                let got = match input.is_empty() {
+                    true => self.read_into(around, &mut input, most)?,
+                    false => input.len(),
+                };
+                let n = got.min(left);
+                intake.feed_with(|window| window.extend_from_slice(&input[..n]));
+                input.drain(..n);
+                self.input = input;
+                load.fed += n as u64;
+                load.fresh += n;
+                load.lacks = load.lacks.saturating_sub(n);
+                dry = n == 0;
+                if let Some(upstream) = &mut around.state.repl.upstream {
+                    upstream.transfer_read = load.fed;
+                }
+            }
+            let now_us = around.state.clock.mono_us;
+            let whole = matches!(load.frame, Frame::Length(length) if length == load.fed);
+            let enough = load.lacks == 0
+                || whole
+                || load.fresh > 0 && dry && {
+                    let held = (load.fed - intake.position()) as usize;
+                    held < EAGER_MAX
+                        || load.fresh > held / 4
+                        || now_us > load.stepped_us + PATIENCE_US
+                };
+            if !enough {
+                if dry || ticks() > around.until {
+                    self.more = !dry;
+                    return Ok(None);
+                }
+                continue;
+            }
+            (load.fresh, load.stepped_us) = (0, now_us);
+            match intake.step(around.state, around.until)? {
+                Step::More => {
+                    self.more = intake.wait_until_us <= now_us;
+                    load.lacks = 0;
+                    return Ok(None);
+                }
+                Step::Hungry(_) if whole => return Err(Lost(intake.cut_short())),
+                Step::Hungry(wants) => {
+                    load.lacks = wants;
+                    if dry {
+                        return Ok(None);
+                    }
+                }
+                Step::Done => load.rest = Some(intake.take_rest()),
+            }
+        }
+    }
+
+    /// Behind the snapshot: the mark, or the stream.
+    fn end_of_socket(
+        &mut self,
+        around: &mut Around<'_>,
+        load: &mut FromSocket,
+    ) -> Result<Option<u32>, Lost> {
+        let Some(rest) = &mut load.rest else {
+            return Ok(None);
+        };
+        rest.append(&mut self.input);
+        match &load.frame {
+            Frame::Length(length) if *length == load.fed && rest.is_empty() => {}
+            Frame::Length(length) => {
+                return Err(Lost(format!(
+                    "The snapshot ends before the {length} bytes that the master told"
+                )));
+            }
+            Frame::Mark(mark) => {
+                if rest.len() < mark.len() {
+                    let mut more = std::mem::take(rest);
+                    let lacks = mark.len() - more.len();
+                    let got = self.read_into(around, &mut more, lacks)?;
+                    *rest = more;
+                    if rest.len() < mark.len() {
+                        self.more = got > 0;
+                        return Ok(None);
+                    }
+                }
+                if !rest.starts_with(&mark[..]) {
+                    return Err(Lost("Replication stream EOF marker is broken".to_owned()));
+                }
+                self.input = rest.split_off(mark.len());
+            }
+        }
+        let Some(intake) = load.intake.take() else {
+            return Ok(None);
+        };
+        Ok(Some(intake.finish(around.state, around.table)?))
+    }
+}
+
+/// Is a snapshot of this history loaded as it comes, and where do the data go?
+fn direct(state: &State, history: Option<&(String, u64)>) -> Option<Place> {
+    match state.config.repl_diskless_load {
+        ReplDisklessLoad::Disabled => None,
+        ReplDisklessLoad::OnEmptyDb => (state.dbs.total_keys() == 0).then_some(Place::Instead),
+        ReplDisklessLoad::Swapdb => {
+            // Only what is known to be an earlier state of the same data may answer meanwhile.
+            let same = history.is_some_and(|(id, offset)| *id == state.repl.id && *offset > 0);
+            let resumes = resume::known(state).is_some();
+            Some(match same && resumes {
+                true => Place::Beside,
+                false => Place::Hidden,
+            })
+        }
+    }
+}
+
+/// A name that no other file has.
+fn temporary(state: &State) -> PathBuf {
+    let name = format!("temp-{}.{}.rdb", state.clock.unix_ms / 1000, sys::pid());
+    state.config.dir.0.join(name)
+}
+
+/// The background thread brings the file to disk, then to its place.
+fn place_later(state: &mut State, file: Arc<dyn DiskFile>, from: PathBuf) -> Arc<Task> {
+    let (to, disk) = (save::path(state), state.disk.clone());
+    let task = Task::new(move || {
+        let placed = file.sync().and_then(|()| {
+            disk.rename(&from, &to)?;
+            disk.sync_dir(to.parent().unwrap_or(Path::new(".")))
+        });
+        if let Err(error) = &placed {
+            log::warn!(
+                "Failed trying to rename the temp DB into {} in MASTER <-> REPLICA synchronization: {}",
+                to.display(),
+                sys::strerror(error)
+            );
+        }
+        placed.is_ok()
+    });
+    state.aof.jobs.push(FileJob::Task(task.clone()));
+    task
+}
