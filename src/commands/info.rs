@@ -212,6 +212,10 @@ fn server(r: &mut Report<'_>) {
     let file = run.config_file.as_deref().unwrap_or("".as_ref());
     r.field("config_file", file.display());
     r.field("io_threads_active", 0);
+    if let Some(waiting) = &state.wanted.shutdown_waiting {
+        let left_us = waiting.until_us.saturating_sub(state.clock.mono_us);
+        r.field("shutdown_in_milliseconds", left_us / 1000);
+    }
     listeners(r);
 }
 

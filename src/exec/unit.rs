@@ -296,14 +296,26 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
     let Some(client) = state.clients.get_mut(who) else {
         return false;
     };
-    let resp3 = client.resp3;
     // A login is answered when it is time, whoever asks for it.
     let timely = client.parked.as_ref().is_some_and(|parked| {
         let now_ms = state.clock.mono_us / 1000;
         let over = parked.deadline_ms != 0 && parked.deadline_ms <= now_ms;
         !(parked.is_login() || parked.on_timeout == TimeoutReply::Work) || over
     });
-    let Some(mut parked) = client.parked.take_if(|_| timely) else {
+    timely && answer_waiting(state, who, error)
+}
+
+/// The same for one that waits for work: it comes to nothing.
+pub fn refuse(state: &mut State, who: ClientId, error: &str) {
+    answer_waiting(state, who, Some(error));
+}
+
+fn answer_waiting(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
+    let Some(client) = state.clients.get_mut(who) else {
+        return false;
+    };
+    let resp3 = client.resp3;
+    let Some(mut parked) = client.parked.take() else {
         return false;
     };
     let mut reply = Writer::new(resp3);

@@ -271,6 +271,7 @@ impl Server {
         if !self.state.repl.waiting.is_empty() && wait::serve(&mut self.state, &self.table) {
             self.deliver_rest();
         }
+        self.follow_shutdown();
         self.take_wanted();
         self.flush_link();
         self.flush_some();
@@ -451,9 +452,7 @@ impl Server {
         }
         while let Some((number, outcome)) = self.errands.ended() {
             if migrate::came(&mut self.state, &self.table, number, outcome) {
-                for slot in 0..self.conns.len() {
-                    self.queue(slot);
-                }
+                self.offer_again();
             }
         }
         for task in std::mem::take(&mut self.state.migrations.tasks) {
@@ -468,20 +467,35 @@ impl Server {
     fn end_pause(&mut self) {
         let paused = gate::PAUSED_ALL | gate::PAUSED_WRITES;
         if self.state.gate & paused == 0 {
-            if self.state.pause.until_ms != 0 {
-                self.state.pause.until_ms = 0;
-                for client in self.state.clients.iter_mut() {
-                    client.flags &= !client_flag::POSTPONED;
-                }
-                for slot in 0..self.conns.len() {
-                    self.queue(slot);
-                }
+            if self.state.pause.until_ms != 0 || self.state.pause.held != 0 {
+                self.state.pause = Default::default();
+                self.offer_again();
             }
             return;
         }
-        if self.state.clock.unix_ms >= self.state.pause.until_ms {
-            self.state.gate &= !paused;
-            self.end_pause();
+        if self.state.clock.unix_ms < self.state.pause.until_ms {
+            return;
+        }
+        if self.state.pause.held != 0 {
+            if self.state.pause.until_ms != 0 {
+                // Reads go on, if they were held back.
+                self.state.pause.until_ms = 0;
+                self.state.unpause_clients();
+                self.offer_again();
+            }
+            return;
+        }
+        self.state.gate &= !paused;
+        self.end_pause();
+    }
+
+    /// Everybody whose request was held back may try again.
+    fn offer_again(&mut self) {
+        for client in self.state.clients.iter_mut() {
+            client.flags &= !client_flag::POSTPONED;
+        }
+        for slot in 0..self.conns.len() {
+            self.queue(slot);
         }
     }
 

@@ -34,6 +34,7 @@ mod protocol;
 mod pubsub;
 mod quotas;
 mod readme;
+mod replicas_wait;
 mod rewrites;
 mod scripts;
 mod sets;
