@@ -13,6 +13,7 @@ PEER     ?= redis=redis-server
 SECONDS  ?= 30
 POLICY   ?= always,everysec,no,snapshot
 CRASHES  ?= 100
+FAILOVERS ?= 10
 CASES    ?= 1000
 PREFIX   ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -21,7 +22,7 @@ PLACES   := -e 's|/usr/local|$(PREFIX)|g' -e 's|/etc/redvault|$(SYSCONFDIR)/redv
 BIN      := target/release/redvault
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint compat differential crash bench clients fuzz install
+.PHONY: help build run test lint compat differential crash sentinel bench clients fuzz install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +60,9 @@ crash: build ## kill loaded servers, cut their power, fill their disks; historie
 	SIM_CASES=$(CASES) cargo test --locked --test sim -- --nocapture
 	python3 scripts/crash/run.py $(BIN) --rounds $(CRASHES) --policy "$(POLICY)"
 	python3 scripts/crash/full.py $(BIN)
+
+sentinel: build ## three real sentinels, the primary killed under load in each round [FAILOVERS=10]
+	python3 scripts/sentinel/run.py $(BIN) --rounds $(FAILOVERS)
 
 fuzz: ## every fuzz target in turn, or one [TARGET=request SECONDS=30]
 	@for t in $(or $(TARGET),$(notdir $(wildcard tests/fuzz/seeds/*))); do \

@@ -25,6 +25,7 @@ import sys
 import hitratio
 import operations
 import persistence
+import replication
 import scenarios
 import session
 import targets
@@ -34,8 +35,9 @@ from server import LOAD_CPU
 SCENARIOS = {f.__name__: f for f in (scenarios.throughput, scenarios.memory, scenarios.connections, scenarios.growth,
                                      scenarios.expiry, operations.operations, persistence.persistence,
                                      session.pubsub, session.tracking, session.notifications, session.eviction,
-                                     hitratio.hitratio, tls.tls)}
-DEFAULT = "throughput,memory,operations,connections,growth,expiry,pubsub,tracking,notifications,eviction,hitratio,tls"
+                                     hitratio.hitratio, tls.tls, replication.replication)}
+DEFAULT = ("throughput,memory,operations,connections,growth,expiry,pubsub,tracking,notifications,eviction,hitratio,tls,"
+           "replication")
 
 
 def cells(values):

@@ -23,7 +23,7 @@ def free_port():
 class Server:
     """One server process, pinned, in a directory of its own; the same arguments for every implementation."""
 
-    def __init__(self, name, binary, *extra, directory=None):
+    def __init__(self, name, binary, *extra, directory=None, cpu=SERVER_CPU):
         self.name, self.port = name, free_port()
         self.dir = directory or tempfile.mkdtemp(prefix=f"bench-{name}-")
         self.log = open(os.path.join(self.dir, "server.log"), "ab")
@@ -31,7 +31,7 @@ class Server:
                 "--maxclients", "20000", "--protected-mode", "no", *extra]
         self.started = time.monotonic()
         self.process = subprocess.Popen(args, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL,
-                                        preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CPU}))
+                                        preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
         self.pid = self.process.pid
         self.wait_ready()
 

@@ -1,6 +1,7 @@
 """The figures to reach: a ratio to redis-server 7.0.15 in the same run, or a value of our own."""
 from hitratio import METRIC as HITS, POLICIES
 from operations import METRIC, OPERATIONS
+from replication import FULL, PRIMARY, REPLICA, RESUMED
 
 RATIO = {
     "set P1 c50 cpu us/req": 1.15, "get P1 c50 cpu us/req": 1.15,
@@ -16,6 +17,7 @@ RATIO = {
     "tls set P16 cpu us/req": 1.3,
     "aof everysec set P16 cpu us/req": 2.2, "bgsave s": 4, "load s (RDB)": 5, "load s (AOF)": 3,
     "COW MiB while saving under writes": 2, "fork pause us": 2,
+    PRIMARY: 1.9, REPLICA: 2.5, FULL: 3,
 }
 # No operation over many elements is dearer than there.
 RATIO.update({METRIC.format(name): 1 for name, _, _ in OPERATIONS})
@@ -29,6 +31,7 @@ VALUE = {   # at most
     "get P16 over 8,000,000 keys / over 10,000": 1.3, "set P16 with KEA / without": 1.03,
     "longest turn us while growing to 8,000,000 keys": 1000, "longest turn us while they expire": 1000,
     "s from the last of 1,000,000 deadlines to an empty keyspace": 0.1,
+    RESUMED: 1.5,
 }
 
 

@@ -18,9 +18,11 @@ use crate::resp::request::OwnedArgv;
 use crate::state::State;
 use crate::state::client::{ClientId, Parked, ReplyMode, TimeoutReply, client_flag};
 use crate::state::gate;
+use crate::state::groups::GroupId;
 use crate::state::listener;
 use crate::state::repl::wait::{Awaited, There};
 use crate::state::stats::RowNumber;
+use crate::state::users::UserId;
 use crate::state::watch::{KeyName, Ticket};
 use crate::types::Kind;
 
@@ -42,8 +44,25 @@ pub fn enqueue(ctx: &mut Ctx<'_>, row: &Row) {
     ctx.out.simple("QUEUED");
 }
 
+/// A user, and the group it is in.
+type Identity = (UserId, GroupId);
+
+fn identity(ctx: &mut Ctx<'_>) -> Identity {
+    let user = ctx.client().user;
+    (user, ctx.state.users.get(user).group)
+}
+
+/// What a transaction began in one group does not go on with the data of that group once its user is in
+/// another. Nobody reads this but logs: the connection is closed.
+const MOVED: CmdError =
+    CmdError::new("NOPERM the user of this connection is in another group now: log in again");
+
 /// Why a queued request may not run now: who it is for may have changed since it was queued.
-fn refusal_in_exec(ctx: &mut Ctx<'_>, row: &Row) -> Option<CmdError> {
+fn refusal_in_exec(ctx: &mut Ctx<'_>, row: &Row, begun_as: Identity) -> Option<CmdError> {
+    let now = identity(ctx);
+    if now.0 == begun_as.0 && now.1 != begun_as.1 {
+        return Some(MOVED);
+    }
     if ctx.client().gate & row.cmd.blocked_by & gate::TENANT != 0 {
         return Some(SERVER_WIDE);
     }
@@ -53,6 +72,7 @@ fn refusal_in_exec(ctx: &mut Ctx<'_>, row: &Row) -> Option<CmdError> {
 /// Runs the queued requests of a transaction, each one's reply behind the other's.
 pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
     ctx.out.array(queue.len());
+    let begun_as = identity(ctx);
     for (id, owned) in queue {
         let row = ctx.table.row(*id);
         let argv = owned.argv();
@@ -72,8 +92,8 @@ pub fn run_queue(ctx: &mut Ctx<'_>, queue: &[(RowNumber, Box<OwnedArgv>)]) {
             .hotkeys
             .looking
             .then(|| Look::begin(inner.state, inner.out));
-        let refused =
-            refusal_in_exec(&mut inner, row).or_else(|| quota::refusal_inside(&mut inner, row));
+        let refused = refusal_in_exec(&mut inner, row, begun_as)
+            .or_else(|| quota::refusal_inside(&mut inner, row));
         match refused {
             None => _ = call(&mut inner, row),
             Some(error) => {

@@ -19,6 +19,7 @@ pub use super::hints::BATCH_MAX;
 use super::hints::Hints;
 use super::layout::NewValue;
 use super::members::Gone;
+pub use super::others::Load;
 use super::others::Others;
 
 /// Databases looked at in one call of a cycle, so that thousands of empty ones cost no turn.
@@ -67,7 +68,7 @@ impl Databases {
         let hasher = KeyHasher(key);
         Databases {
             list: (0..count).map(|_| Db::new(hasher)).collect(),
-            others: Others::new(hasher),
+            others: Others::new(hasher, count),
             hasher,
             hints: Hints::new(),
             new_clock: 0,
@@ -150,6 +151,16 @@ impl Databases {
     /// only the tables count.
     pub fn bytes_in(&self, range: Range<usize>) -> usize {
         self.iter_in(range).map(|(_, db)| db.used_bytes()).sum()
+    }
+
+    /// What the databases of a group other than the first hold. It is kept, not summed up for whoever asks.
+    pub fn load_of(&self, group: usize) -> Load {
+        self.others.load_of(group)
+    }
+
+    /// Takes note of what has changed: [`Databases::load_of`] looks at that each time.
+    pub fn sum_up(&mut self) {
+        self.others.sum_up();
     }
 
     /// Does any key have a deadline? Where to look costs as much as going round, perhaps.
@@ -353,7 +364,7 @@ impl Databases {
     pub fn flush(&mut self, db: usize) -> Detached {
         if db >= self.list.len() {
             let mut gone = self.others.take(db);
-            let gone = gone.get_or_insert_with(|| Box::new(Db::new(self.hasher)));
+            let gone = gone.get_or_insert_with(|| Db::new(self.hasher));
             return gone.detach();
         }
         let detached = self.list[db].detach();

@@ -7,3 +7,6 @@ pub mod handshake;
 pub mod intake;
 pub mod resume;
 pub mod transfer;
+
+#[cfg(test)]
+mod tests;

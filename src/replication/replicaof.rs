@@ -7,7 +7,7 @@ use crate::exec::command::{
     cmd, flag,
 };
 use crate::exec::ctx::Ctx;
-use crate::exec::error::{CmdError, NOT_INTEGER};
+use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
 use crate::exec::unit::unblock;
 use crate::state::State;
@@ -51,8 +51,8 @@ fn replicaof(ctx: &mut Ctx<'_>) -> CmdResult {
             "ERR Command is not valid when client is a replica.",
         ));
     }
-    let port = parse_i64(port).ok_or(NOT_INTEGER)?;
-    let port = u16::try_from(port).map_err(|_| CmdError::new("ERR Invalid master port"))?;
+    let port = parse_i64(port).and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or(CmdError::new("ERR Invalid master port"))?;
     let host = String::from_utf8_lossy(host).into_owned();
     let upstream = ctx.state.repl.upstream.as_ref();
     if upstream.is_some_and(|up| up.host.eq_ignore_ascii_case(&host) && up.port == port) {

@@ -13,6 +13,7 @@ use crate::exec::command::{CmdResult, Command, KeySpec, NO_KEYS, Outcome, acl, c
 use crate::exec::command::{flag, key_flag};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, NOT_INTEGER};
+use crate::exec::quota;
 use crate::exec::registry::Family;
 use crate::resp::argv::Argv;
 use crate::state::State;
@@ -166,6 +167,18 @@ impl EvalEngine {
             .get(at)
             .is_some_and(|script| *script.body == *body)
             .then_some(at)
+    }
+
+    /// A text that is new takes some of what its group has left.
+    #[inline]
+    fn make_room_for(&self, ctx: &mut Ctx<'_>, body: &[u8]) -> Result<(), CmdError> {
+        if ctx.client().gate & gate::QUOTA == 0
+            || self.find(body).is_some()
+            || self.by_digest.contains_key(&digest(body))
+        {
+            return Ok(());
+        }
+        quota::refusal_of_script(ctx, body.len()).map_or(Ok(()), Err)
     }
 
     /// The same, compiled if it is new.
@@ -370,7 +383,10 @@ fn run_with(
     by: By,
 ) -> CmdResult {
     let at = match by {
-        By::Text => engine.find_or_add(ctx.arg(1), &mut ctx.state.stats)?,
+        By::Text => {
+            engine.make_room_for(ctx, ctx.arg(1))?;
+            engine.find_or_add(ctx.arg(1), &mut ctx.state.stats)?
+        }
         By::Digest => engine.find_digest(ctx.arg(1)).ok_or(NO_SCRIPT)?,
     };
     engine.touch(at);
@@ -417,7 +433,9 @@ pub fn run_job(vm: &mut Vm, ctx: &mut Ctx<'_>, terms: &mut Terms, job: &Job<'_>)
 fn load(ctx: &mut Ctx<'_>) -> CmdResult {
     let group = ctx.group();
     let mut engine: Box<EvalEngine> = engine::take(ctx.state, group)?;
-    let result = engine.find_or_add(ctx.arg(2), &mut ctx.state.stats);
+    let result = engine
+        .make_room_for(ctx, ctx.arg(2))
+        .and_then(|()| engine.find_or_add(ctx.arg(2), &mut ctx.state.stats));
     if let Ok(at) = result {
         engine.keep(at);
         ctx.out.bulk(&hex(&engine.scripts[at].digest));
@@ -483,7 +501,9 @@ pub fn kill_running(ctx: &mut Ctx<'_>, kind: Kind) -> CmdResult {
     let Some(running) = running.filter(reaches) else {
         return Err(CmdError::new("NOTBUSY No scripts in execution right now."));
     };
-    if running.wrote {
+    // What a group's own script has half done is the group's affair; that it stops everybody is not.
+    let is_tenants = group.is_default() && !running.group.is_default();
+    if running.wrote && !is_tenants {
         return Err(CmdError::new(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can \
              either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \

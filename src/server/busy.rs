@@ -175,6 +175,8 @@ impl Host for Lent {
             let known = self.conns.iter().flatten();
             let waits = |c: &&Conn| c.queued || c.unwritten;
             slots.extend(known.filter(waits).map(|c| c.id.slot as usize));
+            // Who came in the turn in which the script began: nobody tells of that again.
+            self.accepting = (0..self.listeners.len()).collect();
         }
         self.take_events(&mut slots);
         self.write_log(state);

@@ -66,6 +66,8 @@ pub(super) struct PrimaryLink {
     wire: Option<Wire>,
     /// Bytes may wait in the socket.
     readable: bool,
+    /// The other side has closed: no more events come, and reading goes on until it says so.
+    ended: bool,
     /// The socket takes bytes, as far as is known.
     writable: bool,
     /// Came in, and not used.
@@ -147,14 +149,16 @@ impl Server {
 impl PrimaryLink {
     /// The poll tells of its socket.
     pub(super) fn note_event(&mut self, event: &Event) {
-        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.ended |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.ended;
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
         self.more = true;
     }
 
     /// An event was missed: what it would have told is found out.
     pub(super) fn look_again(&mut self) {
-        (self.readable, self.writable, self.more) = (true, true, true);
+        // An end that was not told would leave what is behind a short read unread.
+        (self.readable, self.writable, self.more, self.ended) = (true, true, true, true);
     }
 
     /// When it wants to be called again, monotonic microseconds; 0: at once.
@@ -279,7 +283,7 @@ impl PrimaryLink {
         let registered = wire.register(around.sockets, Token(TOKEN_LINK));
         registered.map_err(|error| unreachable_primary(&error))?;
         self.wire = Some(wire);
-        (self.readable, self.writable) = (false, false);
+        (self.readable, self.writable, self.ended) = (false, false, false);
         self.phase = Phase::Connect;
         set_link(around.state, Link::Connecting);
         log::info!("MASTER <-> REPLICA sync started");
@@ -392,7 +396,7 @@ impl PrimaryLink {
         match wire.read_behind(into, max) {
             Ok(0) => Err("connection lost".to_owned()),
             Ok(n) => {
-                self.readable = n == max || !wire.short_is_dry();
+                self.readable = n == max || self.ended || !wire.short_is_dry();
                 let now_us = around.state.clock.mono_us;
                 around.state.stats.net_in += n as u64;
                 if let Some(upstream) = &mut around.state.repl.upstream {
@@ -401,7 +405,7 @@ impl PrimaryLink {
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
+                (self.readable, self.ended) = (false, false);
                 Ok(0)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),

@@ -188,6 +188,8 @@ pub struct Client {
     pub transport: Transport,
     /// What it holds, as of when it was last looked at; kept where that is limited.
     pub weight: super::client_memory::Weight,
+    /// What of it stands in its group's sum of what clients hold.
+    pub held: u64,
     /// Where what it has changed ends in what was propagated (WAIT).
     pub written: super::repl::wait::Place,
     /// The user it acts as.
@@ -374,6 +376,7 @@ impl Clients {
             peer,
             transport: Transport::default(),
             weight: Default::default(),
+            held: 0,
             written: Default::default(),
             user: Default::default(),
         });

@@ -39,6 +39,10 @@ impl Default for Weight {
 pub struct ClientMemory {
     /// Bytes; 0: no limit, nobody is weighed.
     limit: usize,
+    /// Somebody wants to know when what a client holds may have changed: for the limit, or for its group's.
+    on: bool,
+    /// A group has had a limit of its bytes.
+    groups: bool,
     total: usize,
     classes: [Vec<ClientId>; CLASSES],
 }
@@ -80,6 +84,7 @@ impl State {
             bytes => usize::try_from(bytes.max(LIMIT_MIN)).unwrap_or(usize::MAX),
         };
         let before = std::mem::replace(&mut self.client_memory.limit, limit);
+        self.client_memory.on = limit > 0 || self.client_memory.groups;
         if (before == 0) == (limit == 0) {
             return;
         }
@@ -87,7 +92,10 @@ impl State {
         let all: Vec<ClientId> = self.clients.iter().map(|client| client.id).collect();
         for who in all {
             match limit {
-                0 => self.unweigh(who),
+                0 => {
+                    self.unweigh(who);
+                    self.note_held(who);
+                }
                 _ => self.weigh(who),
             }
         }
@@ -96,12 +104,56 @@ impl State {
     /// What a client holds may have changed.
     #[inline]
     pub fn weigh(&mut self, who: ClientId) {
-        if self.client_memory.limit > 0 {
+        if self.client_memory.on {
             self.weigh_now(who);
         }
     }
 
+    /// From now on what clients of groups hold is summed up for each.
+    pub(super) fn weigh_groups(&mut self) {
+        if self.client_memory.groups {
+            return;
+        }
+        self.client_memory.groups = true;
+        self.client_memory.on = true;
+        let all: Vec<ClientId> = self.clients.iter().map(|client| client.id).collect();
+        all.into_iter().for_each(|who| self.note_held(who));
+    }
+
+    /// What a client of a group queues, watches and subscribes to may have changed: the group's sum does.
+    pub fn note_held(&mut self, who: ClientId) {
+        let Some(client) = self.clients.get_mut(who) else {
+            return;
+        };
+        if client.group.is_default() {
+            return;
+        }
+        let now = match client.has(client_flag::CLOSE_NOW) || !self.client_memory.groups {
+            true => 0,
+            false => (client.memory() - size_of::<Client>()) as u64,
+        };
+        let before = std::mem::replace(&mut client.held, now);
+        if let Some(group) = self.groups.get_mut(client.group) {
+            group.spent.held = (group.spent.held + now).saturating_sub(before);
+        }
+    }
+
+    /// A client ends, or leaves its group.
+    pub(super) fn forget_held(&mut self, who: ClientId) {
+        let Some(client) = self.clients.get_mut(who) else {
+            return;
+        };
+        let before = std::mem::take(&mut client.held);
+        if let Some(group) = self.groups.get_mut(client.group) {
+            group.spent.held = group.spent.held.saturating_sub(before);
+        }
+    }
+
     fn weigh_now(&mut self, who: ClientId) {
+        self.note_held(who);
+        if self.client_memory.limit == 0 {
+            return;
+        }
         let Some(client) = self.clients.get_mut(who) else {
             return;
         };
@@ -125,6 +177,7 @@ impl State {
 
     /// A client counts no more.
     pub(super) fn unweigh(&mut self, who: ClientId) {
+        self.forget_held(who);
         self.leave_class(who);
         if let Some(client) = self.clients.get_mut(who) {
             self.client_memory.total -= client.weight.bytes;

@@ -450,20 +450,14 @@ impl State {
             // Its number may be another's before the end of the turn.
             self.join_group(who, GroupId::DEFAULT);
         }
-        let users = self.users.iter().filter(|(_, user)| user.group == group);
-        let users: Vec<_> = users.map(|(_, user)| user.clone()).collect();
-        for mut user in users {
-            if reloads && user.configured {
-                let name = self.groups.name(group).into();
-                (user.group, user.awaits_group) = (GroupId::DEFAULT, Some(name));
-                self.put_user(user);
-            } else {
-                self.remove_user(&user.name);
-            }
-        }
+        let name: Box<str> = self.groups.name(group).into();
+        self.remove_users_of(group, |user| match reloads && user.configured {
+            true => Some(name.clone()),
+            false => None,
+        });
         let keys = self.flush_all(group, true);
-        self.forget_shares(group);
-        for db in self.dbs_of(group) {
+        // The last one first: what is behind one that goes moves up.
+        for db in self.dbs_of(group).rev() {
             self.dbs.forget(db);
         }
         self.forget_shares(group);
@@ -514,9 +508,12 @@ impl State {
         }
         self.discard_transaction(who);
         self.unwatch_all(who);
-        self.unsubscribe_all(who, false);
+        // By and by; messages reach nobody who has left. Unless it comes back: then it is to have left.
+        self.unsubscribe_all(who, true);
+        self.finish_leaving(who, group);
         self.untrack(who);
         self.stop_monitor(who);
+        self.forget_held(who);
         let db = self.first_db(group) + self.local_db(db);
         let client = self.clients.me(who);
         client.group = group;
@@ -547,6 +544,44 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::rng::Rng;
+    use crate::state::client::Peer;
+    use crate::state::config::Config;
+    use crate::state::pubsub::Topic;
+
+    /// A client that goes into another group hears nothing more of the one it left, though it leaves many
+    /// channels by and by; and nothing it left long ago when it comes back.
+    #[test]
+    fn many_subscriptions_are_left_by_and_by() {
+        let clock = Clock::manual(1_000_000);
+        let mut state = State::new(Config::default(), Rng::from_seed(1), clock, 1, 1.0);
+        for name in [&b"blue"[..], b"red"] {
+            let plan = Plan::parse(&[name], false).expect("a plan");
+            state.create_group(&plan).expect("made");
+        }
+        let (blue, red) = (GroupId(1), GroupId(2));
+        let who = state.open_session(Peer::None);
+        state.join_group(who, blue);
+        for n in 0..5000 {
+            state.subscribe(who, Topic::Channel, format!("c{n}").as_bytes());
+        }
+        let heard = |state: &mut State, group| {
+            let names = (0..5000).map(|n| format!("c{n}"));
+            let each = names.map(|name| state.publish(group, name.as_bytes(), b"m"));
+            each.sum::<usize>()
+        };
+        assert_eq!(heard(&mut state, blue), 5000);
+        state.join_group(who, red);
+        assert!(state.pubsub.has_leaving() && heard(&mut state, blue) == 0);
+        state.subscribe(who, Topic::Channel, b"c4999");
+        assert_eq!(heard(&mut state, red), 1);
+        state.join_group(who, blue);
+        assert!(!state.pubsub.has_leaving() && heard(&mut state, blue) == 0);
+        assert_eq!(state.subscribe(who, Topic::Channel, b"c4999"), 1);
+        assert_eq!((heard(&mut state, blue), heard(&mut state, red)), (1, 0));
+        assert_eq!(state.pubsub.of(red).len(Topic::Channel), 0);
+    }
 
     #[test]
     fn names_are_plain_and_short() {

@@ -146,8 +146,23 @@ pub struct Libraries {
     all: BTreeMap<Box<str>, Loaded>,
     /// The library of each function, by the function's name in lower case.
     functions: HashMap<Box<str>, Box<str>>,
+    /// What they take.
+    bytes: usize,
     /// Functions that are gone, which the engine may forget.
     pub released: Vec<u32>,
+}
+
+impl Loaded {
+    /// Bytes of memory that it takes, about.
+    fn heap_bytes(&self) -> usize {
+        /// Lengths and places, and what the allocator adds.
+        const EACH: usize = 64;
+        let functions = self.functions.iter().map(|function| {
+            let description = function.description.as_ref().map_or(0, |text| text.len());
+            2 * EACH + 3 * function.name.len() + description
+        });
+        EACH + 2 * self.name.len() + self.code.len() + functions.sum::<usize>()
+    }
 }
 
 impl Divided for Libraries {
@@ -181,16 +196,7 @@ impl Libraries {
 
     /// Bytes of memory that they take, about.
     pub fn heap_bytes(&self) -> usize {
-        /// Lengths and places, and what the allocator adds.
-        const EACH: usize = 64;
-        let all = self.all.values().map(|library| {
-            let functions = library.functions.iter().map(|function| {
-                let description = function.description.as_ref().map_or(0, |text| text.len());
-                2 * EACH + 3 * function.name.len() + description
-            });
-            EACH + 2 * library.name.len() + library.code.len() + functions.sum::<usize>()
-        });
-        all.sum()
+        self.bytes
     }
 
     /// Names and sources.
@@ -262,6 +268,7 @@ impl Libraries {
             code: library.code,
             functions,
         };
+        self.bytes += loaded.heap_bytes();
         self.all.insert(library.name, loaded);
     }
 
@@ -315,6 +322,7 @@ impl Libraries {
         let Some(library) = name.and_then(|name| self.all.remove(name)) else {
             return false;
         };
+        self.bytes -= library.heap_bytes();
         for function in &library.functions {
             self.functions.remove(&*function.name.to_ascii_lowercase());
             self.released.push(function.handle);
@@ -325,6 +333,7 @@ impl Libraries {
     /// Removes all of them, and gives them to whoever frees their memory.
     pub fn clear(&mut self) -> BTreeMap<Box<str>, Loaded> {
         self.functions.clear();
+        self.bytes = 0;
         let all = std::mem::take(&mut self.all);
         let functions = all.values().flat_map(|library| &library.functions);
         self.released.extend(functions.map(|f| f.handle));

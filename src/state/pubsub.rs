@@ -196,6 +196,15 @@ impl PubSub {
         }
     }
 
+    /// A client comes into a group: what it has not left there yet, it leaves now.
+    fn finish(&mut self, group: GroupId, who: ClientId) {
+        let own = |leaving: &Leaving| leaving.group == group && leaving.who == who;
+        while let Some(at) = self.leaving.iter().position(own) {
+            let leaving = self.leaving.swap_remove(at);
+            self.forget_some(leaving, usize::MAX);
+        }
+    }
+
     /// Forgets a group with all that is in it; its clients have ended.
     fn forget_group(&mut self, group: GroupId) {
         self.leaving.retain(|leaving| leaving.group != group);
@@ -311,9 +320,9 @@ impl State {
         })
     }
 
-    /// A client that ends, or starts anew, leaves every channel and pattern; one with very many, those
-    /// it has not left yet in the next turns.
-    pub fn unsubscribe_all(&mut self, who: ClientId, ends: bool) {
+    /// A client that ends, goes into another group or starts anew leaves every channel and pattern. One with
+    /// very many that is gone from its group leaves the rest of them in the next turns.
+    pub fn unsubscribe_all(&mut self, who: ClientId, is_gone: bool) {
         let Some(client) = self.clients.get_mut(who) else {
             return;
         };
@@ -322,7 +331,11 @@ impl State {
         };
         client.flags &= !client_flag::PUBSUB;
         client.settle_subscribed();
-        let max = if ends { ENDED_AT_ONCE_MAX } else { usize::MAX };
+        let max = if is_gone {
+            ENDED_AT_ONCE_MAX
+        } else {
+            usize::MAX
+        };
         let leaving = Leaving {
             group: client.group,
             who,
@@ -330,6 +343,14 @@ impl State {
         };
         self.pubsub.forget_some(leaving, max);
         self.settle_events();
+    }
+
+    /// A client comes into a group that it may have left only just now.
+    pub(super) fn finish_leaving(&mut self, who: ClientId, group: GroupId) {
+        if self.pubsub.has_leaving() {
+            self.pubsub.finish(group, who);
+            self.settle_events();
+        }
     }
 
     /// Ends some subscriptions of clients that have ended.

@@ -63,6 +63,8 @@ pub struct Spent {
     pub evicted: u64,
     /// Bytes of output that the group's clients have not taken.
     pub output: u64,
+    /// Bytes of what its clients queue, watch and subscribe to.
+    pub held: u64,
     /// Requests left for now, in millionths, and when (monotonic microseconds) they were counted.
     tokens: u128,
     counted_us: u64,
@@ -93,6 +95,26 @@ impl Spent {
     }
 }
 
+/// What a request would add to what its group has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    pub keys: u64,
+    pub bytes: u64,
+}
+
+impl Wanted {
+    fn of(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::Keys => self.keys,
+            Limit::Bytes => self.bytes,
+            _ => 0,
+        }
+    }
+}
+
+/// What keys can be evicted for. A key that is there may be overwritten where the number of keys is used up.
+const OF_KEYS: [Limit; 2] = [Limit::Keys, Limit::Bytes];
+
 /// Microseconds for which a request makes room for itself among its group's keys.
 const ROOM_US: u64 = 500;
 /// Keys that go before the time is looked at.
@@ -114,7 +136,13 @@ impl State {
         spent.evictor = evicts.then(|| Box::new(Evictor::of(dbs)));
         let members = self.clients.iter().filter(|client| client.group == id);
         let members: Vec<ClientId> = members.map(|client| client.id).collect();
-        members.into_iter().for_each(|who| self.settle_quota(who));
+        if quotas.bytes > 0 {
+            self.weigh_groups();
+        }
+        for who in members {
+            self.settle_quota(who);
+            self.note_held(who);
+        }
     }
 
     /// Whether the client's requests are held against its group's limits.
@@ -156,35 +184,74 @@ impl State {
     /// What of this the group has in use.
     pub fn in_use(&self, group: &Group, limit: Limit) -> u64 {
         match limit {
-            Limit::Bytes => self.dbs.bytes_in(self.dbs_of(group.id)) as u64,
-            Limit::Keys => self.dbs.keys_in(self.dbs_of(group.id)) as u64,
+            Limit::Bytes => self.bytes_of_keys(group.id) + self.bytes_besides_keys(group),
+            Limit::Keys if group.id.is_default() => self.dbs.keys_in(self.dbs_of(group.id)) as u64,
+            Limit::Keys => self.dbs.load_of(group.id.0 as usize).keys as u64,
             Limit::Clients => group.clients,
             Limit::Output => group.spent.output,
             Limit::Ops => 0,
         }
     }
 
-    /// The limit of the group that its keys exceed, or would with so many more of them.
-    fn exceeded(&self, group: &Group, more_keys: u64) -> Option<Limit> {
-        let over = |limit: Limit, more: u64| {
-            let most = limit.of(&group.quotas);
-            most > 0 && self.in_use(group, limit).saturating_add(more) > most
-        };
-        // A key that is there may be overwritten where the number of keys is used up.
-        let keys = over(Limit::Keys, more_keys).then_some(Limit::Keys);
-        keys.or_else(|| over(Limit::Bytes, 0).then_some(Limit::Bytes))
+    fn bytes_of_keys(&self, id: GroupId) -> u64 {
+        match id.is_default() {
+            // Its keys are not measured.
+            true => self.dbs.bytes_in(self.dbs_of(id)) as u64,
+            false => self.dbs.load_of(id.0 as usize).bytes as u64,
+        }
     }
 
-    /// Makes room for a request that writes, by what the group's own policy lets go. The limit that is
-    /// exceeded where there is none to be had; the refusal is counted.
-    pub fn make_room_in(&mut self, id: GroupId, more_keys: u64) -> Option<Limit> {
+    /// What the group takes that no eviction gives back: the code of its functions and what that has made,
+    /// its scripts, and what its clients queue, watch and subscribe to.
+    fn bytes_besides_keys(&self, group: &Group) -> u64 {
+        let libraries = self.libraries.of(group.id);
+        let (eval, functions) = self.scripts.figures_of(group.id);
+        let functions = match libraries.is_empty() {
+            true => 0,
+            false => libraries.heap_bytes() + functions.vm_bytes,
+        };
+        group.spent.held + (eval.known_bytes + functions) as u64
+    }
+
+    /// The limit of the group that its keys exceed, or would with so much more.
+    fn exceeded(&self, group: &Group, wanted: Wanted) -> Option<Limit> {
+        OF_KEYS.into_iter().find(|limit| {
+            let most = limit.of(&group.quotas);
+            let in_use = || self.in_use(group, *limit).saturating_add(wanted.of(*limit));
+            most > 0 && in_use() > most
+        })
+    }
+
+    /// The limit of the group that would be exceeded if all its keys were gone.
+    fn out_of_reach(&self, group: &Group, wanted: Wanted) -> Option<Limit> {
+        OF_KEYS.into_iter().find(|limit| {
+            let most = limit.of(&group.quotas);
+            let stays = || match limit {
+                Limit::Bytes => self.bytes_besides_keys(group),
+                _ => 0,
+            };
+            most > 0 && wanted.of(*limit).saturating_add(stays()) > most
+        })
+    }
+
+    /// Makes room for a request that writes, by what the group's own policy lets go; nothing goes for one that
+    /// can never fit. The limit that is exceeded where there is no room to be had; the refusal is counted.
+    pub fn make_room_in(&mut self, id: GroupId, wanted: Wanted) -> Option<Limit> {
+        self.dbs.sum_up();
         let group = self.groups.get(id)?;
-        let mut exceeded = self.exceeded(group, more_keys)?;
+        let mut exceeded = self.exceeded(group, wanted)?;
         let policy = group.quotas.policy;
-        let evictor = self.groups.get_mut(id)?.spent.evictor.take();
+        let never = self.out_of_reach(group, wanted);
+        let evictor = match never {
+            Some(limit) => {
+                exceeded = limit;
+                None
+            }
+            None => self.groups.get_mut(id)?.spent.evictor.take(),
+        };
         if let Some(mut evictor) = evictor {
             let outcome = match self.may_evict() {
-                true => self.evict_in(id, &mut evictor, policy, more_keys),
+                true => self.evict_in(id, &mut evictor, policy, wanted),
                 false => Some(exceeded),
             };
             let spent = &mut self.groups.get_mut(id)?.spent;
@@ -202,13 +269,13 @@ impl State {
         id: GroupId,
         evictor: &mut Evictor,
         policy: Policy,
-        more_keys: u64,
+        wanted: Wanted,
     ) -> Option<Limit> {
         let end = ticks().saturating_add(self.stats.us_to_ticks(ROOM_US));
         let mut count = 0;
         loop {
             let group = self.groups.get(id)?;
-            let exceeded = self.exceeded(group, more_keys)?;
+            let exceeded = self.exceeded(group, wanted)?;
             match self.pick_with(evictor, policy) {
                 Pick::Key(db, slot) => {
                     self.evict_key(db, slot);

@@ -10,7 +10,7 @@ pub mod pattern;
 pub mod selector;
 
 use super::State;
-use super::client::{ClientId, client_flag};
+use super::client::{Client, ClientId, client_flag};
 use super::config::Secret;
 use super::gate;
 use super::groups::GroupId;
@@ -429,6 +429,31 @@ impl State {
             self.dismiss(who);
         }
         self.users.take(id).is_some()
+    }
+
+    /// Takes away all users of a group, with one look at the clients: they may be many. Those for whom `stays`
+    /// names a group are kept, and wait for it.
+    pub(super) fn remove_users_of(
+        &mut self,
+        group: GroupId,
+        stays: impl Fn(&User) -> Option<Box<str>>,
+    ) {
+        let acts = |client: &&Client| self.users.get(client.user).group == group;
+        let clients = self.clients.iter().filter(acts).map(|client| client.id);
+        for who in clients.collect::<Vec<_>>() {
+            self.dismiss(who);
+        }
+        let users = self.users.iter().filter(|(_, user)| user.group == group);
+        let users: Vec<_> = users.map(|(id, user)| (id, stays(user))).collect();
+        for (id, stays) in users {
+            if stays.is_none() {
+                self.users.take(id);
+                continue;
+            }
+            let mut user = self.users.get(id).clone();
+            (user.group, user.awaits_group) = (GroupId::DEFAULT, stays);
+            self.users.put(user);
+        }
     }
 
     /// Ends a client whose user is gone: until it is closed it is one that has not logged in.

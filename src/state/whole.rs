@@ -69,7 +69,7 @@ impl State {
     /// Empties all databases of a group; how many keys were in them.
     pub fn flush_all(&mut self, group: GroupId, lazy: bool) -> usize {
         let dbs = self.dbs_of(group);
-        let keys = dbs.map(|db| self.empty_db(db, lazy)).sum();
+        let keys = dbs.rev().map(|db| self.empty_db(db, lazy)).sum();
         self.invalidate_all(group);
         keys
     }

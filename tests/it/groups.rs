@@ -446,3 +446,55 @@ fn a_trial_knows_what_concerns_the_whole_server() {
     assert_eq!(zero.ask("acl dryrun blue get port"), "OK");
     assert_eq!(zero.ask("acl dryrun default config get port"), "OK");
 }
+
+/// A transaction that moves its own user into another group ends there: the rest of it would go on with the
+/// data of the group that it has left.
+#[test]
+fn a_transaction_ends_where_its_user_goes_into_another_group() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::start();
+    let mut blue = make(&server, "blue", "");
+    let mut zero = server.raw();
+    assert_eq!(zero.ask(&format!("acl setuser op {USER}")), "OK");
+    let mut op = user_of(&server, "op");
+    op.ask("multi");
+    op.ask("set before 1");
+    op.ask("acl setuser op group:blue");
+    op.ask("set after 1");
+    op.ask("flushall");
+    let moved = "(error) NOPERM the user of this connection is in another group now: log in again";
+    assert_eq!(op.ask("exec"), format!("[OK, OK, {moved}, {moved}]"));
+    assert!(op.read_to_end().is_empty(), "it has to log in again");
+    assert_eq!(zero.ask("keys *"), "[\"before\"]");
+    assert_eq!(blue.ask("dbsize"), ":0");
+    assert_eq!(user_of(&server, "op").ask("dbsize"), ":0");
+}
+
+/// A tenant's script that has written cannot be ended by the tenant, as in Redis, but by operators: it stops
+/// everybody. What it wrote up to there is in the log.
+#[test]
+fn operators_end_a_tenants_script_that_has_written() {
+    if is_oracle() {
+        return;
+    }
+    let args = [&ON[..], &["--busy-reply-threshold", "1"]].concat();
+    let server = Server::with(&args);
+    let mut blue = make(&server, "blue", "");
+    let mut own = user_of(&server, "blue");
+    let mut zero = server.raw();
+    let code =
+        "redis.call('set', 'half', 1) while true do pcall(function() while true do end end) end";
+    blue.command(&["eval", code, "0"]);
+    wait_until("the script", || own.ask("ping").starts_with("(error) BUSY"));
+    assert!(own.ask("script kill").starts_with("(error) UNKILLABLE"));
+    let busy = zero.ask("function kill");
+    assert!(busy.starts_with("(error) BUSY"), "{busy}");
+    assert_eq!(zero.ask("script kill"), "OK");
+    let told = blue.reply();
+    assert!(told.contains("Script killed by user"), "{told}");
+    assert_eq!(blue.ask("get half"), "\"1\"");
+    let server = again(&binary(), server, &ON);
+    assert_eq!(user_of(&server, "blue").ask("get half"), "\"1\"");
+}

@@ -348,7 +348,8 @@ impl Raw {
             .expect("an open socket");
     }
 
-    fn line(&mut self) -> String {
+    /// A line, without its end.
+    pub fn line(&mut self) -> String {
         let mut line = Vec::new();
         self.input
             .read_until(b'\n', &mut line)

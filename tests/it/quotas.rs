@@ -230,3 +230,189 @@ fn what_a_groups_clients_leave_unread_is_limited() {
     assert_eq!(raw.ask("ping"), "PONG");
     assert_eq!(number(&server, "blue", "output"), 0);
 }
+
+/// A request that has no room even where nothing else is takes nobody's place.
+#[test]
+fn what_can_never_fit_evicts_nothing() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::start();
+    let blue = make(&server, "blue", "keys 10 policy allkeys-lru");
+    let (mut raw, mut zero) = (blue(), server.raw());
+    for n in 0..8 {
+        assert_eq!(raw.ask(&format!("set key:{n} 1")), "OK");
+    }
+    let many: Vec<String> = (0..11).map(|n| format!("m{n} 1")).collect();
+    let refused = raw.ask(&format!("mset {}", many.join(" ")));
+    assert!(refused.starts_with("(error) QUOTA keys"), "{refused}");
+    assert_eq!(raw.ask("dbsize"), ":8");
+    // A name that is said twice is one key, and a copy in another database is another.
+    assert_eq!(raw.ask("mset a 1 a 2 a 3"), "OK");
+    assert_eq!(raw.ask("copy a a db 3"), ":1");
+    assert_eq!(number(&server, "blue", "evicted-keys"), 0);
+    assert_eq!(zero.ask("group set blue policy noeviction"), "OK");
+    let refused = raw.ask("copy a a db 4");
+    assert!(refused.starts_with("(error) QUOTA keys"), "{refused}");
+    assert_eq!(raw.ask("copy a a db 3 replace"), ":1");
+
+    let set = "group set blue keys 0 bytes 200kb policy allkeys-lru";
+    assert_eq!(zero.ask(set), "OK");
+    let refused = say(&mut raw, &["set", "big", &"x".repeat(300_000)]);
+    assert!(refused.starts_with("(error) QUOTA bytes"), "{refused}");
+    assert_eq!(number(&server, "blue", "evicted-keys"), 0);
+}
+
+/// How large a value becomes is known for these before they run.
+#[test]
+fn one_request_cannot_go_far_beyond_the_limit() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::start();
+    let mut raw = make(&server, "blue", "bytes 1mb")();
+    let large = "x".repeat(600_000);
+    assert_eq!(say(&mut raw, &["set", "large", &large]), "OK");
+    for request in [
+        "setrange big 200000000 x",
+        "setrange large 1200000 x",
+        "setbit big 1600000000 1",
+        "bitfield big get u8 0 set u8 1600000000 1",
+        "bitfield big overflow wrap incrby u8 #200000000 1",
+        "bitop not big large",
+        "copy large big",
+    ] {
+        let refused = raw.ask(request);
+        assert!(
+            refused.starts_with("(error) QUOTA bytes"),
+            "{request}: {refused}"
+        );
+        let code = "return redis.call(unpack(ARGV))";
+        let mut words = vec!["eval", code, "0"];
+        words.extend(request.split(' '));
+        let refused = say(&mut raw, &words);
+        assert!(
+            refused.starts_with("(error) QUOTA bytes"),
+            "{request}: {refused}"
+        );
+    }
+    let refused = say(&mut raw, &["append", "large", &large]);
+    assert!(refused.starts_with("(error) QUOTA bytes"), "{refused}");
+    // What takes the place of as much has room, and so has what is read.
+    assert_eq!(say(&mut raw, &["set", "large", &large]), "OK");
+    assert_eq!(raw.ask("setrange large 500000 y"), ":600000");
+    assert_eq!(raw.ask("bitfield large get u8 1600000000"), "[:0]");
+    assert_eq!(raw.ask("strlen large"), ":600000");
+}
+
+/// Not only keys take memory: what is kept for a group's scripts, functions and clients counts, too.
+#[test]
+fn bytes_are_also_those_of_functions_scripts_and_clients() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::start();
+    let blue = make(&server, "blue", "bytes 1mb policy allkeys-lru");
+    let (mut raw, mut other) = (blue(), blue());
+    let filler = "x".repeat(400_000);
+    let refused = "(error) QUOTA bytes of group 'blue' are used up: the limit is 1048576";
+    let library = |n: usize| {
+        format!("#!lua name=l{n}\n--{filler}\nredis.register_function('f{n}', function() end)")
+    };
+    assert_eq!(say(&mut raw, &["function", "load", &library(1)]), "\"l1\"");
+    assert_eq!(say(&mut raw, &["function", "load", &library(2)]), "\"l2\"");
+    assert_eq!(say(&mut raw, &["function", "load", &library(3)]), refused);
+    assert!(number(&server, "blue", "bytes") > 800_000);
+    assert_eq!(raw.ask("function flush"), "OK");
+
+    for n in 0..2 {
+        let script = format!("return {n} --{filler}");
+        assert_eq!(say(&mut raw, &["eval", &script, "0"]), format!(":{n}"));
+        // It is known by now.
+        assert_eq!(say(&mut raw, &["eval", &script, "0"]), format!(":{n}"));
+    }
+    let script = format!("return 3 --{filler}");
+    assert_eq!(say(&mut raw, &["eval", &script, "0"]), refused);
+    assert_eq!(say(&mut raw, &["script", "load", &script]), refused);
+    assert_eq!(say(&mut raw, &["eval", "return 3", "0"]), ":3");
+    assert_eq!(raw.ask("script flush"), "OK");
+
+    assert_eq!(raw.ask("multi"), "OK");
+    assert_eq!(say(&mut raw, &["set", "k", &filler]), "QUEUED");
+    assert_eq!(say(&mut raw, &["set", "k", &filler]), "QUEUED");
+    // Others feel it as soon as it is there, and keys would not help.
+    assert_eq!(say(&mut other, &["set", "k", &filler]), refused);
+    assert_eq!(say(&mut raw, &["set", "k", &filler]), refused);
+    assert!(raw.ask("exec").starts_with("(error) EXECABORT"));
+    assert_eq!(say(&mut other, &["set", "k", &filler]), "OK");
+    assert_eq!(other.ask("del k"), ":1");
+
+    let name = "y".repeat(1000);
+    let mut names = (0..2000).map(|n| format!("{n}{name}"));
+    let watch = names
+        .by_ref()
+        .find_map(|key| match say(&mut raw, &["watch", &key]) {
+            ok if ok == "OK" => None,
+            other => Some(other),
+        });
+    assert_eq!(watch.as_deref(), Some(refused));
+    assert_eq!(raw.ask("unwatch"), "OK");
+    let taken = names.by_ref().take(900).find_map(|name| {
+        let reply = say(&mut raw, &["subscribe", &name]);
+        (!reply.starts_with('[')).then_some(reply)
+    });
+    assert_eq!(taken, None, "there is room for so many");
+    let names: Vec<String> = (0..1200).map(|n| format!("{n}{name}")).collect();
+    let taken = names.iter().find_map(|name| {
+        let reply = say(&mut other, &["ssubscribe", name]);
+        (!reply.starts_with('[')).then_some(reply)
+    });
+    assert_eq!(taken.as_deref(), Some(refused));
+    drop((raw, other));
+    wait_until("nothing in use", || number(&server, "blue", "bytes") == 0);
+}
+
+/// An empty database costs nothing that its group could free.
+#[test]
+fn empty_databases_count_nothing() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::start();
+    let mut raw = make(&server, "blue", "bytes 4kb")();
+    for db in 0..16 {
+        raw.ask(&format!("select {db}"));
+        assert_eq!(raw.ask("set k v ex 100"), "OK", "{db}");
+        assert_eq!(raw.ask("del k"), ":1");
+    }
+    assert_eq!(number(&server, "blue", "bytes"), 0);
+    assert_eq!(raw.ask("set k v"), "OK");
+    let info = raw.ask("info memory");
+    let used = number(&server, "blue", "bytes");
+    assert!(info.contains(&format!("used_memory:{used}")), "{info}");
+    assert!(info.contains("maxmemory:4096"), "{info}");
+    assert!(info.contains("maxmemory_policy:noeviction"), "{info}");
+    let info = raw.ask("info group");
+    assert!(info.contains(&format!("group_bytes:{used}")), "{info}");
+    assert!(info.contains("refused_bytes:0"), "{info}");
+}
+
+/// Who waits has said its request already: to be served is none of the group's requests.
+#[test]
+fn who_waits_is_served_though_requests_are_used_up() {
+    if is_oracle() {
+        return;
+    }
+    let server = Server::start();
+    let blue = make(&server, "blue", "ops 3");
+    let (mut waits, mut pushes) = (blue(), blue());
+    waits.command(&["blpop", "l", "0"]);
+    wait_until("who waits", || server.info("blocked_clients") == "1");
+    let requests = [frame(&["PING"]), frame(&["RPUSH", "l", "v"])].concat();
+    pushes.send(&requests);
+    assert_eq!(pushes.reply(), "PONG");
+    let pushed = pushes.reply();
+    if pushed == ":1" {
+        assert_eq!(waits.reply(), "[\"l\", \"v\"]");
+    }
+}

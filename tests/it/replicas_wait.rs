@@ -32,6 +32,13 @@ impl Replica {
     }
 }
 
+fn is_ending(server: &Server) -> bool {
+    server
+        .raw()
+        .ask("INFO server")
+        .contains("shutdown_in_milliseconds:")
+}
+
 const NO_DELAY: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
 
 #[test]
@@ -65,9 +72,7 @@ fn the_server_ends_when_its_replicas_have_everything_or_is_told_to_stay() {
     );
     writer.ask("SET a 1");
     ends.command(&["SHUTDOWN", "NOSAVE"]);
-    wait_until("it waits", || {
-        !server.info("shutdown_in_milliseconds").is_empty()
-    });
+    wait_until("it waits", || is_ending(&server));
     let mut held = server.raw();
     held.command(&["SET", "a", "2"]);
     assert_eq!(writer.ask("GET a"), "\"1\"");
@@ -78,9 +83,7 @@ fn the_server_ends_when_its_replicas_have_everything_or_is_told_to_stay() {
     );
     assert_eq!(held.reply(), "OK");
     ends.command(&["SHUTDOWN", "NOSAVE"]);
-    wait_until("it waits", || {
-        !server.info("shutdown_in_milliseconds").is_empty()
-    });
+    wait_until("it waits", || is_ending(&server));
     replica.acks(&server);
     assert!(server.wait_end().success());
     let log = server.log();

@@ -66,7 +66,7 @@ fn made() -> &'static Path {
     made.path()
 }
 
-fn path(name: &str) -> String {
+pub fn path(name: &str) -> String {
     made().join(name).to_str().expect("a plain path").to_owned()
 }
 

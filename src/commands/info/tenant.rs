@@ -5,6 +5,7 @@
 use super::{Report, Section, clients, cluster, errorstats, keysizes, keyspace, modules, scripts};
 use super::{pubsub, section, server, sum_clients, tracking};
 use crate::state::groups::Quotas;
+use crate::state::quota::Limit;
 
 /// In the order in which they are shown.
 pub(super) const SECTIONS: &[Section] = &[
@@ -24,6 +25,12 @@ pub(super) const SECTIONS: &[Section] = &[
 
 fn memory(r: &mut Report<'_>) {
     r.head("Memory");
+    if let Some(own) = r.state.groups.get(r.group) {
+        let (bytes, limit) = (r.state.in_use(own, Limit::Bytes), own.quotas.bytes);
+        r.size("used_memory", bytes);
+        r.size("maxmemory", limit);
+        r.field("maxmemory_policy", own.quotas.policy.word());
+    }
     scripts(r);
     let bytes = sum_clients(r.state, r.group).normal_bytes;
     r.field("mem_clients_normal", bytes);
@@ -72,5 +79,14 @@ fn group(r: &mut Report<'_>) {
     r.field("group_clients", own.clients);
     for field in Quotas::FIELDS {
         r.field(&format!("quota_{field}"), own.quotas.shown(field));
+    }
+    for limit in [Limit::Bytes, Limit::Output] {
+        let used = state.in_use(own, limit);
+        r.field(&format!("group_{}", limit.name()), used);
+    }
+    r.field("group_evicted_keys", own.spent.evicted);
+    for limit in Limit::ALL {
+        let refused = own.spent.refused[limit as usize];
+        r.field(&format!("refused_{}", limit.name()), refused);
     }
 }

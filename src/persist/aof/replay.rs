@@ -38,6 +38,8 @@ use crate::state::prop::Carried;
 const CHUNK: usize = 128 << 10;
 /// Requests parsed before the first one runs.
 const AHEAD: usize = 64;
+/// Room that the window keeps when it is empty.
+const WINDOW_KEPT: usize = 4 << 20;
 /// Spans are 32 bits wide.
 const WINDOW_MAX: usize = u32::MAX as usize - 1;
 /// The longest comment: annotations are short.
@@ -253,6 +255,9 @@ impl Replay {
         self.window.drain(..self.used);
         self.gone += self.used as u64;
         (self.used, self.parsed, self.done, self.taken) = (0, 0, 0, 0);
+        if self.window.capacity() > WINDOW_KEPT.max(4 * self.window.len()) {
+            self.window.shrink_to(CHUNK);
+        }
         read(&mut self.window)
     }
 
@@ -559,13 +564,7 @@ impl Replay {
         number: u16,
         argv: Argv<'_>,
     ) -> Result<(), Why> {
-        if number == self.names.multi || number == self.names.exec {
-            self.inside = number == self.names.multi;
-        } else if number == self.names.replconf {
-            self.asked |= argv.get(1).eq_ignore_ascii_case(b"getack");
-        } else if number == self.names.echo {
-            self.run_carried(state, table, me, argv.get(1))?;
-        } else if number == NO_ROW {
+        if number == NO_ROW {
             let known = resolve_row(table, table.find(argv.get(0)), argv);
             let text = match known {
                 Err((_, error)) => String::from_utf8_lossy(error.text()).into_owned(),
@@ -573,6 +572,13 @@ impl Replay {
             };
             let name = String::from_utf8_lossy(&argv.get(0)[..argv.get(0).len().min(128)]);
             return self.report(state, &name, &text);
+        }
+        if number == self.names.multi || number == self.names.exec {
+            self.inside = number == self.names.multi;
+        } else if number == self.names.replconf {
+            self.asked |= argv.get(1).eq_ignore_ascii_case(b"getack");
+        } else if number == self.names.echo {
+            self.run_carried(state, table, me, argv.get(1))?;
         } else {
             let row = table.row(CommandId(number));
             let mut ctx = Ctx {

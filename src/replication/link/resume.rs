@@ -1,5 +1,6 @@
 //! From where the stream may go on, and what the end of a synchronisation makes of the server's own history.
 use crate::persist::aof;
+use crate::replication::feed;
 use crate::state::State;
 use crate::state::repl::{Link, Upstream};
 
@@ -17,15 +18,15 @@ pub fn forget(state: &mut State) {
         upstream.resumes = false;
     }
     state.disconnect_replicas();
-    state.repl.backlog = None;
+    feed::end(state);
 }
 
 /// The data are those of this history at this offset, `db` is where the stream goes on.
 pub fn synced(state: &mut State, id: String, offset: u64, db: u32) {
+    feed::end(state);
     let repl = &mut state.repl;
     (repl.id, repl.offset) = (id, offset);
     repl.forget_second_id();
-    repl.backlog = None;
     let databases = state.groups.file_databases;
     if let Some(upstream) = &mut repl.upstream {
         upstream.db = db;

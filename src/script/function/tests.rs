@@ -324,26 +324,20 @@ fn a_library_that_does_not_load_changes_nothing() {
         let told = load(&mut bench, "mylib", &body);
         assert!(told.starts_with(&format!("-ERR {error}")), "{body}: {told}");
     }
-    let known = bench
-        .state
-        .scripts
-        .functions
-        .of(GroupId::DEFAULT)
-        .figures()
-        .known;
-    assert_eq!(
-        (
-            known,
-            bench.state.libraries.of(GroupId::DEFAULT).functions()
-        ),
-        (3, 3)
-    );
+    assert_eq!(functions_known(&bench), (3, 3));
     assert!(bench.logged().is_empty());
     // What a table names as a number is taken, and a name may change its case.
     let body = "redis.register_function{function_name = 1, callback = redis.log, description = 3}
         redis.register_function('F1', function() return 1 end)";
     assert_eq!(load(&mut bench, "mylib", body), "$5 mylib");
     assert_eq!(bench.ask("fcall f1 0"), ":1");
+}
+
+/// How many functions the engine knows, and how many there are.
+fn functions_known(bench: &Bench) -> (usize, usize) {
+    let engine = bench.state.scripts.functions.of(GroupId::DEFAULT);
+    let libraries = bench.state.libraries.of(GroupId::DEFAULT);
+    (engine.figures().known, libraries.functions())
 }
 
 #[test]
@@ -399,20 +393,7 @@ fn what_was_dumped_is_restored_by_the_policy_asked_for() {
     );
     let words = [&b"function"[..], b"restore", &both, b"replace"];
     assert_eq!(bench.request(words), "-ERR Function inc already exists");
-    let known = bench
-        .state
-        .scripts
-        .functions
-        .of(GroupId::DEFAULT)
-        .figures()
-        .known;
-    assert_eq!(
-        (
-            known,
-            bench.state.libraries.of(GroupId::DEFAULT).functions()
-        ),
-        (3, 3)
-    );
+    assert_eq!(functions_known(&bench), (3, 3));
     assert_eq!(bench.ask("fcall f1 0"), "*2 *0 *0");
 }
 

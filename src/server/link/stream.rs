@@ -110,7 +110,10 @@ impl PrimaryLink {
             stream.replay.feed_with(|window| {
                 result = self.read_into(around, window, room);
             });
-            let got = result.map_err(|_| Lost(String::new()))?;
+            let got = result.map_err(|why| {
+                log::debug!("Reading from master: {why}");
+                Lost(String::new())
+            })?;
             if got == 0 {
                 self.more = false;
                 return Ok(false);

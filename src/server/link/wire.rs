@@ -1,10 +1,12 @@
 //! The socket to a primary, with TLS where `tls-replication` asks for it.
+use crate::base::sys::read_behind;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
 use rustls::{ClientConfig, ClientConnection};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// The socket.
@@ -76,12 +78,17 @@ impl Wire {
 
     /// Reads at most `max` bytes behind those in `buf`; 0: the primary has hung up.
     pub(super) fn read_behind(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        let tls = match self {
+            // Most reads bring much less than there could be: no room is blanked for them.
+            Wire::Plain(socket) => {
+                buf.reserve(max);
+                return read_behind(socket.as_fd(), buf, max);
+            }
+            Wire::Tls(tls) => tls,
+        };
         let before = buf.len();
         buf.resize(before + max, 0);
-        let result = match self {
-            Wire::Plain(socket) => socket.read(&mut buf[before..]),
-            Wire::Tls(tls) => tls.read(&mut buf[before..]),
-        };
+        let result = tls.read(&mut buf[before..]);
         buf.truncate(before + *result.as_ref().unwrap_or(&0));
         result
     }
