@@ -26,7 +26,11 @@ pub fn run(state: &mut State) -> Vec<ClientId> {
 fn ping(state: &mut State) {
     let period_us = u64::from(state.config.repl_ping_replica_period) * 1_000_000;
     let now_us = state.clock.mono_us;
-    if state.repl.replicas.is_empty() || now_us.saturating_sub(state.repl.pinged_us) < period_us {
+    // Nothing is added to the stream while replicas are to come to its end.
+    if state.repl.replicas.is_empty()
+        || state.pause.held != 0
+        || now_us.saturating_sub(state.repl.pinged_us) < period_us
+    {
         return;
     }
     state.repl.pinged_us = now_us;

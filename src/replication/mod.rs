@@ -1,6 +1,7 @@
 //! Floor 8: replication. What is said between a primary and its replicas, on either side, and what follows from
 //! it; sockets and files of the kernel are the server's, data are `state::repl`'s.
 pub mod cron;
+pub mod failover;
 pub mod feed;
 pub mod full;
 pub mod link;

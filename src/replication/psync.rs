@@ -1,6 +1,6 @@
 //! PSYNC and SYNC: somebody wants to follow. From where it is, if the backlog reaches back so far and its history
 //! is ours; else from a snapshot (`full`).
-use super::feed;
+use super::{feed, replicaof};
 use crate::base::num::parse_i64;
 use crate::exec::command::{
     CmdResult, Command, NO_KEYS, Outcome, acl, cmd,
@@ -30,6 +30,7 @@ pub static FAMILY: Family = Family {
 
 const NO_LINK: CmdError =
     CmdError::new("NOMASTERLINK Can't SYNC while not connected with my master");
+const FAILING_OVER: CmdError = CmdError::new("NOMASTERLINK Can't SYNC while failing over");
 const PENDING_OUTPUT: CmdError =
     CmdError::new("ERR SYNC and PSYNC are invalid with pending output");
 const NEEDS_EOF: CmdError = CmdError::new("ERR Filtered replica requires EOF capability");
@@ -37,6 +38,9 @@ const NEEDS_EOF: CmdError = CmdError::new("ERR Filtered replica requires EOF cap
 fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.client().has(client_flag::REPLICA) {
         return Ok(Outcome::Done);
+    }
+    if ctx.argc() > 3 && ctx.arg(3).eq_ignore_ascii_case(b"failover") {
+        take_over(ctx)?;
     }
     let told = greet(ctx)?;
     let (id, me) = (ctx.arg(1), ctx.me);
@@ -64,8 +68,34 @@ fn sync(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(Outcome::Done)
 }
 
+/// The primary hands its part over (FAILOVER): it asks to follow from here on.
+fn take_over(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let id = ctx.arg(1);
+    log::warn!(
+        "Failover request received for replid {}.",
+        String::from_utf8_lossy(id)
+    );
+    if !ctx.state.repl.is_replica() {
+        return Err(CmdError::new(
+            "ERR PSYNC FAILOVER can't be sent to a master.",
+        ));
+    }
+    if !ctx.state.repl.id.as_bytes().eq_ignore_ascii_case(id) {
+        return Err(CmdError::new(
+            "ERR PSYNC FAILOVER replid must match my replid.",
+        ));
+    }
+    replicaof::follow_nobody(ctx.state);
+    let who = replicaof::described(ctx);
+    log::info!("MASTER MODE enabled (failover request from '{who}')");
+    Ok(())
+}
+
 /// May it follow? What it has told of itself.
 fn greet(ctx: &mut Ctx<'_>) -> Result<Introduction, CmdError> {
+    if ctx.state.repl.failover.is_some() {
+        return Err(FAILING_OVER);
+    }
     let upstream = ctx.state.repl.upstream.as_ref();
     if upstream.is_some_and(|upstream| !upstream.is_up()) {
         return Err(NO_LINK);

@@ -33,6 +33,7 @@ pub const FAMILIES: &[&Family] = &[
     &crate::script::function::FAMILY,
     &crate::replication::migrate::FAMILY,
     &crate::replication::wait::FAMILY,
+    &crate::replication::failover::FAMILY,
     &commands::multi::FAMILY,
     &commands::status::FAMILY,
     &commands::config::FAMILY,

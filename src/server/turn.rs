@@ -22,7 +22,7 @@ use crate::exec::registry::Registry;
 use crate::exec::{login, unit};
 use crate::persist::aof;
 use crate::persist::load::Loader;
-use crate::replication::{feed, migrate, wait};
+use crate::replication::{failover, feed, migrate, wait};
 use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{ClientId, Peer, client_flag};
@@ -271,6 +271,7 @@ impl Server {
         if !self.state.repl.waiting.is_empty() && wait::serve(&mut self.state, &self.table) {
             self.deliver_rest();
         }
+        failover::step(&mut self.state);
         self.follow_shutdown();
         self.take_wanted();
         self.flush_link();
