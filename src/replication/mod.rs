@@ -11,3 +11,6 @@ pub mod replconf;
 pub mod replicaof;
 pub mod role;
 pub mod wait;
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,9 @@ const NO_LINK: CmdError =
 const FAILING_OVER: CmdError = CmdError::new("NOMASTERLINK Can't SYNC while failing over");
 const PENDING_OUTPUT: CmdError =
     CmdError::new("ERR SYNC and PSYNC are invalid with pending output");
+const NEEDS_GROUPS: CmdError = CmdError::new(
+    "ERR This replica has groups: a server that has none can follow its primary only",
+);
 const NEEDS_EOF: CmdError = CmdError::new("ERR Filtered replica requires EOF capability");
 
 fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -49,7 +52,11 @@ fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
         log::warn!("Replica {name} asks for synchronization but with a wrong offset");
         return Err(NOT_INTEGER);
     };
-    match place_of(ctx.state, me, id, offset) {
+    // What came from a primary names other groups' databases, and nobody has marked where.
+    let plain = ctx.state.groups.exist() && told.capa & capa::GROUPS == 0;
+    let unmarked_until = ctx.state.repl.unmarked_until;
+    let place = place_of(ctx.state, me, id, offset);
+    match place.filter(|place| !plain || *place >= unmarked_until) {
         Some(place) => resume(ctx.state, me, &told, place),
         None => {
             ctx.state.repl.figures.partial_syncs_refused += u64::from(!id.starts_with(b"?"));
@@ -107,6 +114,10 @@ fn greet(ctx: &mut Ctx<'_>) -> Result<Introduction, CmdError> {
     let told = ctx.client().introduction.as_deref().cloned();
     let told = told.unwrap_or_default();
     let groups = ctx.state.groups.exist() && told.capa & capa::GROUPS == 0;
+    if groups && ctx.state.repl.is_replica() {
+        // The primary's stream is passed on as it comes, and names databases that the other one has not.
+        return Err(NEEDS_GROUPS);
+    }
     if (told.without_data || told.without_functions || groups) && told.capa & capa::EOF == 0 {
         return Err(NEEDS_EOF);
     }

@@ -5,6 +5,7 @@
 use super::turn::Server;
 use crate::base::alloc;
 use crate::persist::shutdown::{By, Verdict, follow, prepare};
+use crate::replication::feed;
 use crate::state::config::ShutdownFlags;
 use crate::state::run::Shutdown;
 use std::ffi::OsStr;
@@ -90,8 +91,10 @@ impl Server {
         }
         // First: whoever sees the end of a connection must not get another one.
         self.listeners.clear();
-        self.flush_all();
+        // What replicas can still be told, they are told.
+        feed::end_of_turn(&mut self.state);
         self.serve_replicas();
+        self.flush_all();
         log::warn!("Redis is now ready to exit, bye bye...");
         self.exit = Some(0);
     }

@@ -481,6 +481,7 @@ impl State {
             log.preamble.clear();
             let told = prop::told_databases(self.dbs.count());
             prop::push_request(&mut log.preamble, &[b"ECHO", &told]);
+            self.send_plain_replicas_away();
         }
     }
 

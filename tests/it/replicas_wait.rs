@@ -96,3 +96,56 @@ fn the_server_ends_when_its_replicas_have_everything_or_is_told_to_stay() {
         "{log}"
     );
 }
+
+#[test]
+fn a_replica_takes_over_when_it_has_everything() {
+    let (first, second) = (Server::with(&NO_DELAY), Server::with(&NO_DELAY));
+    let (mut a, mut b) = (first.raw(), second.raw());
+    for (line, told) in [
+        ("FAILOVER ABORT", "No failover in progress."),
+        ("FAILOVER", "FAILOVER requires connected replicas."),
+        (
+            "FAILOVER TIMEOUT 0",
+            "FAILOVER timeout must be greater than 0",
+        ),
+        ("FAILOVER TO h", "syntax error"),
+    ] {
+        assert_eq!(a.ask(line), format!("(error) ERR {told}"), "{line}");
+    }
+    a.ask("SET a 1");
+    assert_eq!(b.ask(&format!("REPLICAOF 127.0.0.1 {}", first.port)), "OK");
+    wait_until("it follows", || {
+        first.info("slave0").contains("state=online")
+    });
+    let refused = a.ask("FAILOVER TO 127.0.0.1 1 TIMEOUT 10");
+    assert_eq!(
+        refused,
+        "(error) ERR FAILOVER target HOST and PORT is not a replica."
+    );
+    let refused = a.ask("FAILOVER FORCE");
+    assert!(
+        refused.contains("requires both a timeout and target"),
+        "{refused}"
+    );
+    assert_eq!(
+        b.ask("FAILOVER"),
+        "(error) ERR FAILOVER is not valid when server is a replica."
+    );
+    assert_eq!(a.ask("SET a 2"), "OK");
+    assert_eq!(
+        a.ask(&format!("FAILOVER TO 127.0.0.1 {}", second.port)),
+        "OK"
+    );
+    wait_until("the roles are swapped", || {
+        first.info("role") == "slave" && second.info("role") == "master"
+    });
+    wait_until("it follows", || first.info("master_link_status") == "up");
+    wait_until("it is over", || {
+        first.info("master_failover_state") == "no-failover"
+    });
+    assert_eq!(b.ask("SET b 3"), "OK");
+    wait_until("it has what was written", || a.ask("GET b") == "\"3\"");
+    assert_eq!(a.ask("GET a"), "\"2\"");
+    assert!(a.ask("SET a 3").starts_with("(error) READONLY"));
+    assert_eq!(second.info("sync_partial_ok"), "1", "nothing is sent twice");
+}

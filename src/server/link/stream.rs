@@ -152,6 +152,7 @@ fn run(around: &mut Around<'_>, stream: &mut Stream) -> Result<Progress, Lost> {
     state.running = running;
     state.groups.file_databases = before;
     state.repl.append(stream.replay.take_done());
+    state.repl.unmarked_until = state.repl.offset;
     result.map_err(|error| {
         // From here on nothing of it can be told apart.
         if let Some(upstream) = &mut state.repl.upstream {

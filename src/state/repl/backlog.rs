@@ -2,7 +2,7 @@
 //!
 //! Blocks of one size, the oldest first. A replica is an offset into them, so that a slow one costs what it has
 //! not read, and ten of them cost no more than the slowest. What is older than the backlog's size, and still
-//! unsent to somebody, is kept for them alone: a replica that asks for it again is told that it is gone.
+//! unsent to somebody, is there for everybody, as in Redis.
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
@@ -112,10 +112,9 @@ impl Backlog {
         self.base
     }
 
-    /// Lets go of blocks that end before `needed`, at most so many; nobody may ask for what lies before
-    /// `start`. True when there are more.
-    pub fn trim(&mut self, needed: u64, start: u64, most: usize) -> bool {
-        self.start = self.start.max(start.min(self.end));
+    /// Lets go of what lies before `needed`, at most so many blocks of it. True when there are more.
+    pub fn trim(&mut self, needed: u64, most: usize) -> bool {
+        self.start = self.start.max(needed.min(self.end));
         let mut gone = 0;
         while self.blocks.len() > 1 && self.base + BLOCK as u64 <= needed {
             if gone == most {
@@ -128,8 +127,6 @@ impl Backlog {
             });
             self.base += BLOCK as u64;
         }
-        // A replica may be behind `start`; the bytes before its offset are of use to nobody.
-        self.start = self.start.max(self.base);
         false
     }
 }
@@ -176,17 +173,15 @@ mod tests {
         let mut backlog = Backlog::new(0);
         backlog.push(&vec![7; 4 * BLOCK]);
         let (end, size) = (backlog.end(), BLOCK as u64 + 10);
-        backlog.trim(5, end - size, 9);
-        assert_eq!(
-            (backlog.len(), read(&backlog, 5).len()),
-            (size, 4 * BLOCK - 5)
-        );
-        assert!(!backlog.has(5), "it is there for one replica only");
-        assert!(backlog.trim(end - size, end - size, 1), "one at a time");
-        assert!(!backlog.trim(end - size, end - size, 9));
+        backlog.trim(5, 9);
+        assert_eq!(read(&backlog, 5).len(), 4 * BLOCK - 5);
+        assert!(backlog.has(5) && !backlog.has(4));
+        assert!(backlog.trim(end - size, 1), "one at a time");
+        assert!(!backlog.trim(end - size, 9));
+        assert_eq!(backlog.len(), size);
         assert_eq!(backlog.blocks.len(), 2);
         assert!(backlog.has(end - size) && !backlog.has(end - size - 1));
-        backlog.trim(end, end, 9);
+        backlog.trim(end, 9);
         backlog.push(b"abc");
         assert_eq!(read(&backlog, end), b"abc");
         assert!(backlog.heap_bytes() < 4 * BLOCK);

@@ -17,7 +17,7 @@ impl Repl {
         let unsent = self.replicas.iter().filter_map(|one| one.sent).min();
         let keep = backlog.end().saturating_sub(size);
         let needed = unsent.map_or(keep, |sent| keep.min(sent));
-        let more = backlog.trim(needed, keep, TRIMMED_AT_ONCE);
+        let more = backlog.trim(needed, TRIMMED_AT_ONCE);
         let base = backlog.base();
         while self.hidden.front().is_some_and(|(_, end)| *end <= base) {
             self.hidden.pop_front();
@@ -76,6 +76,18 @@ impl State {
             self.feed();
         }
         self.prop.log.abandon();
+    }
+
+    /// A replica passes its primary's stream on as it comes: nobody without groups can follow it where there
+    /// are some.
+    pub fn send_plain_replicas_away(&mut self) {
+        if !self.repl.is_replica() {
+            return;
+        }
+        let all = self.repl.replicas.iter();
+        let plain = all.filter(|one| one.capa & super::capa::GROUPS == 0);
+        let plain: Vec<ClientId> = plain.map(|one| one.client).collect();
+        plain.into_iter().for_each(|who| self.close_client(who));
     }
 
     /// A replica's connection has ended, or it reads no more.
