@@ -115,7 +115,7 @@ fn a_replica_takes_over_when_it_has_everything() {
     a.ask("SET a 1");
     assert_eq!(b.ask(&format!("REPLICAOF 127.0.0.1 {}", first.port)), "OK");
     wait_until("it follows", || {
-        first.info("slave0").contains("state=online")
+        second.info("master_link_status") == "up" && first.info("slave0").contains("state=online")
     });
     let refused = a.ask("FAILOVER TO 127.0.0.1 1 TIMEOUT 10");
     assert_eq!(
