@@ -26,6 +26,10 @@ pub fn run(state: &mut State) -> Vec<ClientId> {
 fn ping(state: &mut State) {
     let period_us = u64::from(state.config.repl_ping_replica_period) * 1_000_000;
     let now_us = state.clock.mono_us;
+    if state.repl.pinged_us == 0 {
+        // The first one comes when a period has passed.
+        state.repl.pinged_us = now_us;
+    }
     if state.repl.replicas.is_empty() || now_us.saturating_sub(state.repl.pinged_us) < period_us {
         return;
     }

@@ -48,11 +48,7 @@ fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
         log::warn!("Replica {name} asks for synchronization but with a wrong offset");
         return Err(NOT_INTEGER);
     };
-    // What came from a primary names other groups' databases, and nobody has marked where.
-    let plain = ctx.state.groups.exist() && told.capa & capa::GROUPS == 0;
-    let unmarked_until = ctx.state.repl.unmarked_until;
-    let place = place_of(ctx.state, me, id, offset);
-    match place.filter(|place| !plain || *place >= unmarked_until) {
+    match place_of(ctx.state, me, id, offset) {
         Some(place) => resume(ctx.state, me, &told, place),
         None => {
             ctx.state.repl.figures.partial_syncs_refused += u64::from(!id.starts_with(b"?"));

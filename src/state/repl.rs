@@ -30,8 +30,6 @@ pub struct Repl {
     pub backlog: Option<Backlog>,
     /// Parts of it that replicas without groups see as blanks, in order: offsets of beginning and end.
     pub hidden: VecDeque<(u64, u64)>,
-    /// Up to here it came from a primary as it was, and nobody has marked what is to be hidden.
-    pub unmarked_until: u64,
     /// Since when nobody reads it, monotonic microseconds.
     pub unread_since_us: u64,
     /// Who reads it, or is about to; in the order in which they came.
@@ -309,7 +307,6 @@ impl Repl {
             offset: 0,
             backlog: None,
             hidden: VecDeque::new(),
-            unmarked_until: 0,
             unread_since_us: 0,
             replicas: Vec::new(),
             round: None,

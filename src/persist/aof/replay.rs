@@ -124,6 +124,10 @@ pub struct Replay {
     /// The same behind the last request or transaction that has run, and up to where its bytes were taken.
     done: usize,
     taken: usize,
+    /// The same behind the last request that has run, wherever it belongs.
+    ran: usize,
+    /// Where requests lie, of what was not taken yet, that mean nothing to servers without groups.
+    hidden: Vec<(usize, usize)>,
     /// A transaction has begun to run.
     inside: bool,
     /// The primary has asked how far this server is.
@@ -185,6 +189,8 @@ impl Replay {
             parsed: 0,
             done: 0,
             taken: 0,
+            ran: 0,
+            hidden: Vec::new(),
             inside: false,
             asked: false,
             gone,
@@ -225,6 +231,15 @@ impl Replay {
         self.window.capacity()
     }
 
+    /// Which parts of what [`Replay::take_done`] hands out next mean nothing to servers without groups.
+    pub fn take_hidden(&mut self) -> Vec<(usize, usize)> {
+        let taken = self.taken;
+        let hidden = std::mem::take(&mut self.hidden).into_iter();
+        hidden
+            .map(|(from, to)| (from - taken, to - taken))
+            .collect()
+    }
+
     /// The bytes of what has run since this was asked last.
     pub fn take_done(&mut self) -> &[u8] {
         let from = std::mem::replace(&mut self.taken, self.done);
@@ -255,6 +270,7 @@ impl Replay {
         self.window.drain(..self.used);
         self.gone += self.used as u64;
         (self.used, self.parsed, self.done, self.taken) = (0, 0, 0, 0);
+        self.ran = 0;
         if self.window.capacity() > WINDOW_KEPT.max(4 * self.window.len()) {
             self.window.shrink_to(CHUNK);
         }
@@ -501,6 +517,17 @@ impl Replay {
                 let at = parsed.end as usize;
                 result = Err(self.error(at, error));
                 break;
+            }
+            let from = std::mem::replace(&mut self.ran, parsed.end as usize);
+            if self.origin == Origin::Primary {
+                // The frame of a transaction does no harm where nothing is left in it.
+                let frame = parsed.row == self.names.multi || parsed.row == self.names.exec;
+                let told = parsed.row == self.names.echo && Carried::read(argv.get(1)).is_some();
+                let asks = parsed.row == self.names.replconf;
+                if told || self.db >= state.dbs.count() && !frame && !asks {
+                    self.hidden
+                        .push((from.max(self.taken), parsed.end as usize));
+                }
             }
             if !self.inside {
                 self.done = parsed.end as usize;

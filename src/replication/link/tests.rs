@@ -217,3 +217,27 @@ fn the_primary_asks_how_far_this_server_is() {
         (lines.len(), String::new())
     );
 }
+
+#[test]
+fn what_belongs_to_groups_is_told_apart() {
+    let mut bench = Bench::new();
+    let plan = crate::state::groups::Plan::parse(&[b"blue"], false).expect("a group");
+    bench.state.create_group(&plan).expect("made");
+    let lines = [
+        "SELECT 0",
+        "SET a 1",
+        "SELECT 16",
+        "SET b 2",
+        "SELECT 1",
+        "SET c 3",
+    ];
+    bench.replay.feed(&stream(&lines));
+    let (state, table) = (&mut bench.state, &bench.table);
+    let step = bench.replay.step(state, table, bench.primary, 100);
+    assert_eq!(step, Ok(Progress::Hungry));
+    let (first, all) = (stream(&lines[..2]).len(), stream(&lines[..4]).len());
+    let hidden = bench.replay.take_hidden();
+    let edges = (hidden.first().map(|h| h.0), hidden.last().map(|h| h.1));
+    assert_eq!(edges, (Some(first), Some(all)));
+    assert_eq!(bench.state.dbs[16].len(), 1);
+}

@@ -151,8 +151,12 @@ fn run(around: &mut Around<'_>, stream: &mut Stream) -> Result<Progress, Lost> {
     state.repl.applying = false;
     state.running = running;
     state.groups.file_databases = before;
+    let base = state.repl.offset;
+    let hidden = stream.replay.take_hidden();
     state.repl.append(stream.replay.take_done());
-    state.repl.unmarked_until = state.repl.offset;
+    for (from, to) in hidden {
+        state.repl.hide(base + from as u64, base + to as u64);
+    }
     result.map_err(|error| {
         // From here on nothing of it can be told apart.
         if let Some(upstream) = &mut state.repl.upstream {

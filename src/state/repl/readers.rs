@@ -27,9 +27,14 @@ impl Repl {
 
     /// Replicas without groups see blanks in place of what was appended from here on.
     fn hide_from(&mut self, from: u64) {
+        self.hide(from, self.offset);
+    }
+
+    /// The same in place of what lies between two offsets, behind all that is hidden already.
+    pub fn hide(&mut self, from: u64, to: u64) {
         match self.hidden.back_mut() {
-            Some((_, end)) if *end == from => *end = self.offset,
-            _ => self.hidden.push_back((from, self.offset)),
+            Some((_, end)) if *end == from => *end = to,
+            _ => self.hidden.push_back((from, to)),
         }
     }
 
