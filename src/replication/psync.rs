@@ -33,9 +33,6 @@ const NO_LINK: CmdError =
 const FAILING_OVER: CmdError = CmdError::new("NOMASTERLINK Can't SYNC while failing over");
 const PENDING_OUTPUT: CmdError =
     CmdError::new("ERR SYNC and PSYNC are invalid with pending output");
-const NEEDS_GROUPS: CmdError = CmdError::new(
-    "ERR This replica has groups: a server that has none can follow its primary only",
-);
 const NEEDS_EOF: CmdError = CmdError::new("ERR Filtered replica requires EOF capability");
 
 fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -110,10 +107,6 @@ fn greet(ctx: &mut Ctx<'_>) -> Result<Introduction, CmdError> {
     let told = ctx.client().introduction.as_deref().cloned();
     let told = told.unwrap_or_default();
     let groups = ctx.state.groups.exist() && told.capa & capa::GROUPS == 0;
-    if groups && ctx.state.repl.is_replica() {
-        // The primary's stream is passed on as it comes, and names databases that the other one has not.
-        return Err(NEEDS_GROUPS);
-    }
     if (told.without_data || told.without_functions || groups) && told.capa & capa::EOF == 0 {
         return Err(NEEDS_EOF);
     }
