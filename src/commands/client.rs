@@ -247,7 +247,7 @@ fn pause(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn unpause(ctx: &mut Ctx<'_>) -> CmdResult {
-    ctx.state.gate &= !(gate::PAUSED_ALL | gate::PAUSED_WRITES);
+    ctx.state.unpause_clients();
     ctx.ok()
 }
 

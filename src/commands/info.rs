@@ -212,6 +212,10 @@ fn server(r: &mut Report<'_>) {
     let file = run.config_file.as_deref().unwrap_or("".as_ref());
     r.field("config_file", file.display());
     r.field("io_threads_active", 0);
+    if let Some(waiting) = &state.wanted.shutdown_waiting {
+        let left_us = waiting.until_us.saturating_sub(state.clock.mono_us);
+        r.field("shutdown_in_milliseconds", left_us / 1000);
+    }
     listeners(r);
 }
 
@@ -583,8 +587,10 @@ fn stats(r: &mut Report<'_>) {
     pubsub(r);
     r.field("latest_fork_usec", r.state.forks.latest_us);
     r.field("total_forks", s.forks);
+    let carrier = r.state.migrations.carrier.as_ref();
+    let kept = carrier.map_or(0, |carrier| carrier.kept());
+    r.field("migrate_cached_sockets", kept);
     r.zeros(&[
-        "migrate_cached_sockets",
         "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",

@@ -7,6 +7,7 @@ use super::call::reject;
 use super::command::{blocked_by, flag};
 use super::ctx::{Ctx, Mode};
 use super::error::{self, CmdError};
+use super::moving;
 use super::quota;
 use super::registry::Row;
 use crate::resp::request::Argv;
@@ -47,6 +48,9 @@ pub fn admit(ctx: &mut Ctx<'_>, row: &Row, gate: u32) -> Verdict {
             return Verdict::Refused;
         }
         None if postponed(ctx, concerned) => return Verdict::Postpone,
+        None if concerned & gate::MIGRATING != 0 && moving::waits(ctx, row, flags, concerned) => {
+            return Verdict::Postpone;
+        }
         None => {}
     }
     if concerned & gate::IN_MULTI != 0 {

@@ -591,6 +591,9 @@ pub(super) const fn blocked_by(flags: u32) -> u32 {
     if flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
         mask |= gate::PAUSED_WRITES;
     }
+    if flags & (flag::WRITE | flag::MAY_REPLICATE | flag::RUNS_SCRIPT) != 0 {
+        mask |= gate::MIGRATING;
+    }
     if flags & (flag::WRITE | flag::MAY_REPLICATE | flag::READONLY) != 0 {
         mask |= gate::NO_KEYSPACE;
     }

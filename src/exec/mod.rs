@@ -9,6 +9,7 @@ pub mod ctx;
 pub mod error;
 pub mod keys;
 pub mod login;
+pub mod moving;
 pub mod observe;
 pub mod process;
 pub mod quota;

@@ -119,7 +119,11 @@ fn run(mut ctx: Ctx<'_>, row: &Row) -> Flow {
     if (ctx.state.prop.has_unit() || ctx.state.blocked.has_ready()) && alone {
         // What such a command expires on its way is no part of what it does.
         ctx.state.prop.apart = row.cmd.is(flag::ARBITRARY_KEYS);
+        let wrote = ctx.state.prop.has_unit();
         unit::finish(ctx.state, ctx.table);
+        if wrote {
+            ctx.state.note_written(ctx.me);
+        }
     }
     if outcome == Outcome::Block {
         Flow::Blocked

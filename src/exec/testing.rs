@@ -65,6 +65,21 @@ impl Bench {
         lines
     }
 
+    /// Lets somebody serve those who wait.
+    pub fn serve(&mut self, serve: impl FnOnce(&mut State, &Registry) -> bool) -> bool {
+        serve(&mut self.state, &self.table)
+    }
+
+    /// What the client was sent since it was last looked at, besides replies.
+    pub fn posted(&mut self) -> String {
+        let mut out = Writer::new(false);
+        self.state
+            .outbox
+            .drain(|_, message| message.append_to(&mut out));
+        let text = String::from_utf8_lossy(&out.to_vec()).replace("\r\n", " ");
+        text.trim_end().to_owned()
+    }
+
     /// What one request leaves in the log.
     pub fn logs(&mut self, line: &str) -> Vec<String> {
         self.logged();

@@ -20,6 +20,7 @@ use crate::state::client::{ClientId, Parked, ReplyMode, TimeoutReply, client_fla
 use crate::state::gate;
 use crate::state::groups::GroupId;
 use crate::state::listener;
+use crate::state::repl::wait::{Awaited, There};
 use crate::state::stats::RowNumber;
 use crate::state::users::UserId;
 use crate::state::watch::{KeyName, Ticket};
@@ -157,6 +158,7 @@ const SETTLED: u32 = gate::MONITORED
     | gate::NO_TOUCH
     | gate::PAUSED_ALL
     | gate::PAUSED_WRITES
+    | gate::MIGRATING
     | gate::IN_MULTI
     | gate::TRACKS
     | gate::CACHING;
@@ -234,7 +236,11 @@ fn retry(state: &mut State, table: &Registry, who: ClientId, ticket: Ticket) {
     }
     state.running = before;
     // Also when it waits on: the look at its keys may have removed dead ones.
+    let wrote = state.prop.has_unit();
     state.prop.end_unit();
+    if wrote {
+        state.note_written(who);
+    }
 }
 
 /// Runs the request of a client again that waited for something else than a key, as if it came just now.
@@ -246,7 +252,11 @@ pub fn rerun(state: &mut State, table: &Registry, who: ClientId) {
             state.outbox.advance_last(place);
         }
     }
+    let wrote = state.prop.has_unit();
     finish(state, table);
+    if wrote {
+        state.note_written(who);
+    }
 }
 
 /// The same while a script runs, whose unit goes on: the reply that the client is to get at once, which waits
@@ -306,13 +316,26 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
     let Some(client) = state.clients.get_mut(who) else {
         return false;
     };
-    let resp3 = client.resp3;
     // A login is answered when it is time, whoever asks for it.
     let timely = client.parked.as_ref().is_some_and(|parked| {
         let now_ms = state.clock.mono_us / 1000;
-        !parked.is_login() || parked.deadline_ms != 0 && parked.deadline_ms <= now_ms
+        let over = parked.deadline_ms != 0 && parked.deadline_ms <= now_ms;
+        !(parked.is_login() || parked.on_timeout == TimeoutReply::Work) || over
     });
-    let Some(mut parked) = client.parked.take_if(|_| timely) else {
+    timely && answer_waiting(state, who, error)
+}
+
+/// The same for one that waits for work: it comes to nothing.
+pub fn refuse(state: &mut State, who: ClientId, error: &str) {
+    answer_waiting(state, who, Some(error));
+}
+
+fn answer_waiting(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
+    let Some(client) = state.clients.get_mut(who) else {
+        return false;
+    };
+    let resp3 = client.resp3;
+    let Some(mut parked) = client.parked.take() else {
         return false;
     };
     let mut reply = Writer::new(resp3);
@@ -323,7 +346,10 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
             let code = text.split(' ').next().unwrap_or("ERR");
             state.stats.errors.of_mut(group).count(code);
         }
-        (None, TimeoutReply::Null) => reply.null(),
+        (None, TimeoutReply::Null | TimeoutReply::Work) => reply.null(),
+        (None, TimeoutReply::Replicas(awaited)) => {
+            tell_there(&mut reply, &awaited, state.there(&awaited));
+        }
         (None, TimeoutReply::NullArray) => reply.null_array(),
         (None, TimeoutReply::Integer(n)) => reply.int(n),
         (None, TimeoutReply::WrongPassword) => {
@@ -339,6 +365,16 @@ pub fn unblock(state: &mut State, who: ClientId, error: Option<&str>) -> bool {
     }
     release(state, who, &mut parked, &reply);
     true
+}
+
+/// Tells a client that waits for replicas or the disk how far they are.
+pub fn tell_there(out: &mut Writer, awaited: &Awaited, there: There) {
+    let replicas = there.replicas.min(i64::MAX as u64).cast_signed();
+    if awaited.disk.is_some() {
+        out.array(2);
+        out.int(there.local.into());
+    }
+    out.int(replicas);
 }
 
 /// Unblocks up to `max` clients whose deadline has passed; true when there may be more.
@@ -441,6 +477,18 @@ impl Ctx<'_> {
         });
         debug_assert!(self.client().parked.is_some(), "it was not parked before");
         outcome
+    }
+
+    /// The client waits for no key: until its request is run again ([`rerun`]), or until the deadline
+    /// (monotonic milliseconds, 0: none), when it is told this.
+    pub fn block_for(&mut self, deadline_ms: u64, on_timeout: TimeoutReply) -> Outcome {
+        self.block_on(&Wait {
+            keys: &[],
+            kind: Kind::String,
+            wants_absence: false,
+            deadline_ms,
+            on_timeout,
+        })
     }
 }
 

@@ -9,11 +9,14 @@ use crate::exec::command::{CmdResult, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::Ctx;
 use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
+use crate::exec::unit;
 use crate::state::State;
 use crate::state::aof::Mode;
+use crate::state::client::TimeoutReply;
 use crate::state::gate;
 use crate::state::persistence::ChildKind;
-use crate::state::run::Shutdown;
+use crate::state::repl::{Replica, Stage};
+use crate::state::run::{Shutdown, WaitingShutdown, hold};
 use flag::{ADMIN, ALLOW_BUSY, LOADING, NO_MULTI, NOSCRIPT, SERVER_WIDE, STALE};
 use std::path::Path;
 
@@ -67,12 +70,31 @@ fn shutdown(ctx: &mut Ctx<'_>) -> CmdResult {
         // What the running script has done so far is no data to keep.
         return Err(CmdError::new(ctx.state.scripts.busy_error()));
     }
-    if !prepare(ctx.state, how, By::Command) {
-        return Err(CmdError::new("ERR Errors trying to SHUTDOWN. Check logs."));
+    match prepare(ctx.state, how, By::Command) {
+        Verdict::Ready => {
+            ctx.state.wanted.shutdown = Some(how);
+            // There is no reply: the connection ends with the server, and nothing behind this runs.
+            Ok(Outcome::Block)
+        }
+        Verdict::Stays => Err(CmdError::new(FAILED)),
+        Verdict::Waits => {
+            ctx.state.wanted.shutdown_clients.push(ctx.me);
+            Ok(ctx.block_for(0, TimeoutReply::Work))
+        }
     }
-    ctx.state.wanted.shutdown = Some(how);
-    // There is no reply: the connection ends with the server, and nothing behind this runs.
-    Ok(Outcome::Block)
+}
+
+const FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything is on disk: it ends now.
+    Ready,
+    /// It does not end: why is in the log.
+    Stays,
+    /// Replicas are to have everything first.
+    Waits,
 }
 
 /// Who wants the end.
@@ -83,15 +105,95 @@ pub enum By {
     Signal,
 }
 
-/// Brings everything to disk that is to be there; false if the server has to stay.
-pub fn prepare(state: &mut State, how: Shutdown, by: By) -> bool {
+/// Begins the end: at once, or when the replicas have everything. A second request changes nothing about that.
+pub fn prepare(state: &mut State, how: Shutdown, by: By) -> Verdict {
+    if state.wanted.shutdown_waiting.is_some() {
+        return Verdict::Waits;
+    }
     log::warn!("User requested shutdown...");
     tell_systemd(state, "STOPPING=1\n");
-    let ready = bring_to_disk(state, how, by);
-    if !ready {
-        log::warn!("Errors trying to shut down the server. Check the logs for more information.");
+    let timeout_s = u64::from(state.config.shutdown_timeout);
+    state.feed();
+    if !how.now && timeout_s > 0 && behind(state).next().is_some() {
+        state.wanted.shutdown_waiting = Some(WaitingShutdown {
+            how,
+            by_signal: by == By::Signal,
+            until_us: state.clock.mono_us + timeout_s * 1_000_000,
+        });
+        // Else they would never have everything.
+        state.hold_writes(hold::SHUTDOWN);
+        log::info!("Waiting for replicas before shutting down.");
+        return Verdict::Waits;
     }
-    ready
+    finish(state, how, by)
+}
+
+/// Replicas that lack something.
+fn behind(state: &State) -> impl Iterator<Item = &Replica> {
+    let replicas = state.repl.replicas.iter().filter(|one| !one.snapshot_only);
+    replicas.filter(|one| one.stage != Stage::Online || one.acked != state.repl.offset)
+}
+
+/// Goes on with an end that waits, if it need not wait any longer.
+pub fn follow(state: &mut State) -> Verdict {
+    let Some(waiting) = state.wanted.shutdown_waiting else {
+        return Verdict::Stays;
+    };
+    if state.clock.mono_us < waiting.until_us && behind(state).next().is_some() {
+        return Verdict::Waits;
+    }
+    let by = match waiting.by_signal {
+        true => By::Signal,
+        false => By::Command,
+    };
+    let verdict = finish(state, waiting.how, by);
+    if verdict == Verdict::Stays {
+        cancel(state);
+    }
+    verdict
+}
+
+/// Brings everything to disk that is to be there.
+fn finish(state: &mut State, how: Shutdown, by: By) -> Verdict {
+    tell_lags(state);
+    if bring_to_disk(state, how, by) {
+        return Verdict::Ready;
+    }
+    log::warn!("Errors trying to shut down the server. Check the logs for more information.");
+    Verdict::Stays
+}
+
+/// Says which replicas lack something.
+fn tell_lags(state: &State) {
+    let (now_us, end) = (state.clock.mono_us, state.repl.offset);
+    let all = state.repl.replicas.iter().filter(|one| !one.snapshot_only);
+    let (all, lagging) = (all.count(), behind(state).count());
+    for one in behind(state) {
+        let (lag_s, stage) = match one.stage {
+            Stage::Online => (one.lag_s(now_us), "online"),
+            stage => (0, stage.name()),
+        };
+        log::info!(
+            "Lagging replica {} reported offset {} behind master, lag={lag_s}, state={stage}.",
+            state.replica_name(one.client),
+            end.saturating_sub(one.acked)
+        );
+    }
+    if all > 0 {
+        log::info!(
+            "{} of {all} replicas are in sync when shutting down.",
+            all - lagging
+        );
+    }
+}
+
+/// The server stays: whoever asked for its end is told.
+fn cancel(state: &mut State) {
+    state.wanted.shutdown_waiting = None;
+    state.release_writes(hold::SHUTDOWN);
+    for who in std::mem::take(&mut state.wanted.shutdown_clients) {
+        unit::refuse(state, who, FAILED);
+    }
 }
 
 fn bring_to_disk(state: &mut State, how: Shutdown, by: By) -> bool {
@@ -172,9 +274,11 @@ fn tell_systemd(state: &State, text: &str) {
 
 fn abort(ctx: &mut Ctx<'_>) -> CmdResult {
     let wanted = &mut ctx.state.wanted;
-    if wanted.shutdown_by_signal.take().is_none() {
+    let by_signal = wanted.shutdown_by_signal.take().is_some();
+    if wanted.shutdown_waiting.is_none() && !by_signal {
         return Err(CmdError::new("ERR No shutdown in progress."));
     }
+    cancel(ctx.state);
     log::info!("Shutdown manually aborted.");
     ctx.ok()
 }

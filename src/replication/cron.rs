@@ -30,7 +30,11 @@ fn ping(state: &mut State) {
         // The first one comes when a period has passed.
         state.repl.pinged_us = now_us;
     }
-    if state.repl.replicas.is_empty() || now_us.saturating_sub(state.repl.pinged_us) < period_us {
+    // Nothing is added to the stream while replicas are to come to its end.
+    if state.repl.replicas.is_empty()
+        || state.pause.held != 0
+        || now_us.saturating_sub(state.repl.pinged_us) < period_us
+    {
         return;
     }
     state.repl.pinged_us = now_us;

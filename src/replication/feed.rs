@@ -2,6 +2,7 @@
 //!
 //! Requests of the server's own (PING, GETACK) are put between units, never into one, and into no file.
 use crate::state::State;
+use crate::state::gate;
 use crate::state::prop::push_request;
 use crate::state::repl::backlog::Backlog;
 use crate::state::repl::{ID_LEN, Stage};
@@ -19,8 +20,12 @@ pub fn end_of_turn(state: &mut State) -> bool {
     if state.repl.backlog.is_none() {
         return false;
     }
-    if std::mem::take(&mut state.repl.ask_acks) && state.repl.count(Stage::Online) > 0 {
-        tell(state, &[b"REPLCONF", b"GETACK", b"*"]);
+    // Nothing is added to the stream while nobody may write.
+    if state.repl.ask_acks && state.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES) == 0 {
+        state.repl.ask_acks = false;
+        if state.repl.count(Stage::Online) > 0 {
+            tell(state, &[b"REPLCONF", b"GETACK", b"*"]);
+        }
     }
     let size = state.config.repl_backlog_size;
     state.repl.trim(size)

@@ -1,6 +1,6 @@
 //! PSYNC and SYNC: somebody wants to follow. From where it is, if the backlog reaches back so far and its history
 //! is ours; else from a snapshot (`full`).
-use super::feed;
+use super::{feed, replicaof};
 use crate::base::num::parse_i64;
 use crate::exec::command::{
     CmdResult, Command, NO_KEYS, Outcome, acl, cmd,
@@ -30,16 +30,17 @@ pub static FAMILY: Family = Family {
 
 const NO_LINK: CmdError =
     CmdError::new("NOMASTERLINK Can't SYNC while not connected with my master");
+const FAILING_OVER: CmdError = CmdError::new("NOMASTERLINK Can't SYNC while failing over");
 const PENDING_OUTPUT: CmdError =
     CmdError::new("ERR SYNC and PSYNC are invalid with pending output");
-const NEEDS_GROUPS: CmdError = CmdError::new(
-    "ERR This replica has groups: a server that has none can follow its primary only",
-);
 const NEEDS_EOF: CmdError = CmdError::new("ERR Filtered replica requires EOF capability");
 
 fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.client().has(client_flag::REPLICA) {
         return Ok(Outcome::Done);
+    }
+    if ctx.argc() > 3 && ctx.arg(3).eq_ignore_ascii_case(b"failover") {
+        take_over(ctx)?;
     }
     let told = greet(ctx)?;
     let (id, me) = (ctx.arg(1), ctx.me);
@@ -67,8 +68,34 @@ fn sync(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(Outcome::Done)
 }
 
+/// The primary hands its part over (FAILOVER): it asks to follow from here on.
+fn take_over(ctx: &mut Ctx<'_>) -> Result<(), CmdError> {
+    let id = ctx.arg(1);
+    log::warn!(
+        "Failover request received for replid {}.",
+        String::from_utf8_lossy(id)
+    );
+    if !ctx.state.repl.is_replica() {
+        return Err(CmdError::new(
+            "ERR PSYNC FAILOVER can't be sent to a master.",
+        ));
+    }
+    if !ctx.state.repl.id.as_bytes().eq_ignore_ascii_case(id) {
+        return Err(CmdError::new(
+            "ERR PSYNC FAILOVER replid must match my replid.",
+        ));
+    }
+    replicaof::follow_nobody(ctx.state);
+    let who = replicaof::described(ctx);
+    log::info!("MASTER MODE enabled (failover request from '{who}')");
+    Ok(())
+}
+
 /// May it follow? What it has told of itself.
 fn greet(ctx: &mut Ctx<'_>) -> Result<Introduction, CmdError> {
+    if ctx.state.repl.failover.is_some() {
+        return Err(FAILING_OVER);
+    }
     let upstream = ctx.state.repl.upstream.as_ref();
     if upstream.is_some_and(|upstream| !upstream.is_up()) {
         return Err(NO_LINK);
@@ -80,10 +107,6 @@ fn greet(ctx: &mut Ctx<'_>) -> Result<Introduction, CmdError> {
     let told = ctx.client().introduction.as_deref().cloned();
     let told = told.unwrap_or_default();
     let groups = ctx.state.groups.exist() && told.capa & capa::GROUPS == 0;
-    if groups && ctx.state.repl.is_replica() {
-        // The primary's stream is passed on as it comes, and names databases that the other one has not.
-        return Err(NEEDS_GROUPS);
-    }
     if (told.without_data || told.without_functions || groups) && told.capa & capa::EOF == 0 {
         return Err(NEEDS_EOF);
     }
@@ -167,7 +190,7 @@ fn begin(state: &mut State, me: ClientId, told: &Introduction, old: bool) {
     feed::begin(state);
 }
 
-fn new_replica(state: &State, me: ClientId, told: &Introduction) -> Replica {
+pub(super) fn new_replica(state: &State, me: ClientId, told: &Introduction) -> Replica {
     let now_us = state.clock.mono_us;
     Replica {
         client: me,

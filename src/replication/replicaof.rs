@@ -36,6 +36,11 @@ fn replicaof(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.state.config.cluster_enabled {
         return Err(CmdError::new("ERR REPLICAOF not allowed in cluster mode."));
     }
+    if ctx.state.repl.failover.is_some() {
+        return Err(CmdError::new(
+            "ERR REPLICAOF not allowed while failing over.",
+        ));
+    }
     let (host, port) = (ctx.arg(1), ctx.arg(2));
     let nobody = host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one");
     let who = described(ctx);
@@ -72,7 +77,7 @@ fn replicaof(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 /// Who asks, as CLIENT LIST has it.
-fn described(ctx: &mut Ctx<'_>) -> String {
+pub(super) fn described(ctx: &mut Ctx<'_>) -> String {
     let mut line = String::new();
     if let Some(client) = ctx.state.clients.get(ctx.me) {
         let group = client.group;

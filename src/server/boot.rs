@@ -1,5 +1,6 @@
 //! From a configuration to a running loop.
 use super::busy::Lent;
+use super::carrier::Connections;
 use super::conn::Pool;
 use super::input::Scratch;
 use super::jobs::Jobs;
@@ -145,6 +146,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
     state.run.config_file = config_file;
     state.run.tcp_port = state.config.main_port();
     state.tls.active = tls;
+    state.migrations.carrier = Some(Arc::new(Connections::default()));
     state.run.hz = state.config.hz;
     let processors = state.config.bio_cpulist.clone();
     let jobs = match Jobs::start(state.garbage.disposal.clone(), processors) {
@@ -161,6 +163,7 @@ pub fn run(config: Config, config_file: Option<PathBuf>) -> i32 {
         conns: Vec::new(),
         listeners,
         jobs,
+        errands: Default::default(),
         pool: Pool::default(),
         scratch: Scratch::default(),
         ready: VecDeque::new(),

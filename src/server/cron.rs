@@ -47,6 +47,9 @@ impl Server {
         if every(1000) {
             self.sample_memory();
             persist::aof::every_second(&mut self.state);
+            if let Some(carrier) = &self.state.migrations.carrier {
+                carrier.tidy();
+            }
             self.replicas_cron();
             self.link_cron();
             login::tell_rest(&mut self.state);

@@ -10,7 +10,7 @@ use crate::state::State;
 use crate::state::aof::FileJob;
 use crate::state::run::{Disposal, Rubbish};
 use crate::state::users::logins::{Done, Task};
-use mio::{Poll, Token};
+use mio::{Poll, Token, Waker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -29,6 +29,8 @@ pub struct Jobs {
     frees: Option<Sender<Job>>,
     syncs: Option<Sender<Job>>,
     passwords: Option<Passwords>,
+    /// What other threads wake the loop by, once one of them has to: there can be only one.
+    waker: Option<Arc<Waker>>,
     processors: Option<Vec<u8>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -68,6 +70,7 @@ impl Jobs {
             frees,
             syncs,
             passwords: None,
+            waker: None,
             processors,
             threads,
         })
@@ -92,6 +95,23 @@ impl Jobs {
         match &self.passwords {
             Some(passwords) => passwords.tasks.send(task).map_err(|back| back.0),
             None => Err(task),
+        }
+    }
+
+    /// What another thread wakes the loop with. Where that cannot be, the loop looks again at the next tick of
+    /// its cron.
+    pub(super) fn wake(&mut self, poll: &Poll) -> impl Fn() + Send + 'static {
+        if self.waker.is_none() {
+            match Waker::new(poll.registry(), Token(TOKEN_WAKE)) {
+                Ok(waker) => self.waker = Some(Arc::new(waker)),
+                Err(error) => log::warn!("Can't be woken by other threads: {error}"),
+            }
+        }
+        let waker = self.waker.clone();
+        move || {
+            if let Some(waker) = &waker {
+                let _ = waker.wake();
+            }
         }
     }
 
@@ -160,19 +180,8 @@ pub(super) fn check_passwords(state: &mut State, jobs: &mut Jobs, poll: &Poll) {
     let Some(task) = login::next_task(state) else {
         return;
     };
-    let wake = || -> Box<dyn Fn() + Send> {
-        match mio::Waker::new(poll.registry(), Token(TOKEN_WAKE)) {
-            // Without it the loop looks again at the next tick of its cron.
-            Err(error) => {
-                log::warn!("Can't be woken by the thread for passwords: {error}");
-                Box::new(|| {})
-            }
-            Ok(waker) => Box::new(move || {
-                let _ = waker.wake();
-            }),
-        }
-    };
-    if let Err(task) = jobs.check(task, wake) {
+    let wake = jobs.wake(poll);
+    if let Err(task) = jobs.check(task, || Box::new(wake)) {
         // Better late than never; the next one in the next turn.
         state.logins.done(task.run());
     }

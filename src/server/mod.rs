@@ -2,6 +2,7 @@
 pub mod absent;
 pub mod boot;
 pub mod busy;
+pub mod carrier;
 pub mod cli;
 pub mod conn;
 pub mod crash;

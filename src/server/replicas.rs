@@ -555,7 +555,7 @@ fn show(state: &mut State, at: usize) {
         let transport = &mut client.transport;
         if transport.out_bytes != short {
             (transport.out_bytes, transport.out_held) = (short, short);
-            transport.out_pieces = u32::try_from(pending.div_ceil(32 << 10)).unwrap_or(u32::MAX);
+            transport.out_pieces = u32::try_from(pending.div_ceil(16 << 10)).unwrap_or(u32::MAX);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! SHUTDOWN ABORT can still be faster, as in Redis.
 use super::turn::Server;
 use crate::base::alloc;
-use crate::persist::shutdown::{By, prepare};
+use crate::persist::shutdown::{By, Verdict, follow, prepare};
 use crate::replication::feed;
 use crate::state::config::ShutdownFlags;
 use crate::state::run::Shutdown;
@@ -20,8 +20,9 @@ impl Server {
             ("SIGTERM", self.state.config.shutdown_on_sigterm)
         };
         let loading = self.state.is_loading();
+        let waits = self.state.wanted.shutdown_waiting.is_some();
         let wanted = &mut self.state.wanted.shutdown_by_signal;
-        if signal == libc::SIGINT && wanted.is_some() {
+        if signal == libc::SIGINT && (wanted.is_some() || waits) {
             log::warn!("You insist... exiting now.");
             self.exit = Some(1);
             return;
@@ -52,7 +53,15 @@ impl Server {
         let Some(how) = self.state.wanted.shutdown_by_signal.take() else {
             return;
         };
-        if prepare(&mut self.state, how, By::Signal) {
+        if prepare(&mut self.state, how, By::Signal) == Verdict::Ready {
+            self.shut_down();
+        }
+    }
+
+    /// An end that waits for replicas comes, or waits on.
+    pub(super) fn follow_shutdown(&mut self) {
+        if self.state.wanted.shutdown_waiting.is_some() && follow(&mut self.state) == Verdict::Ready
+        {
             self.shut_down();
         }
     }

@@ -5,6 +5,7 @@
 //! what is to be closed; accept. The poll is edge-triggered: whatever was not taken to its end is on one of this
 //! loop's own lists (`ready`, `unwritten`), since no second event tells of it.
 use super::busy::Lent;
+use super::carrier::Threads;
 use super::conn::{Conn, Pool, Stream};
 use super::flush::{POSTED_MAX, Posts};
 use super::input::{READ_BYTES, Scratch};
@@ -21,7 +22,7 @@ use crate::exec::registry::Registry;
 use crate::exec::{login, unit};
 use crate::persist::aof;
 use crate::persist::load::Loader;
-use crate::replication::feed;
+use crate::replication::{failover, feed, migrate, wait};
 use crate::resp::reply::Writer;
 use crate::state::State;
 use crate::state::client::{ClientId, Peer, client_flag};
@@ -77,6 +78,7 @@ pub struct Server {
     pub(super) conns: Vec<Option<Conn>>,
     pub(super) listeners: Vec<Listener>,
     pub(super) jobs: Jobs,
+    pub(super) errands: Threads,
     pub(super) pool: Pool,
     pub(super) scratch: Scratch,
     pub(super) ready: VecDeque<usize>,
@@ -215,6 +217,7 @@ impl Server {
         }
         self.serve_timeouts();
         self.resume_logins();
+        self.take_errands();
         self.end_pause();
 
         self.follow_primary();
@@ -265,6 +268,11 @@ impl Server {
             self.exit = Some(1);
             return;
         }
+        if !self.state.repl.waiting.is_empty() && wait::serve(&mut self.state, &self.table) {
+            self.deliver_rest();
+        }
+        failover::step(&mut self.state);
+        self.follow_shutdown();
         self.take_wanted();
         self.flush_link();
         self.flush_some();
@@ -438,24 +446,57 @@ impl Server {
         while login::resume_some(&mut self.state, &self.table, 16) && ticks() < end {}
     }
 
+    /// Errands to other servers: what has come of those under way, and new ones.
+    fn take_errands(&mut self) {
+        if !self.state.migrations.is_busy() {
+            return;
+        }
+        while let Some((number, outcome)) = self.errands.ended() {
+            if migrate::came(&mut self.state, &self.table, number, outcome) {
+                self.offer_again();
+            }
+        }
+        for task in std::mem::take(&mut self.state.migrations.tasks) {
+            let wake = self.jobs.wake(&self.poll);
+            if let Some(carrier) = &self.state.migrations.carrier {
+                self.errands.start(task, carrier, wake);
+            }
+        }
+    }
+
     /// CLIENT PAUSE runs out, or was ended: everybody who was held back is looked at again.
     fn end_pause(&mut self) {
         let paused = gate::PAUSED_ALL | gate::PAUSED_WRITES;
         if self.state.gate & paused == 0 {
-            if self.state.pause.until_ms != 0 {
-                self.state.pause.until_ms = 0;
-                for client in self.state.clients.iter_mut() {
-                    client.flags &= !client_flag::POSTPONED;
-                }
-                for slot in 0..self.conns.len() {
-                    self.queue(slot);
-                }
+            if self.state.pause.until_ms != 0 || self.state.pause.held != 0 {
+                self.state.pause = Default::default();
+                self.offer_again();
             }
             return;
         }
-        if self.state.clock.unix_ms >= self.state.pause.until_ms {
-            self.state.gate &= !paused;
-            self.end_pause();
+        if self.state.clock.unix_ms < self.state.pause.until_ms {
+            return;
+        }
+        if self.state.pause.held != 0 {
+            if self.state.pause.until_ms != 0 {
+                // Reads go on, if they were held back.
+                self.state.pause.until_ms = 0;
+                self.state.unpause_clients();
+                self.offer_again();
+            }
+            return;
+        }
+        self.state.gate &= !paused;
+        self.end_pause();
+    }
+
+    /// Everybody whose request was held back may try again.
+    fn offer_again(&mut self) {
+        for client in self.state.clients.iter_mut() {
+            client.flags &= !client_flag::POSTPONED;
+        }
+        for slot in 0..self.conns.len() {
+            self.queue(slot);
         }
     }
 

@@ -2,6 +2,7 @@
 //! read it.
 pub mod manifest;
 
+use super::repl::wait::Place;
 use crate::base::disk::DiskFile;
 use manifest::Manifest;
 use std::collections::VecDeque;
@@ -40,6 +41,11 @@ pub struct Aof {
     pub base_bytes: u64,
     /// Taken from the log and not written yet.
     pub waiting: Vec<u8>,
+    /// Bytes of the log that were ever taken.
+    pub taken: u64,
+    /// Up to where all of it has been written, and up to where it has been synced.
+    pub written: Place,
+    pub synced: Place,
     /// Unix seconds of the last annotation with the time.
     pub stamped_s: i64,
     /// The last write failed so: writes are refused until one succeeds.
@@ -97,14 +103,17 @@ impl Aof {
 pub struct SyncTicket {
     /// Of which file (`Aof::file_number`).
     pub file_number: u64,
+    /// What it brings to disk.
+    pub place: Place,
     outcome: OnceLock<i32>,
 }
 
 impl SyncTicket {
     /// For an fsync that is yet to begin.
-    pub fn new(file_number: u64) -> SyncTicket {
+    pub fn new(file_number: u64, place: Place) -> SyncTicket {
         SyncTicket {
             file_number,
+            place,
             outcome: OnceLock::new(),
         }
     }

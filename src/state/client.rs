@@ -105,6 +105,10 @@ pub enum TimeoutReply {
     Integer(i64),
     /// It waits for its login, or for the end of a failed one's delay.
     WrongPassword,
+    /// It waits for work that others do for it, and for nothing else.
+    Work,
+    /// It waits for replicas or the disk, and is told how far they are.
+    Replicas(super::repl::wait::Awaited),
 }
 
 impl Parked {
@@ -186,6 +190,8 @@ pub struct Client {
     pub weight: super::client_memory::Weight,
     /// What of it stands in its group's sum of what clients hold.
     pub held: u64,
+    /// Where what it has changed ends in what was propagated (WAIT).
+    pub written: super::repl::wait::Place,
     /// The user it acts as.
     pub user: super::users::UserId,
 }
@@ -371,6 +377,7 @@ impl Clients {
             transport: Transport::default(),
             weight: Default::default(),
             held: 0,
+            written: Default::default(),
             user: Default::default(),
         });
         id

@@ -45,3 +45,5 @@ pub const TENANT: u32 = 1 << 18;
 pub const QUOTA: u32 = 1 << 19;
 /// A replica takes over a whole new data set while the old one still answers.
 pub const ASYNC_LOADING: u32 = 1 << 20;
+/// Keys are on their way to another server (MIGRATE): who changes them waits.
+pub const MIGRATING: u32 = 1 << 21;

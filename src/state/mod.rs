@@ -21,6 +21,7 @@ pub mod libraries;
 pub mod listener;
 pub mod loading;
 pub mod members;
+pub mod migrate;
 pub mod names;
 pub mod notify;
 pub mod outbox;
@@ -121,6 +122,8 @@ pub struct State {
     pub aof: aof::Aof,
     /// Whom this server follows, and who follows it.
     pub repl: repl::Repl,
+    /// Keys on their way to other servers.
+    pub migrations: migrate::Migrations,
     /// What units changed, for the AOF and the replicas.
     pub prop: prop::Propagation,
     pub outbox: outbox::Outbox,
@@ -196,6 +199,7 @@ impl State {
             event_channel: Vec::new(),
             // The server gives the data set its name when it starts.
             repl: repl::Repl::new(String::new()),
+            migrations: migrate::Migrations::default(),
             prop: prop::Propagation::default(),
             aof: aof::Aof::default(),
             outbox: outbox::Outbox::default(),

@@ -153,6 +153,11 @@ impl Log {
         self.fed = whole;
     }
 
+    /// Bytes that the replicas have not had yet, those of the running unit included.
+    pub fn unfed(&self) -> usize {
+        self.bytes.len().saturating_sub(self.fed)
+    }
+
     /// Is all of it for the append-only file?
     pub fn is_all_for_aof(&self) -> bool {
         self.parts

@@ -6,6 +6,7 @@ pub mod backlog;
 pub mod own;
 pub mod readers;
 mod role;
+pub mod wait;
 
 use super::client::ClientId;
 use backlog::Backlog;
@@ -55,6 +56,31 @@ pub struct Repl {
     /// Clients that wait for replicas or for the disk (WAIT, WAITAOF).
     pub waiting: VecDeque<ClientId>,
     pub figures: Figures,
+    /// This server is handing its part over (FAILOVER).
+    pub failover: Option<Failover>,
+}
+
+/// A failover under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failover {
+    /// To whom; without a name, to the first replica that has everything.
+    pub target: Option<(String, u16)>,
+    /// For how long it waits for that, monotonic microseconds.
+    pub until_us: Option<u64>,
+    /// Then it is done all the same.
+    pub force: bool,
+    /// The target is asked to take over; before, it is waited for.
+    pub takes_over: bool,
+}
+
+impl Failover {
+    /// How far it is, as INFO calls it.
+    pub fn name(&self) -> &'static str {
+        match self.takes_over {
+            true => "failover-in-progress",
+            false => "waiting-for-sync",
+        }
+    }
 }
 
 /// Counters for INFO.
@@ -320,6 +346,7 @@ impl Repl {
             own_deadlines: OwnDeadlines::default(),
             waiting: VecDeque::new(),
             figures: Figures::default(),
+            failover: None,
         }
     }
 

@@ -1,4 +1,5 @@
 //! Facts about the running process, what commands want of the server, and DEBUG's switches.
+use super::client::ClientId;
 use super::config::Changed;
 use crate::keyspace::entry::Entry;
 use std::path::PathBuf;
@@ -45,12 +46,26 @@ pub struct Shutdown {
     pub force: bool,
 }
 
+/// An end that waits for replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingShutdown {
+    pub how: Shutdown,
+    /// A signal asked for it.
+    pub by_signal: bool,
+    /// Monotonic microseconds.
+    pub until_us: u64,
+}
+
 /// What commands asked the server to do outside commands.
 #[derive(Debug, Default)]
 pub struct Wanted {
     pub shutdown: Option<Shutdown>,
     /// A signal asked for it; the cron is to follow, and SHUTDOWN ABORT may be faster.
     pub shutdown_by_signal: Option<Shutdown>,
+    /// The server ends as soon as its replicas have everything, or have had the time for it.
+    pub shutdown_waiting: Option<WaitingShutdown>,
+    /// Clients whose SHUTDOWN that is: they hear of it if it comes to nothing.
+    pub shutdown_clients: Vec<ClientId>,
     /// Directives whose side effects are to be reconciled (CONFIG SET).
     pub changed: Changed,
     /// DEBUG SLEEP and other deliberate crashes.
@@ -105,6 +120,16 @@ pub struct Pause {
     /// Unix milliseconds; 0: not paused.
     pub until_ms: i64,
     pub all: bool,
+    /// The server's own reasons to hold writes back, bits of [`hold`]: they know no end.
+    pub held: u8,
+}
+
+/// Why the server holds writes back by itself.
+pub mod hold {
+    /// Replicas are to have everything before it ends.
+    pub const SHUTDOWN: u8 = 1 << 0;
+    /// A replica is to have everything before it takes over.
+    pub const FAILOVER: u8 = 1 << 1;
 }
 
 /// From how many allocations on a value is freed off the loop's thread.

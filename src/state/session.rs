@@ -78,6 +78,8 @@ impl State {
         let paused = gate::PAUSED_ALL | gate::PAUSED_WRITES;
         if self.gate & paused == 0 {
             self.pause = Default::default();
+        } else if self.pause.until_ms == 0 {
+            self.pause.all = false;
         }
         self.pause.until_ms = self.pause.until_ms.max(until_ms);
         self.pause.all |= all;
@@ -86,6 +88,33 @@ impl State {
         } else {
             gate::PAUSED_WRITES
         };
+    }
+
+    /// CLIENT UNPAUSE; the server's own reasons to hold writes back hold on.
+    pub fn unpause_clients(&mut self) {
+        self.gate &= !(gate::PAUSED_ALL | gate::PAUSED_WRITES);
+        if self.pause.held != 0 {
+            self.gate |= gate::PAUSED_WRITES;
+            // The server looks again at everybody who waits.
+            self.pause.until_ms = self.pause.until_ms.min(1);
+        }
+    }
+
+    /// Holds writes back for a reason of the server's own (`run::hold`).
+    pub fn hold_writes(&mut self, why: u8) {
+        self.pause.held |= why;
+        self.gate |= gate::PAUSED_WRITES;
+    }
+
+    /// That reason is gone; others may hold on.
+    pub fn release_writes(&mut self, why: u8) {
+        let held = std::mem::take(&mut self.pause.held);
+        self.pause.held = held & !why;
+        if held != 0 && self.pause.held == 0 && self.pause.until_ms <= self.clock.unix_ms {
+            self.gate &= !(gate::PAUSED_ALL | gate::PAUSED_WRITES);
+            // The server looks again at everybody who waits.
+            self.pause.until_ms = 1;
+        }
     }
 
     /// Ends a session: whoever knew it forgets it.

@@ -228,6 +228,20 @@ impl Link {
         Ok(Some(value))
     }
 
+    /// What has arrived and was not taken: for those who read more than replies.
+    pub fn arrived(&self) -> &[u8] {
+        &self.arrived[self.at..]
+    }
+
+    /// That much of it has been taken.
+    pub fn consume(&mut self, len: usize) {
+        self.at += len.min(self.arrived.len() - self.at);
+        if self.at == self.arrived.len() {
+            self.at = 0;
+            self.arrived.clear();
+        }
+    }
+
     /// Reads once; 0 at the server's end, or when it is nonblocking and nothing is there.
     pub fn read(&mut self) -> Result<usize, Broken> {
         if self.at > PIECE && self.at > self.arrived.len() / 2 {

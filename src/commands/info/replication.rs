@@ -18,7 +18,9 @@ pub(super) fn replication(r: &mut Report<'_>) {
         r.field("min_slaves_good_slaves", repl.good);
     }
     replicas(r);
-    r.field("master_failover_state", "no-failover");
+    let failover = r.state.repl.failover.as_ref();
+    let failover = failover.map_or("no-failover", |failover| failover.name());
+    r.field("master_failover_state", failover);
     r.field("master_replid", &repl.id);
     r.field("master_replid2", &repl.second_id);
     r.field("master_repl_offset", repl.offset);

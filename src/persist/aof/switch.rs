@@ -113,6 +113,7 @@ fn sync_before_next(state: &mut State) -> Result<(), Logged> {
         return Err(Logged);
     }
     aof.sync_asked = aof.file_bytes;
+    aof.synced = aof.written;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::state::State;
 use crate::state::aof::{FileJob, Mode, SyncTicket};
 use crate::state::config::Appendfsync;
 use crate::state::config::file::errno_text;
+use crate::state::repl::wait::Place;
 
 /// So long writing waits for an fsync that is still running, microseconds.
 const POSTPONED_MAX_US: u64 = 2_000_000;
@@ -61,6 +62,7 @@ pub fn take_log(state: &mut State) {
     if whole == 0 {
         return;
     }
+    aof.taken += whole as u64;
     let now_s = state.clock.unix_ms / 1000;
     if state.config.aof_timestamp_enabled && now_s > aof.stamped_s {
         aof.waiting.extend_from_slice(&timestamp(now_s));
@@ -94,6 +96,10 @@ fn append(state: &mut State, force: bool) {
             return;
         }
     }
+    state.aof.written = Place {
+        stream: state.repl.offset,
+        file: state.aof.taken,
+    };
     sync_if_due(state);
 }
 
@@ -229,7 +235,13 @@ fn write_failed(state: &mut State, failed: WriteFailed) {
 
 fn sync_if_due(state: &mut State) {
     let (config, aof) = (&state.config, &mut state.aof);
-    if aof.sync_asked == aof.file_bytes || config.appendfsync == Appendfsync::No {
+    if aof.sync_asked == aof.file_bytes {
+        if aof.syncs.is_empty() {
+            aof.synced = aof.written;
+        }
+        return;
+    }
+    if config.appendfsync == Appendfsync::No {
         return;
     }
     if config.no_appendfsync_on_rewrite && state.child_alive {
@@ -249,7 +261,7 @@ fn sync_if_due(state: &mut State) {
 fn sync_later(state: &mut State) {
     let aof = &mut state.aof;
     if let Some(file) = &aof.file {
-        let ticket = Arc::new(SyncTicket::new(aof.file_number));
+        let ticket = Arc::new(SyncTicket::new(aof.file_number, aof.written));
         aof.syncs.push_back(ticket.clone());
         aof.jobs.push(FileJob::Sync(file.clone(), ticket));
         aof.sync_asked = aof.file_bytes;
@@ -273,6 +285,7 @@ fn sync_now(state: &mut State) {
     note_latency(state, "aof-fsync-always", (mono_us() - started) / 1000);
     state.aof.sync_asked = state.aof.file_bytes;
     state.aof.synced_us = state.clock.mono_us;
+    state.aof.synced = state.aof.written;
 }
 
 /// Looks at the fsyncs of the background thread that have ended.
@@ -280,8 +293,11 @@ pub(super) fn settle_syncs(state: &mut State) {
     while let Some(ticket) = state.aof.syncs.front()
         && let Some(outcome) = ticket.outcome()
     {
-        let number = ticket.file_number;
+        let (number, place) = (ticket.file_number, ticket.place);
         state.aof.syncs.pop_front();
+        if outcome.is_ok() {
+            state.aof.synced = place;
+        }
         if let Err(error) = outcome {
             log::warn!("Fail to fsync the AOF file: {}", errno_text(&error));
             switch::lost(state, number, error);

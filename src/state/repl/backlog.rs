@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 /// Bytes of a block: one write's worth, and few enough that a small backlog is not rounded up by much.
-const BLOCK: usize = 32 << 10;
+const BLOCK: usize = 16 << 10;
 
 /// The newest part of the stream.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ pub(super) mod options;
 mod pipe;
 mod print;
 mod prompt;
+mod replica;
 mod session;
 mod sweep;
 
@@ -35,12 +36,17 @@ pub fn run(args: &[OsString]) -> i32 {
     if session.options.ask_password {
         session.options.password = ask_password();
     }
-    let works = match session.options.work {
+    let works = match session.options.work.clone() {
         Work::Scan => Some(sweep::scan(&mut session)),
         Work::Latency => Some(sweep::latency(&mut session)),
         Work::Stat => Some(sweep::stat(&mut session)),
         Work::Largest { by_memory } => Some(sweep::largest(&mut session, by_memory)),
         Work::Pipe => Some(pipe::run(&mut session)),
+        Work::Replica => Some(replica::log(&mut session)),
+        Work::Snapshot {
+            file,
+            functions_only,
+        } => Some(replica::snapshot(&mut session, &file, functions_only)),
         Work::Commands => None,
     };
     if let Some(code) = works {
@@ -213,6 +219,9 @@ What is looked at:
                          the largest key of each type, by elements or by memory
   --latency              how long a PING takes
   --stat                 the server's figures, every -i seconds
+  --replica              what the server tells its replicas, in CSV, as it comes
+  --rdb FILE, --functions-rdb FILE
+                         a snapshot of everything, or of the functions alone (-: to standard output)
   --help, --version
 
 Exit code: 1 where the server cannot be reached or hangs up, where the database cannot be chosen, for wrong

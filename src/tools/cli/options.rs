@@ -13,7 +13,7 @@ use crate::resp::words::split_words;
 use crate::tools::link::{Address, Tls};
 
 /// What a run of the client is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
     /// The command of the command line, or the prompt where there is none.
     Commands,
@@ -27,6 +27,10 @@ pub enum Work {
     Stat,
     /// The largest keys of each type, by elements or by memory.
     Largest { by_memory: bool },
+    /// Print what a replica is told.
+    Replica,
+    /// Fetch a snapshot, as a replica does.
+    Snapshot { file: PathBuf, functions_only: bool },
 }
 
 /// What of a command is read from standard input.
@@ -125,10 +129,6 @@ impl Options {
 
 /// Options of redis-cli that this one does not have, with what to do instead.
 const ELSEWHERE: &[(&[&str], &str)] = &[
-    (
-        &["--replica", "--slave", "--rdb", "--functions-rdb"],
-        "use redis-cli to speak the replication protocol",
-    ),
     (
         &[
             "--cluster",
@@ -245,6 +245,7 @@ fn flag(options: &mut Options, name: &str) -> bool {
         "--json" => options.form = Some(Form::Json),
         "--quoted-json" => options.form = Some(Form::QuotedJson),
         "--askpass" => options.ask_password = true,
+        "--replica" | "--slave" => options.work = Work::Replica,
         "--scan" => options.work = Work::Scan,
         "--pipe" => options.work = Work::Pipe,
         "--latency" => options.work = Work::Latency,
@@ -279,6 +280,12 @@ fn with_value(options: &mut Options, name: &str, value: &OsStr) -> Option<()> {
         "--pattern" => options.pattern = Some(bytes.to_vec()),
         "--quoted-pattern" => options.pattern = Some(unquoted(bytes)?),
         "--eval" => options.script = Some(PathBuf::from(value)),
+        "--rdb" | "--functions-rdb" => {
+            options.work = Work::Snapshot {
+                file: PathBuf::from(value),
+                functions_only: name == "--functions-rdb",
+            };
+        }
         "--pipe-timeout" => options.pipe_timeout_s = u64::try_from(parse_i64(bytes)?).ok()?,
         "--memkeys-samples" => {
             options.work = Work::Largest { by_memory: true };

@@ -1,0 +1,191 @@
+//! Keys that move to another server: what arrives, what stays, and who waits meanwhile.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use crate::harness::{Raw, Server, frame, wait_until};
+
+/// Another server that says what the test wants it to say.
+struct Target {
+    listener: TcpListener,
+}
+
+impl Target {
+    fn new() -> Target {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Target { listener }
+    }
+
+    fn port(&self) -> u16 {
+        self.listener.local_addr().expect("bound").port()
+    }
+
+    /// The next connection, when it has sent this.
+    fn accept_after(&self, text: &str) -> TcpStream {
+        let (mut stream, _) = self.listener.accept().expect("a connection");
+        read_until(&mut stream, text);
+        stream
+    }
+}
+
+fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let mut got = Vec::new();
+    let mut byte = [0];
+    while !String::from_utf8_lossy(&got).contains(text) {
+        assert_ne!(stream.read(&mut byte).expect("bytes"), 0, "{got:?}");
+        got.push(byte[0]);
+    }
+    String::from_utf8_lossy(&got).into_owned()
+}
+
+fn migrate(to: u16, rest: &str) -> String {
+    format!("MIGRATE 127.0.0.1 {to} {rest}")
+}
+
+#[test]
+fn keys_move_with_all_they_have() {
+    let (here, there) = (Server::start(), Server::start());
+    let (mut a, mut b) = (here.raw(), there.raw());
+    a.ask("SET s hello PX 100000");
+    a.ask("RPUSH l a b c");
+    a.ask("HSET h f v");
+    a.ask("SELECT 0");
+    let several = [
+        b"MIGRATE".to_vec(),
+        b"127.0.0.1".to_vec(),
+        there.port.to_string().into_bytes(),
+    ];
+    let rest = ["", "3", "5000", "KEYS", "s", "none", "l"].map(|word| word.as_bytes().to_vec());
+    a.command(&[&several[..], &rest].concat());
+    assert_eq!(a.reply(), "OK");
+    assert_eq!(a.ask("EXISTS s l h"), ":1");
+    assert_eq!(b.ask("SELECT 3"), "OK");
+    assert_eq!(
+        (b.ask("GET s"), b.ask("LRANGE l 0 -1")),
+        (r#""hello""#.into(), r#"["a", "b", "c"]"#.into())
+    );
+    let left: i64 = b.ask("PTTL s")[1..].parse().expect("a number");
+    assert!((1..=100_000).contains(&left), "{left}");
+    assert_eq!(here.info("migrate_cached_sockets"), "1");
+    assert_eq!(a.ask(&migrate(there.port, "h 0 5000 COPY")), "OK");
+    let refused = a.ask(&migrate(there.port, "h 0 5000"));
+    assert!(refused.contains("error: BUSYKEY "), "{refused}");
+    assert_eq!(a.ask("EXISTS h"), ":1");
+    // In a transaction nothing can run meanwhile.
+    a.ask("MULTI");
+    a.ask(&migrate(there.port, "h 0 5000 REPLACE"));
+    a.ask("SET h new");
+    assert_eq!(a.ask("EXEC"), "[OK, OK]");
+    b.ask("SELECT 0");
+    assert_eq!(
+        (a.ask("GET h"), b.ask("HGET h f")),
+        ("\"new\"".into(), "\"v\"".into())
+    );
+    assert_eq!(a.ask(&migrate(there.port, "none 0 5000")), "NOKEY");
+}
+
+#[test]
+fn who_changes_what_is_on_its_way_waits_and_nobody_else() {
+    let (here, target) = (Server::start(), Target::new());
+    let (mut mover, mut other) = (here.raw(), here.raw());
+    let mut waiting: Vec<Raw> = (0..4).map(|_| here.raw()).collect();
+    other.ask("MSET k old k2 v");
+    waiting[3].ask("MULTI");
+    waiting[3].ask("APPEND k +");
+    mover.command(
+        &migrate(target.port(), "k 0 20000")
+            .split(' ')
+            .collect::<Vec<_>>(),
+    );
+    let mut stream = target.accept_after("SELECT\r\n$1\r\n0\r\n");
+    for (client, line) in
+        waiting
+            .iter_mut()
+            .zip(["SET k new", "FLUSHALL", "EVAL return(1) 0", "EXEC"])
+    {
+        client.command(&line.split(' ').collect::<Vec<_>>());
+    }
+    wait_until("four are held back, and one waits for its answer", || {
+        here.info("blocked_clients") == "5"
+    });
+    for (line, answer) in [
+        ("GET k", "\"old\""),
+        ("SET k2 w", "OK"),
+        ("EVAL_RO return(2) 0", ":2"),
+        ("CLIENT UNBLOCK 3", ":0"),
+        ("PING", "PONG"),
+    ] {
+        assert_eq!(other.ask(line), answer, "{line}");
+    }
+    stream.write_all(b"+OK\r\n").expect("it listens");
+    let sent = read_until(&mut stream, "old");
+    assert!(
+        sent.starts_with("*4\r\n$7\r\nRESTORE\r\n$1\r\nk\r\n$1\r\n0\r\n"),
+        "{sent}"
+    );
+    stream.write_all(b"+OK\r\n").expect("it listens");
+    assert_eq!(mover.reply(), "OK");
+    let answers: Vec<String> = waiting.iter_mut().map(Raw::reply).collect();
+    assert_eq!(answers[..3], ["OK", "OK", ":1"].map(str::to_owned));
+    assert!(answers[3].starts_with("[:"), "{}", answers[3]);
+    wait_until("nobody waits", || here.info("blocked_clients") == "0");
+}
+
+#[test]
+fn what_was_followed_goes_and_what_was_not_stays() {
+    let (here, target) = (Server::start(), Target::new());
+    let (mut mover, mut other) = (here.raw(), here.raw());
+    other.ask("MSET a 1 b 2 c 3 d 4");
+    let request = |rest: &[&str]| {
+        let port = target.port().to_string();
+        frame(&[&["MIGRATE", "127.0.0.1", &port, "", "9", "20000"][..], rest].concat())
+    };
+    // Nothing is sent into a database that was not meant.
+    mover.send(&request(&["KEYS", "a", "b"]));
+    let mut stream = target.accept_after("SELECT\r\n$1\r\n9\r\n");
+    stream
+        .write_all(b"-ERR DB index is out of range\r\n")
+        .expect("it listens");
+    let refused = "(error) ERR Target instance replied with error: ERR DB index is out of range";
+    assert_eq!(mover.reply(), refused);
+    drop(stream);
+    // The second is refused, and behind the third the other server is gone.
+    mover.send(&request(&["AUTH2", "me", "pw", "KEYS", "a", "b", "c", "d"]));
+    let mut stream = target.accept_after("SELECT\r\n$1\r\n9\r\n");
+    stream
+        .write_all(b"+OK\r\n+OK\r\n+OK\r\n-BUSYKEY it is there\r\n+OK\r\n")
+        .expect("it listens");
+    read_until(&mut stream, "$1\r\nd\r\n");
+    drop(stream);
+    assert_eq!(
+        mover.reply(),
+        "(error) IOERR error or timeout reading to target instance"
+    );
+    assert_eq!(other.ask("MGET a b c d"), r#"[nil, "2", nil, "4"]"#);
+    // Whoever asked has left: it happens all the same.
+    mover.send(&request(&["KEYS", "b"]));
+    let mut stream = target.accept_after("SELECT\r\n$1\r\n9\r\n");
+    drop(mover);
+    wait_until("only one client is left", || {
+        here.info("connected_clients") == "2"
+    });
+    stream.write_all(b"+OK\r\n+OK\r\n").expect("it listens");
+    wait_until("it is gone", || other.ask("EXISTS b") == ":0");
+    let hidden = other.ask("SLOWLOG LEN");
+    assert_eq!(hidden, ":0");
+}
+
+#[test]
+fn a_silent_target_costs_only_the_time_that_was_given() {
+    let (here, target) = (Server::start(), Target::new());
+    let mut mover = here.raw();
+    mover.ask("SET k v");
+    let silent = "(error) IOERR error or timeout reading to target instance";
+    assert_eq!(mover.ask(&migrate(target.port(), "k 0 50")), silent);
+    assert_eq!(mover.ask("GET k"), "\"v\"");
+    mover.ask("MULTI");
+    mover.ask(&migrate(target.port(), "k 0 50"));
+    let reply = mover.ask("EXEC");
+    assert!(reply.contains("IOERR error or timeout"), "{reply}");
+    assert_eq!(mover.ask("SET k w"), "OK");
+}
