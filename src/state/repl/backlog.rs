@@ -127,6 +127,10 @@ impl Backlog {
             });
             self.base += BLOCK as u64;
         }
+        if self.blocks.capacity() > 64 + 4 * self.blocks.len() {
+            // A replica that was far behind is gone.
+            self.blocks.shrink_to(2 * self.blocks.len());
+        }
         false
     }
 }
