@@ -92,6 +92,8 @@ fn adopt(state: &mut State, file: Arc<dyn DiskFile>, bytes: u64) {
     (aof.file_bytes, aof.sync_asked) = (bytes, bytes);
     aof.stamped_s = 0;
     aof.postponed_us = None;
+    // It may begin behind another history: what that one had on disk says nothing of this one.
+    aof.synced.stream = 0;
     state.prop.log.reselect();
 }
 

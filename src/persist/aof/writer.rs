@@ -295,7 +295,8 @@ pub(super) fn settle_syncs(state: &mut State) {
     {
         let (number, place) = (ticket.file_number, ticket.place);
         state.aof.syncs.pop_front();
-        if outcome.is_ok() {
+        // What an earlier file held was synced when this one began.
+        if outcome.is_ok() && number == state.aof.file_number {
             state.aof.synced = place;
         }
         if let Err(error) = outcome {

@@ -223,7 +223,7 @@ impl Handshake {
                 Step::Agreed(Agreed::Continue(id))
             }
             _ if self.introduction.takes_over => {
-                log::warn!("Failover target rejected psync request");
+                // Why is in the log of the failover that comes to nothing.
                 Step::Refused
             }
             Some("-NOMASTERLINK" | "-LOADING") => Step::Failed(format!(

@@ -4,6 +4,7 @@ use crate::base::sys::ticks;
 use crate::exec::registry::Registry;
 use crate::persist::aof::replay::{Progress, Replay};
 use crate::state::State;
+use crate::state::aof::Mode;
 use crate::state::client::{ClientId, Peer, client_flag};
 use crate::state::gate;
 use crate::state::prop::push_request;
@@ -169,5 +170,15 @@ fn run(around: &mut Around<'_>, stream: &mut Stream) -> Result<Progress, Lost> {
 /// Appends what tells the primary how far this server is.
 pub(super) fn push_ack(state: &State, out: &mut Vec<u8>) {
     let offset = state.repl.offset.to_string();
-    push_request(out, &[b"REPLCONF", b"ACK", offset.as_bytes()]);
+    let on_disk = state.aof.synced.stream.min(state.repl.offset).to_string();
+    let told = [
+        b"REPLCONF",
+        &b"ACK"[..],
+        offset.as_bytes(),
+        b"FACK",
+        on_disk.as_bytes(),
+    ];
+    // Who has no file has nothing on disk to speak of (WAITAOF).
+    let words = if state.aof.mode == Mode::On { 5 } else { 3 };
+    push_request(out, &told[..words]);
 }
