@@ -171,6 +171,12 @@ fn a_replica_that_says_nothing_is_no_good_one_and_is_dropped() {
     follow(&mut bench);
     bench.ask("replconf ack 0");
     assert_eq!(bench.state.gate & gate::FEW_REPLICAS, 0);
+    cron::run(&mut bench.state);
+    assert_eq!(
+        stream(&bench, 0),
+        "",
+        "the first PING comes when a period has passed"
+    );
     bench.state.clock.advance_ms(12_000);
     cron::run(&mut bench.state);
     assert_eq!(stream(&bench, 0), "*1 $4 PING ");
