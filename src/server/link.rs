@@ -204,6 +204,7 @@ impl PrimaryLink {
         let wanted = around.state.repl.upstream.as_ref();
         let serial = wanted.map_or(0, |upstream| upstream.serial);
         if self.serial != serial {
+            super::logging::set_role(if wanted.is_some() { b'S' } else { b'M' });
             self.drop_all(around);
             self.serial = serial;
             self.next_try_us = 0;

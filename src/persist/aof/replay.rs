@@ -663,7 +663,11 @@ impl Replay {
                  processing the command '{name}'"
             );
         }
-        if state.config.propagation_error_behavior == PropagationErrorBehavior::Ignore {
+        let config = &state.config;
+        // What clients wrote into a writable replica explains an error.
+        if config.propagation_error_behavior == PropagationErrorBehavior::Ignore
+            || !config.replica_read_only
+        {
             return Ok(());
         }
         Err(Why::Failed(format!(

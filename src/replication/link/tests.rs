@@ -186,6 +186,11 @@ fn errors_are_counted_and_end_the_stream_only_where_that_is_asked_for() {
     );
     assert_eq!(bench.done, lines);
     bench.state.config.propagation_error_behavior = PropagationErrorBehavior::PanicOnReplicas;
+    bench.state.config.replica_read_only = false;
+    bench
+        .feed(&stream(&["INCR l"]))
+        .expect("its own clients may have written l");
+    bench.state.config.replica_read_only = true;
     assert!(bench.feed(&stream(&["INCR l"])).is_err());
 }
 
