@@ -34,8 +34,9 @@ run: build ## build the release binary and start it on 127.0.0.1:6379, data unde
 	@mkdir -p data
 	$(BIN) $(CONF)
 
+# Most tests of a server wait for it: more of them at once than there are processors.
 test: lint ## format, lints and every test of ours
-	cargo test --locked
+	RUST_TEST_THREADS=4 cargo test --locked
 
 lint: ## cargo fmt --check and clippy, warnings denied
 	cargo fmt --check
