@@ -40,6 +40,7 @@ mod replicas_wait;
 mod replication;
 mod replication_faults;
 mod replication_more;
+mod replication_primary;
 mod rewrites;
 mod scripts;
 mod sets;
