@@ -38,6 +38,7 @@ mod quotas;
 mod readme;
 mod replicas_wait;
 mod replication;
+mod replication_chaos;
 mod replication_faults;
 mod replication_more;
 mod rewrites;

@@ -145,6 +145,9 @@ pub struct Replay {
     out: Writer,
     /// What is left of the window begins a transaction.
     transaction: bool,
+    /// Its end was looked for up to here: requests before this are not looked at again until it is there, however
+    /// small the pieces are in which it comes.
+    searched: Option<usize>,
     names: Names,
     /// Requests that ran, and how many of them failed.
     pub requests: u64,
@@ -201,6 +204,7 @@ impl Replay {
             next: 0,
             out: Writer::new(false),
             transaction: false,
+            searched: None,
             names: Names::of(table),
             requests: 0,
             failed: 0,
@@ -269,6 +273,8 @@ impl Replay {
         // Only when hungry: nothing of the batch is left to run.
         self.window.drain(..self.used);
         self.gone += self.used as u64;
+        // No request of an open transaction has run.
+        self.searched = self.searched.map(|at| at - self.used);
         (self.used, self.parsed, self.done, self.taken) = (0, 0, 0, 0);
         self.ran = 0;
         if self.window.capacity() > WINDOW_KEPT.max(4 * self.window.len()) {
@@ -351,6 +357,9 @@ impl Replay {
     fn parse_ahead(&mut self, table: &Registry) -> Result<(), ReplayError> {
         self.batch.clear();
         self.next = 0;
+        if !self.finds_end(table) {
+            return Ok(());
+        }
         // Where the transaction began that is open: its request's number and its offset.
         let mut open: Option<(usize, usize)> = None;
         let mut pos = self.used;
@@ -413,14 +422,63 @@ impl Replay {
             }
         }
         if let Some((request, start)) = open {
-            // It comes again when more of it is there.
+            // It comes again when all of it is there.
             self.transaction = true;
             self.batch.requests.truncate(request);
-            self.resume = Resume::default();
+            self.searched = Some(pos);
             pos = start;
         }
         self.parsed = pos;
         Ok(())
+    }
+
+    /// Is there something to parse from the start? Not while the end of an open transaction is to come.
+    fn finds_end(&mut self, table: &Registry) -> bool {
+        let Some(mut pos) = self.searched.take() else {
+            return true;
+        };
+        loop {
+            match self.window.get(pos) {
+                Some(b'*') if self.window.len() <= WINDOW_MAX => {}
+                Some(b'\r' | b'\n') if self.origin == Origin::Primary => {
+                    pos += 1;
+                    continue;
+                }
+                None => {
+                    self.missing = 1;
+                    break;
+                }
+                // What is wrong is told where it stands.
+                Some(_) => {
+                    self.resume = Resume::default();
+                    return true;
+                }
+            }
+            let spans = &mut self.batch.spans;
+            spans.clear();
+            match parse(&mut self.window, &mut pos, &mut self.resume, &LIMITS, spans) {
+                Step::Request => {
+                    let name = Argv::new(&self.window, spans).get(0);
+                    let row = table.find_logged(name);
+                    if row.is_some_and(|row| row.id.0 == self.names.exec) {
+                        spans.clear();
+                        return true;
+                    }
+                }
+                Step::NeedMore { at_least } => {
+                    self.missing = at_least;
+                    break;
+                }
+                Step::Empty | Step::Bad(_) => {
+                    spans.clear();
+                    self.resume = Resume::default();
+                    return true;
+                }
+            }
+        }
+        self.batch.spans.clear();
+        self.searched = Some(pos);
+        false
     }
 
     /// The request whose spans begin at `first` and which lies between two offsets.
@@ -603,7 +661,8 @@ impl Replay {
         if number == self.names.multi || number == self.names.exec {
             self.inside = number == self.names.multi;
         } else if number == self.names.replconf {
-            self.asked |= argv.get(1).eq_ignore_ascii_case(b"getack");
+            let word = argv.iter().nth(1);
+            self.asked |= word.is_some_and(|word| word.eq_ignore_ascii_case(b"getack"));
         } else if number == self.names.echo {
             self.run_carried(state, table, me, argv.get(1))?;
         } else {

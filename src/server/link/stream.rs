@@ -126,6 +126,11 @@ impl PrimaryLink {
                 client.net_in += got as u64;
                 client.seen_ms = around.state.clock.unix_ms;
             }
+            // What comes may be one long request, of which nothing runs for a while.
+            if ticks() > around.until {
+                self.more = true;
+                return Ok(false);
+            }
         }
     }
 
