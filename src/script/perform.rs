@@ -258,6 +258,7 @@ pub fn command_flags(own: u32, script: u32) -> u32 {
     if script & script_flag::UNDECLARED != 0 {
         // EVAL_RO and its sisters change nothing, whatever they run.
         let reads = own & flag::READONLY != 0;
+        let own = own & !flag::STALE;
         return own | if reads { 0 } else { flag::MAY_REPLICATE };
     }
     let mut flags = own & !(flag::STALE | flag::DENYOOM | flag::WRITE);

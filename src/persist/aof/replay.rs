@@ -735,9 +735,9 @@ impl Replay {
 }
 
 /// May a log of changes hold this command? Whatever changes keys, and what changes nothing but a session
-/// that ends with the file.
+/// that ends with the file. Servers before Redis 7 may write scripts down as they were called.
 fn belongs(row: &Row) -> bool {
-    const CHANGES: u32 = flag::WRITE | flag::MAY_REPLICATE;
+    const CHANGES: u32 = flag::WRITE | flag::MAY_REPLICATE | flag::RUNS_SCRIPT;
     const ACTS: u32 = flag::ADMIN | flag::NOSCRIPT | flag::PUBSUB;
     row.cmd.flags & CHANGES != 0 || row.cmd.flags & ACTS == 0
 }
