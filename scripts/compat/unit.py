@@ -16,6 +16,8 @@ import time
 STALL_S = 60        # no test of the suite is silent for half as long against a real server
 UNIT_S_MAX = 300    # the slowest unit that is run here takes 60 s against a real server
 RERUNS_MAX = 6      # hung tests that are left out one by one before the unit is given up
+# Units whose tests carry drawn or counted numbers in their names: N stands for each of them in the record.
+DRAWN = {"integration/psync2": re.compile(r"(?<=#)\d+|(?<=CYCLE )\d+|(?<=x = )\d+")}
 ERROR_HEAD = re.compile(r"^(.*?) in (tests/\S+\.tcl)$")
 
 Result = collections.namedtuple("Result", "unit tests blocks complete seconds")
@@ -159,6 +161,10 @@ class Attempt:
             return False
 
 
+def recorded_name(unit, test):
+    return DRAWN[unit].sub("N", test) if unit in DRAWN else test
+
+
 def run(unit, directory, server, baseport, log, tls=False):
     """Run UNIT in DIRECTORY (a copy of the suite), again without the culprit as often as it is cut short."""
     started = time.monotonic()
@@ -169,6 +175,7 @@ def run(unit, directory, server, baseport, log, tls=False):
         seen = {}
         for name, status, message in attempt.tests:
             # A name that is used twice passes when all its runs do.
+            name = recorded_name(unit, name)
             if seen.get(name, ("ok",))[0] == "ok" or status == "err":
                 seen[name] = (status, message)
         merged.update((n, r) for n, r in seen.items() if not (r[0] == "skip" and n in merged))
@@ -176,7 +183,7 @@ def run(unit, directory, server, baseport, log, tls=False):
             break
         culprit = attempt.current
         if culprit is not None:
-            merged[culprit] = ("err", f"[{attempt.end}] {attempt.exception[:300]}")
+            merged[recorded_name(unit, culprit)] = ("err", f"[{attempt.end}] {attempt.exception[:300]}")
         if culprit is None or culprit in skip or len(skip) == RERUNS_MAX or attempt.end == "timeout":
             attempt.blocks.append(f"[{attempt.end}] {attempt.exception[:2000]}")
             break
