@@ -31,7 +31,7 @@ pub static FAMILY: Family = Family {
 };
 
 pub(super) const UNBLOCKED: &str =
-    "UNBLOCKED force unblock, instance state changed (master -> replica?)";
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
 fn replicaof(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.state.config.cluster_enabled {
