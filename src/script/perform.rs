@@ -154,8 +154,9 @@ fn run(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>, out: &mut Writer)
         }
     }
     let logged = ctx.state.prop.on;
-    // What comes from a file goes to no log.
-    ctx.state.prop.on = logged && terms.repl != 0 && ctx.mode != Mode::Replay;
+    // What comes from a file goes to no log; a primary's script goes into this server's own by what it does.
+    let from_file = ctx.mode == Mode::Replay && !ctx.state.repl.applying;
+    ctx.state.prop.on = logged && terms.repl != 0 && !from_file;
     ctx.state.prop.readers = match terms.repl {
         repl::AOF => reader::AOF,
         repl::REPLICA => reader::REPLICAS | reader::PLAIN,

@@ -159,12 +159,22 @@ struct Names {
     select: u16,
     echo: u16,
     replconf: u16,
+    /// Servers before Redis 7 tell of scripts that EVALSHA names later.
+    script_load: u16,
+    script_flush: u16,
 }
 
 impl Names {
     fn of(table: &Registry) -> Names {
         let number = |name: &[u8]| table.find_original(name).map_or(NO_ROW, |row| row.id.0);
+        let script = |name: &[u8]| {
+            let row = table.find_original(b"script");
+            let row = row.and_then(|row| table.find_sub(row, name));
+            row.map_or(NO_ROW, |row| row.id.0)
+        };
         Names {
+            script_load: script(b"load"),
+            script_flush: script(b"flush"),
             multi: number(b"multi"),
             exec: number(b"exec"),
             select: number(b"select"),
@@ -465,7 +475,8 @@ impl Replay {
         let row = table.row(CommandId(number));
         let (multi, exec) = (self.names.multi, self.names.exec);
         let own = number == multi || number == exec || of_primary && number == self.names.replconf;
-        if !belongs(row) && !own {
+        let scripts = number == self.names.script_load || number == self.names.script_flush;
+        if !belongs(row) && !own && !scripts {
             if of_primary {
                 return Ok(parsed(NO_ROW));
             }
