@@ -139,6 +139,8 @@ pub struct Replay {
     resume: Resume,
     /// The database in force.
     db: usize,
+    /// The number of the one that the primary has selected, if there is none of it here.
+    nowhere: Option<usize>,
     batch: Batch,
     /// Which request of the batch runs next.
     next: usize,
@@ -207,6 +209,7 @@ impl Replay {
             missing: 1,
             resume: Resume::default(),
             db: 0,
+            nowhere: None,
             batch: Batch::default(),
             next: 0,
             out: Writer::new(false),
@@ -217,11 +220,12 @@ impl Replay {
         }
     }
 
-    /// A reader of a primary's stream that goes on in this database.
-    pub fn of_primary(table: &Registry, db: usize) -> Replay {
+    /// A reader of a primary's stream that goes on in the database of this number there, and here, if there is one.
+    pub fn of_primary(table: &Registry, number: usize, db: Option<usize>) -> Replay {
         Replay {
             origin: Origin::Primary,
-            db,
+            db: db.unwrap_or(0),
+            nowhere: db.is_none().then_some(number),
             ..Replay::behind(table, 0, Vec::new())
         }
     }
@@ -535,7 +539,11 @@ impl Replay {
                 let frame = parsed.row == self.names.multi || parsed.row == self.names.exec;
                 let told = parsed.row == self.names.echo && Carried::read(argv.get(1)).is_some();
                 let asks = parsed.row == self.names.replconf;
-                if told || self.db >= state.dbs.count() && !frame && !asks {
+                let of_group = match self.nowhere {
+                    Some(number) => state.group_of_file(number) > 0,
+                    None => self.db >= state.dbs.count(),
+                };
+                if told || of_group && !frame && !asks {
                     self.hidden
                         .push((from.max(self.taken), parsed.end as usize));
                 }
@@ -629,6 +637,10 @@ impl Replay {
                 mode: Mode::Replay,
                 id: row.id,
             };
+            if self.nowhere.is_some() && number != self.names.select {
+                // It belongs into a database that is not here, and into no other.
+                return self.report(state, table.name(row.id), "ERR DB index is out of range");
+            }
             call(&mut ctx, row);
             let db = ctx.db;
             if !state.monitors.is_empty() {
@@ -638,10 +650,12 @@ impl Replay {
                 self.db = db;
                 let client = state.clients.me(me);
                 client.db = db as u32;
+            }
+            if number == self.names.select {
                 let told = parse_i64(argv.get(1)).and_then(|n| u32::try_from(n).ok());
-                if let (Some(upstream), Some(told)) = (&mut state.repl.upstream, told)
-                    && number == self.names.select
-                {
+                let failed = self.out.head().first() == Some(&b'-');
+                self.nowhere = failed.then_some(told.unwrap_or(u32::MAX) as usize);
+                if let (Some(upstream), Some(told)) = (&mut state.repl.upstream, told) {
                     upstream.db = told;
                 }
             }

@@ -55,9 +55,9 @@ impl Stream {
             .as_ref()
             .map_or(0, |up| up.file_databases);
         state.groups.file_databases = file_databases;
-        let known = state.db_of_file(db as usize).unwrap_or(0);
-        state.clients.me(me).db = known as u32;
-        let mut replay = Replay::of_primary(table, known);
+        let known = state.db_of_file(db as usize);
+        state.clients.me(me).db = known.unwrap_or(0) as u32;
+        let mut replay = Replay::of_primary(table, db as usize, known);
         replay.feed(&input);
         Stream {
             me,
