@@ -39,6 +39,7 @@ mod readme;
 mod replicas_wait;
 mod replication;
 mod replication_faults;
+mod replication_histories;
 mod replication_more;
 mod rewrites;
 mod scripts;

@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use crate::harness::{Raw, Server, frame, wait_until};
+use crate::harness::{Raw, Server, frame, free_port, wait_until};
+use crate::tls;
 
 /// Another server that says what the test wants it to say.
 struct Target {
@@ -282,4 +283,48 @@ fn a_server_that_follows_another_one_meanwhile_keeps_its_keys() {
     let reply = mover.reply();
     assert!(reply.starts_with("(error) UNBLOCKED"), "{reply}");
     assert_eq!(other.ask("GET k"), "\"v\"");
+}
+
+#[test]
+fn keys_move_over_tls_where_servers_talk_that_way() {
+    let files = [
+        "server.crt",
+        "server.key",
+        "ca.crt",
+        "client.crt",
+        "client.key",
+    ]
+    .map(tls::path);
+    let own = [
+        ["--tls-cert-file", &files[0]],
+        ["--tls-key-file", &files[1]],
+        ["--tls-ca-cert-file", &files[2]],
+        ["--tls-client-cert-file", &files[3]],
+        ["--tls-client-key-file", &files[4]],
+        ["--tls-cluster", "yes"],
+    ]
+    .concat();
+    let port = free_port();
+    let text = port.to_string();
+    let there = Server::with(&[&own[..], &["--tls-port", &text]].concat());
+    let (here, plain) = (Server::with(&own), Server::start());
+    let mut mover = here.raw();
+    let large = "x".repeat(3_000_000);
+    for _ in 0..2 {
+        mover.command(&["MSET", "large", &large, "small", "1"]);
+        assert_eq!(mover.reply(), "OK");
+        let several = ["", "0", "20000", "REPLACE", "KEYS", "large", "small"];
+        mover.command(&[&["MIGRATE", "127.0.0.1", &text][..], &several].concat());
+        assert_eq!(mover.reply(), "OK");
+    }
+    assert_eq!(here.info("migrate_cached_sockets"), "1");
+    assert_eq!(there.raw().ask("STRLEN large"), ":3000000");
+    // Never without it.
+    mover.ask("SET k v");
+    for port in [plain.port, there.port] {
+        let reply = mover.ask(&migrate(port, "k 0 20000"));
+        assert!(reply.starts_with("(error) IOERR"), "{reply}");
+        assert_eq!(mover.ask("EXISTS k"), ":1");
+    }
+    assert_eq!(plain.raw().ask("EXISTS k"), ":0");
 }
