@@ -40,6 +40,7 @@ mod replicas_wait;
 mod replication;
 mod replication_chaos;
 mod replication_faults;
+mod replication_histories;
 mod replication_more;
 mod rewrites;
 mod scripts;

@@ -139,6 +139,8 @@ pub struct Replay {
     resume: Resume,
     /// The database in force.
     db: usize,
+    /// The number of the one that the primary has selected, if there is none of it here.
+    nowhere: Option<usize>,
     batch: Batch,
     /// Which request of the batch runs next.
     next: usize,
@@ -162,12 +164,22 @@ struct Names {
     select: u16,
     echo: u16,
     replconf: u16,
+    /// Servers before Redis 7 tell of scripts that EVALSHA names later.
+    script_load: u16,
+    script_flush: u16,
 }
 
 impl Names {
     fn of(table: &Registry) -> Names {
         let number = |name: &[u8]| table.find_original(name).map_or(NO_ROW, |row| row.id.0);
+        let script = |name: &[u8]| {
+            let row = table.find_original(b"script");
+            let row = row.and_then(|row| table.find_sub(row, name));
+            row.map_or(NO_ROW, |row| row.id.0)
+        };
         Names {
+            script_load: script(b"load"),
+            script_flush: script(b"flush"),
             multi: number(b"multi"),
             exec: number(b"exec"),
             select: number(b"select"),
@@ -200,6 +212,7 @@ impl Replay {
             missing: 1,
             resume: Resume::default(),
             db: 0,
+            nowhere: None,
             batch: Batch::default(),
             next: 0,
             out: Writer::new(false),
@@ -211,11 +224,12 @@ impl Replay {
         }
     }
 
-    /// A reader of a primary's stream that goes on in this database.
-    pub fn of_primary(table: &Registry, db: usize) -> Replay {
+    /// A reader of a primary's stream that goes on in the database of this number there, and here, if there is one.
+    pub fn of_primary(table: &Registry, number: usize, db: Option<usize>) -> Replay {
         Replay {
             origin: Origin::Primary,
-            db,
+            db: db.unwrap_or(0),
+            nowhere: db.is_none().then_some(number),
             ..Replay::behind(table, 0, Vec::new())
         }
     }
@@ -523,7 +537,8 @@ impl Replay {
         let row = table.row(CommandId(number));
         let (multi, exec) = (self.names.multi, self.names.exec);
         let own = number == multi || number == exec || of_primary && number == self.names.replconf;
-        if !belongs(row) && !own {
+        let scripts = number == self.names.script_load || number == self.names.script_flush;
+        if !belongs(row) && !own && !scripts {
             if of_primary {
                 return Ok(parsed(NO_ROW));
             }
@@ -582,7 +597,11 @@ impl Replay {
                 let frame = parsed.row == self.names.multi || parsed.row == self.names.exec;
                 let told = parsed.row == self.names.echo && Carried::read(argv.get(1)).is_some();
                 let asks = parsed.row == self.names.replconf;
-                if told || self.db >= state.dbs.count() && !frame && !asks {
+                let of_group = match self.nowhere {
+                    Some(number) => state.group_of_file(number) > 0,
+                    None => self.db >= state.dbs.count(),
+                };
+                if told || of_group && !frame && !asks {
                     self.hidden
                         .push((from.max(self.taken), parsed.end as usize));
                 }
@@ -677,6 +696,10 @@ impl Replay {
                 mode: Mode::Replay,
                 id: row.id,
             };
+            if self.nowhere.is_some() && number != self.names.select {
+                // It belongs into a database that is not here, and into no other.
+                return self.report(state, table.name(row.id), "ERR DB index is out of range");
+            }
             call(&mut ctx, row);
             let db = ctx.db;
             if !state.monitors.is_empty() {
@@ -686,10 +709,12 @@ impl Replay {
                 self.db = db;
                 let client = state.clients.me(me);
                 client.db = db as u32;
+            }
+            if number == self.names.select {
                 let told = parse_i64(argv.get(1)).and_then(|n| u32::try_from(n).ok());
-                if let (Some(upstream), Some(told)) = (&mut state.repl.upstream, told)
-                    && number == self.names.select
-                {
+                let failed = self.out.head().first() == Some(&b'-');
+                self.nowhere = failed.then_some(told.unwrap_or(u32::MAX) as usize);
+                if let (Some(upstream), Some(told)) = (&mut state.repl.upstream, told) {
                     upstream.db = told;
                 }
             }
@@ -794,9 +819,9 @@ impl Replay {
 }
 
 /// May a log of changes hold this command? Whatever changes keys, and what changes nothing but a session
-/// that ends with the file.
+/// that ends with the file. Servers before Redis 7 may write scripts down as they were called.
 fn belongs(row: &Row) -> bool {
-    const CHANGES: u32 = flag::WRITE | flag::MAY_REPLICATE;
+    const CHANGES: u32 = flag::WRITE | flag::MAY_REPLICATE | flag::RUNS_SCRIPT;
     const ACTS: u32 = flag::ADMIN | flag::NOSCRIPT | flag::PUBSUB;
     row.cmd.flags & CHANGES != 0 || row.cmd.flags & ACTS == 0
 }

@@ -44,7 +44,7 @@ impl Bench {
         state.prop.on = true;
         let primary = state.open_session(Peer::None);
         let client = state.open_session(Peer::None);
-        let replay = Replay::of_primary(&table, 0);
+        let replay = Replay::of_primary(&table, 0, Some(0));
         Bench {
             state,
             table,
