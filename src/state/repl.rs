@@ -56,6 +56,8 @@ pub struct Repl {
     /// Clients that wait for replicas or for the disk (WAIT, WAITAOF).
     pub waiting: VecDeque<ClientId>,
     pub figures: Figures,
+    /// The stream can't be followed, and the configuration says that this ends the server, with code 1.
+    pub fatal: bool,
     /// This server is handing its part over (FAILOVER).
     pub failover: Option<Failover>,
 }
@@ -346,6 +348,7 @@ impl Repl {
             own_deadlines: OwnDeadlines::default(),
             waiting: VecDeque::new(),
             figures: Figures::default(),
+            fatal: false,
             failover: None,
         }
     }
