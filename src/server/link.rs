@@ -37,7 +37,7 @@ const LINK_US: u64 = 400;
 const READ_MAX: usize = 256 << 10;
 /// Between the beginnings of two attempts, microseconds.
 const RETRY_US: u64 = 1_000_000;
-/// The same where a stream was lost: it may go on where it was, as long as the primary remembers.
+/// The same where a stream was lost that had gone on where it was: as long as the primary remembers.
 const AGAIN_US: u64 = 100_000;
 /// While something is waited for that no event tells of, microseconds.
 const LOOK_AGAIN_US: u64 = 2_000;
@@ -84,6 +84,8 @@ pub(super) struct PrimaryLink {
     /// When the last attempt began, and when the next one may, monotonic microseconds.
     tried_us: u64,
     next_try_us: u64,
+    /// The stream follows a snapshot: the primary's work should not be in vain again and again.
+    anew: bool,
     /// Of which history, and from where in it, the snapshot is that comes in.
     history: Option<(String, u64)>,
 }
@@ -346,7 +348,7 @@ impl PrimaryLink {
                 Ok(false)
             }
             Step::Agreed(Agreed::Full(history)) => {
-                self.history = history;
+                (self.history, self.anew) = (history, true);
                 self.phase = Phase::Frame;
                 set_link(around.state, Link::Transfer);
                 if let Some(upstream) = &mut around.state.repl.upstream {
@@ -358,6 +360,7 @@ impl PrimaryLink {
             Step::Agreed(Agreed::Continue(id)) => {
                 log::info!("Successful partial resynchronization with master.");
                 resume::continued(around.state, id);
+                self.anew = false;
                 systemd(
                     around.state,
                     "STATUS=MASTER <-> REPLICA sync: Partial Resynchronization accepted. Ready to accept \
@@ -453,8 +456,8 @@ impl PrimaryLink {
 
     /// The connection ends; an empty reason has been told already.
     fn lose(&mut self, around: &mut Around<'_>, why: &str) {
-        if !why.is_empty() {
-            log::warn!("{why}");
+        for line in why.lines() {
+            log::warn!("{line}");
         }
         let streamed = matches!(self.phase, Phase::Stream(_));
         self.drop_all(around);
@@ -469,7 +472,9 @@ impl PrimaryLink {
                     log::info!("Caching the disconnected master state.");
                 }
                 log::info!("Reconnecting to MASTER {}:{}", upstream.host, upstream.port);
-                self.next_try_us = self.tried_us + AGAIN_US;
+                if upstream.resumes && !self.anew {
+                    self.next_try_us = self.tried_us + AGAIN_US;
+                }
             }
         }
         around.state.settle_role();

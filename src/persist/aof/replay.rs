@@ -47,6 +47,8 @@ const WINDOW_MAX: usize = u32::MAX as usize - 1;
 const COMMENT_MAX: usize = 1024;
 /// So many errors of commands are logged one by one; the others are counted.
 const ERRORS_LOGGED: u64 = 100;
+const NESTED: &str = "MULTI calls can not be nested";
+const NO_MULTI: &str = "EXEC without MULTI";
 /// That changes are applied which can't be kept is told this often, microseconds.
 const UNKEPT_TOLD_EVERY_US: u64 = 10_000_000;
 /// No argument is too long for a file that a server has written.
@@ -400,13 +402,14 @@ impl Replay {
             match parse(&mut self.window, &mut pos, &mut self.resume, &LIMITS, spans) {
                 Step::Request => {
                     let parsed = self.classify(table, first, pos, start)?;
+                    let of_file = self.origin == Origin::File;
                     if parsed.row == self.names.multi {
-                        if open.is_some() {
-                            self.complain("multi", "MULTI calls can not be nested");
+                        if open.is_some() && of_file {
+                            self.complain("multi", NESTED);
                         }
                         open = open.or(Some((self.batch.requests.len(), start)));
-                    } else if parsed.row == self.names.exec && open.take().is_none() {
-                        self.complain("exec", "EXEC without MULTI");
+                    } else if parsed.row == self.names.exec && open.take().is_none() && of_file {
+                        self.complain("exec", NO_MULTI);
                     }
                     self.batch.requests.push(parsed);
                 }
@@ -639,8 +642,14 @@ impl Replay {
             let name = String::from_utf8_lossy(&argv.get(0)[..argv.get(0).len().min(128)]);
             return self.report(state, &name, &text);
         }
-        if number == self.names.multi || number == self.names.exec {
-            self.inside = number == self.names.multi;
+        if number == self.names.multi {
+            if std::mem::replace(&mut self.inside, true) {
+                self.report(state, "multi", NESTED)?;
+            }
+        } else if number == self.names.exec {
+            if !std::mem::replace(&mut self.inside, false) {
+                self.report(state, "exec", NO_MULTI)?;
+            }
         } else if number == self.names.replconf {
             self.asked |= argv.get(1).eq_ignore_ascii_case(b"getack");
         } else if number == self.names.echo {

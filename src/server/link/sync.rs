@@ -421,8 +421,8 @@ impl PrimaryLink {
         let Some(rest) = &mut load.rest else {
             return Ok(None);
         };
-        rest.append(&mut self.input);
         match &load.frame {
+            // What came in behind it is the stream.
             Frame::Length(length) if *length == load.fed && rest.is_empty() => {}
             Frame::Length(length) => {
                 return Err(Lost(format!(
@@ -430,6 +430,7 @@ impl PrimaryLink {
                 )));
             }
             Frame::Mark(mark) => {
+                rest.append(&mut self.input);
                 if rest.len() < mark.len() {
                     let mut more = std::mem::take(rest);
                     let lacks = mark.len() - more.len();
