@@ -16,6 +16,9 @@ use std::collections::VecDeque;
 /// Hexadecimal digits of a replication id.
 pub const ID_LEN: usize = 40;
 
+/// No stream is so long: an offset beyond it is a lie.
+pub const OFFSET_MAX: u64 = 1 << 62;
+
 /// Replication as a whole.
 #[derive(Debug)]
 pub struct Repl {
