@@ -57,10 +57,12 @@ clients: build ## Python's redis package, and 1,000 jobs each of Celery, rq and 
 	python3 scripts/python-client.py $(BIN)
 	python3 scripts/jobs/run.py $(BIN)
 
-crash: build ## kill loaded servers, cut their power, fill their disks; histories on a simulated disk [POLICY=always CRASHES=100 CASES=1000]
+crash: build ## kill loaded servers, replicas and links, cut their power, fill their disks; histories on a simulated disk [POLICY=always CRASHES=100 CASES=1000]
 	SIM_CASES=$(CASES) cargo test --locked --test sim -- --nocapture
 	python3 scripts/crash/run.py $(BIN) --rounds $(CRASHES) --policy "$(POLICY)"
 	python3 scripts/crash/full.py $(BIN)
+	python3 scripts/crash/replicas.py $(BIN) --rounds $(CRASHES)
+	CHAOS_CUTS=$(CRASHES) cargo test --locked --test it replication_chaos
 
 sentinel: build ## three real sentinels, the primary killed under load in each round [FAILOVERS=10]
 	python3 scripts/sentinel/run.py $(BIN) --rounds $(FAILOVERS)

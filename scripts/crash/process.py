@@ -22,7 +22,7 @@ class Failed(Exception):
 class Process:
     """One life of a server."""
 
-    def __init__(self, binary, directory, arguments, shim=None, log=None):
+    def __init__(self, binary, directory, arguments, shim=None, log=None, port=None):
         self.synced = os.path.join(directory, "synced")
         environment = dict(os.environ)
         if shim:
@@ -32,7 +32,7 @@ class Process:
                 for path in files(directory):
                     state = os.stat(path)
                     notes.write(f"{state.st_ino} {state.st_size}\n")
-        self.port, self.log = free_port(), log or os.path.join(directory, "server.log")
+        self.port, self.log = port or free_port(), log or os.path.join(directory, "server.log")
         self.log_from = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", directory, *arguments]
         with open(self.log, "ab") as log:

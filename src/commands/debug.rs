@@ -15,6 +15,7 @@ use crate::keyspace::NewValue;
 use crate::state::config::file::errno_text;
 use crate::state::config::setting::parse_memory;
 use crate::state::config::{ProtectedAction, rewrite};
+use crate::state::prop::push_request;
 use crate::state::repl;
 use flag::{ADMIN, LOADING, NOSCRIPT, PROTECTED, SERVER_WIDE, STALE};
 use std::time::Duration;
@@ -59,6 +60,7 @@ const SUBS: &[Sub] = &[
     ("protocol", 1, 1, show::protocol),
     ("quicklist", 1, 2, inside::quicklist),
     ("quicklist-packed-threshold", 1, 1, packed_threshold),
+    ("replicate", 1, ANY, replicate),
     ("replybuffer", 2, 2, reply_buffer),
     ("sdslen", 1, 1, show::string_sizes),
     ("segfault", 0, 0, crash::segfault),
@@ -190,6 +192,19 @@ fn change_repl_id(ctx: &mut Ctx<'_>) -> CmdResult {
     log::info!("Changing replication IDs after receiving change-repl-id");
     let state = &mut *ctx.state;
     state.repl.id = state.rng.hex_id(repl::ID_LEN);
+    ctx.ok()
+}
+
+/// Tells replicas what is not done here, as it is said: they may differ from here on.
+fn replicate(ctx: &mut Ctx<'_>) -> CmdResult {
+    let argv: Vec<&[u8]> = ctx.argv.from(2).iter().collect();
+    let state = &mut *ctx.state;
+    if state.repl.feeds() {
+        let mut request = Vec::new();
+        push_request(&mut request, &argv);
+        state.feed();
+        state.repl.append(&request);
+    }
     ctx.ok()
 }
 

@@ -202,8 +202,9 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
     let stored = holds(ctx, key, options.condition)?;
     if stored {
         set_now(ctx, key, value, ttl);
-        // The log gets absolute deadlines, and nothing that an older server does not know.
-        if options.get || options.condition.is_recent() || options.expiry.is_relative() {
+        // The log gets absolute deadlines, said as Redis says it, and nothing that an older server does not know.
+        let told_otherwise = options.expiry.is_relative() || options.expiry.is_at_ms();
+        if options.get || options.condition.is_recent() || told_otherwise {
             log_set(ctx, key, value, ttl);
         }
     }

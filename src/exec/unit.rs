@@ -8,6 +8,7 @@ use super::call::{call, reject};
 use super::command::Outcome;
 use super::ctx::{Ctx, Mode};
 use super::error::{CmdError, SERVER_WIDE, WRONG_PASS};
+use super::moving;
 use super::observe::Look;
 use super::registry::{Registry, Row};
 use super::{quota, track};
@@ -131,6 +132,8 @@ pub fn finish(state: &mut State, table: &Registry) {
 
 #[cold]
 fn serve_all(state: &mut State, table: &Registry) {
+    // What has made a key ready may have taken longer than the key had to live.
+    state.clock.refresh();
     while state.blocked.has_ready() {
         for name in state.blocked.take_ready() {
             serve(state, table, &name);
@@ -149,8 +152,20 @@ fn serve(state: &mut State, table: &Registry, name: &KeyName) {
             return;
         };
         ticket = next;
+        if state.gate & gate::MIGRATING != 0 && is_delayed(state, table, who) {
+            state.migrations.serve_later(name);
+            continue;
+        }
         retry(state, table, who, next);
     }
+}
+
+/// Would it change a key that is on its way to another server?
+#[cold]
+fn is_delayed(state: &State, table: &Registry, who: ClientId) -> bool {
+    let client = state.clients.get(who);
+    let parked = client.and_then(|client| client.parked.as_ref());
+    parked.is_some_and(|parked| moving::delays(state, table.row(parked.row), parked))
 }
 
 /// Restrictions that were looked at when the request came, and that do not concern it again.
@@ -355,14 +370,14 @@ fn answer_waiting(state: &mut State, who: ClientId, error: Option<&str>) -> bool
         (None, TimeoutReply::WrongPassword) => {
             reply.error_bytes(WRONG_PASS.text());
             let group = state.group_of_client(who);
-            let stats = &mut state.stats;
-            stats.errors.of_mut(group).count(WRONG_PASS.code());
-            stats.commands_processed += 1;
-            let per = &mut stats.per_command[parked.row.0 as usize];
-            per.calls += 1;
-            per.failed += 1;
+            state.stats.errors.of_mut(group).count(WRONG_PASS.code());
         }
     }
+    // It has run, if to no end.
+    state.stats.commands_processed += 1;
+    let per = &mut state.stats.per_command[parked.row.0 as usize];
+    per.calls += 1;
+    per.failed += u64::from(reply.head().first() == Some(&b'-'));
     release(state, who, &mut parked, &reply);
     true
 }

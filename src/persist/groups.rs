@@ -123,6 +123,7 @@ pub fn restore(state: &mut State, text: &[u8]) -> Result<(), String> {
 /// Files are about to be loaded: nothing is known of them yet.
 pub fn begin(state: &mut State) {
     state.groups.file_databases = 0;
+    state.groups.stream_databases = 0;
 }
 
 /// The users that a snapshot told of.

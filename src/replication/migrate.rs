@@ -4,6 +4,7 @@
 //! whoever wants to change what is on its way; the request runs again when the answers are there, and removes
 //! what has arrived. Inside a transaction or a script, and on a replica, nothing can run meanwhile: there it
 //! is as in Redis.
+use super::replicaof::UNBLOCKED;
 use crate::base::num::{fmt_i64, parse_i64};
 use crate::exec::command::{
     Begin, CmdResult, Find, KeyAt, KeySpec, Outcome, acl, cmd, flag, key_flag,
@@ -14,11 +15,12 @@ use crate::exec::registry::{Family, Registry};
 use crate::exec::unit;
 use crate::resp::request::Argv;
 use crate::state::State;
-use crate::state::client::TimeoutReply;
+use crate::state::client::{ClientId, TimeoutReply};
 use crate::state::migrate::{self, Errand, Failure, Login, Running};
 use crate::state::notify::Event;
 use crate::state::prop::push_request;
 use crate::types::dump;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 const MOVED: u32 = key_flag::RW | key_flag::ACCESS | key_flag::DELETE;
@@ -155,6 +157,11 @@ fn migrate(ctx: &mut Ctx<'_>) -> CmdResult {
         return settle(ctx, &running, &outcome);
     }
     let request = Request::parse(ctx.argv)?;
+    let waits = ctx.may_block() && !ctx.state.repl.is_replica();
+    if waits && is_early(ctx, &request) {
+        ctx.state.migrations.queue.push_back(ctx.me);
+        return Ok(ctx.block_for(0, TimeoutReply::Work));
+    }
     let mut requests = Vec::new();
     let mut found: Vec<Box<[u8]>> = Vec::new();
     for key in &request.keys {
@@ -167,8 +174,7 @@ fn migrate(ctx: &mut Ctx<'_>) -> CmdResult {
         return Ok(Outcome::Done);
     }
     let carrier = ctx.state.migrations.carrier.clone().ok_or(NO_CARRIER)?;
-    let active = ctx.state.tls.active.as_ref();
-    let tls = active.and_then(|tls| tls.outgoing.clone());
+    let tls = outgoing_tls(ctx.state)?;
     let errand = Errand {
         host: ctx.arg(1).to_vec(),
         port: port(ctx.arg(2)),
@@ -177,16 +183,35 @@ fn migrate(ctx: &mut Ctx<'_>) -> CmdResult {
         login: request.login,
         requests,
         count: found.len(),
-        tls: tls.filter(|_| ctx.state.config.tls_cluster),
+        tls,
     };
     let running = Running::new(ctx.me, ctx.db, found, request.copies);
     // What the primary sends cannot be told to wait.
-    if ctx.may_block() && !ctx.state.repl.is_replica() {
+    if waits {
         ctx.state.begin_migration(running, errand);
         return Ok(ctx.block_for(0, TimeoutReply::Work));
     }
     let outcome = carrier.carry(&errand);
     settle(ctx, &running, &outcome)
+}
+
+/// Is it to begin later: is there no room for another errand, or is a key already on its way?
+fn is_early(ctx: &Ctx<'_>, request: &Request<'_>) -> bool {
+    let (all, db) = (&ctx.state.migrations, Some(ctx.db));
+    all.is_busy() && (all.is_full() || request.keys.iter().any(|key| all.holds(db, key)))
+}
+
+/// With what it goes over TLS, if it is to (`tls-cluster`): never without where it is.
+fn outgoing_tls(state: &State) -> Result<Option<Arc<rustls::ClientConfig>>, CmdError> {
+    if !state.config.tls_cluster {
+        return Ok(None);
+    }
+    let active = state.tls.active.as_ref();
+    let outgoing = active.and_then(|tls| tls.outgoing.clone());
+    if outgoing.is_none() {
+        log::warn!("MIGRATE: TLS is not set up");
+    }
+    outgoing.map(Some).ok_or(NO_CARRIER)
 }
 
 /// As C's `atoi` takes it, and a socket cuts it.
@@ -222,6 +247,9 @@ fn restoring(ctx: &mut Ctx<'_>, key: &[u8], replaces: bool, requests: &mut Vec<u
 /// Does what follows from the answers, and says it.
 fn settle(ctx: &mut Ctx<'_>, running: &Running, outcome: &migrate::Outcome) -> CmdResult {
     let mut gone: Vec<&[u8]> = vec![b"DEL"];
+    if running.overtaken {
+        return Err(CmdError::new(UNBLOCKED));
+    }
     if !running.copies {
         for at in &outcome.done {
             let Some(key) = running.keys.get(*at) else {
@@ -252,10 +280,15 @@ fn settle(ctx: &mut Ctx<'_>, running: &Running, outcome: &migrate::Outcome) -> C
     }
 }
 
-/// An errand came to its end: whoever waits for it goes on. True where others may go on, too.
-pub fn came(state: &mut State, table: &Registry, number: u64, outcome: migrate::Outcome) -> bool {
+/// An errand came to its end: whoever waits for it goes on. Those who held back may try again now.
+pub fn came(
+    state: &mut State,
+    table: &Registry,
+    number: u64,
+    outcome: migrate::Outcome,
+) -> Vec<ClientId> {
     let Some(who) = state.migrations.came(number, outcome) else {
-        return false;
+        return Vec::new();
     };
     if state.clients.get(who).is_some() {
         unit::rerun(state, table, who);
@@ -263,15 +296,29 @@ pub fn came(state: &mut State, table: &Registry, number: u64, outcome: migrate::
     // Who asked has left, or may not do it any more.
     if let Some((running, outcome)) = state.migrations.take_finished(who) {
         forgotten(state, &running, &outcome);
-        unit::finish(state, table);
     }
-    state.end_migration()
+    let held = state.end_migration();
+    unit::finish(state, table);
+    begin_waiting(state, table);
+    held
+}
+
+/// Errands that had to wait begin, as far as there is room.
+fn begin_waiting(state: &mut State, table: &Registry) {
+    for _ in 0..state.migrations.queue.len() {
+        if state.migrations.is_full() {
+            return;
+        }
+        if let Some(who) = state.migrations.queue.pop_front() {
+            unit::rerun(state, table, who);
+        }
+    }
 }
 
 /// Nobody is there to be told; what has arrived elsewhere goes all the same, unless this server follows another
 /// one by now.
 fn forgotten(state: &mut State, running: &Running, outcome: &migrate::Outcome) {
-    if running.copies || state.repl.is_replica() || state.is_loading() {
+    if running.copies || running.overtaken || state.repl.is_replica() || state.is_loading() {
         return;
     }
     for key in outcome.done.iter().filter_map(|at| running.keys.get(*at)) {

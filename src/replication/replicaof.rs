@@ -30,7 +30,8 @@ pub static FAMILY: Family = Family {
     commands: COMMANDS,
 };
 
-const UNBLOCKED: &str = "UNBLOCKED force unblock, instance state changed (master -> replica?)";
+pub(super) const UNBLOCKED: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
 fn replicaof(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.state.config.cluster_enabled {
@@ -101,6 +102,7 @@ pub fn follow(state: &mut State, host: String, port: u16) {
             client.flags |= client_flag::CLOSE_AFTER_REPLY;
         }
     }
+    state.migrations.overtake();
     resume::follow(state, host.clone(), port);
     state.config.replicaof = ReplicaOf(Some((host, port)));
     state.wanted.changed.insert(Key::replicaof);

@@ -154,8 +154,9 @@ fn run(caller: &mut Caller<'_, '_>, row: &Row, argv: Argv<'_>, out: &mut Writer)
         }
     }
     let logged = ctx.state.prop.on;
-    // What comes from a file goes to no log.
-    ctx.state.prop.on = logged && terms.repl != 0 && ctx.mode != Mode::Replay;
+    // What comes from a file goes to no log; a primary's script goes into this server's own by what it does.
+    let from_file = ctx.mode == Mode::Replay && !ctx.state.repl.applying;
+    ctx.state.prop.on = logged && terms.repl != 0 && !from_file;
     ctx.state.prop.readers = match terms.repl {
         repl::AOF => reader::AOF,
         repl::REPLICA => reader::REPLICAS | reader::PLAIN,
@@ -258,6 +259,7 @@ pub fn command_flags(own: u32, script: u32) -> u32 {
     if script & script_flag::UNDECLARED != 0 {
         // EVAL_RO and its sisters change nothing, whatever they run.
         let reads = own & flag::READONLY != 0;
+        let own = own & !flag::STALE;
         return own | if reads { 0 } else { flag::MAY_REPLICATE };
     }
     let mut flags = own & !(flag::STALE | flag::DENYOOM | flag::WRITE);

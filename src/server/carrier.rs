@@ -70,6 +70,8 @@ struct Connection {
     /// Answers that have arrived and were not looked at.
     arrived: Vec<u8>,
     used_us: u64,
+    /// For how long an answer is waited for.
+    patience_us: u64,
 }
 
 /// Why there is no answer.
@@ -228,11 +230,13 @@ impl Connection {
             db: None,
             arrived: Vec::new(),
             used_us: 0,
+            patience_us: 0,
         })
     }
 
     /// Asks everything, and notes what was followed.
     fn talk(&mut self, errand: &Errand, outcome: &mut Outcome) -> Result<(), Broken> {
+        self.patience_us = errand.timeout_ms.saturating_mul(1000);
         let patience = Some(Duration::from_millis(errand.timeout_ms));
         let socket = self.stream.socket();
         let set = socket.set_read_timeout(patience);
@@ -289,25 +293,29 @@ impl Connection {
         }
     }
 
-    /// The next answer: a line, which is an error or is none.
+    /// The next answer: a line that says yes, or is an error. Anything else is no answer of a server like this one,
+    /// and says nothing of what became of a key.
     fn answer(&mut self) -> Result<Result<(), Vec<u8>>, Broken> {
+        let no_answer = |kind: ErrorKind, text: &str| Broken::Reading(io::Error::new(kind, text));
+        let until_us = mono_us().saturating_add(self.patience_us);
         let mut seen = 0;
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.arrived[seen..]) {
                 let line: Vec<u8> = self.arrived.drain(..=seen + at).collect();
-                let line = line.trim_ascii_end();
-                return Ok(match line.strip_prefix(b"-") {
-                    Some(words) => Err(words.to_vec()),
-                    None => Ok(()),
-                });
+                return match line.trim_ascii_end() {
+                    [b'-', words @ ..] => Ok(Err(words.to_vec())),
+                    [b'+', ..] => Ok(Ok(())),
+                    _ => Err(no_answer(ErrorKind::InvalidData, "this is no answer")),
+                };
             }
             seen = self.arrived.len();
             if seen > LINE_MAX {
                 let text = "a line without an end";
-                return Err(Broken::Reading(io::Error::new(
-                    ErrorKind::InvalidData,
-                    text,
-                )));
+                return Err(no_answer(ErrorKind::InvalidData, text));
+            }
+            // Each byte in time does not make a line in time.
+            if mono_us() >= until_us {
+                return Err(no_answer(ErrorKind::TimedOut, "a line that is late"));
             }
             let mut room = [0; 4096];
             match self.stream.read(&mut room) {

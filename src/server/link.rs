@@ -332,9 +332,9 @@ impl PrimaryLink {
         let step = shake.take(&mut self.input);
         self.out.extend_from_slice(&shake.out);
         *shake.out = Vec::new();
-        if let Some(upstream) = &mut around.state.repl.upstream
-            && step != Step::Waiting
-        {
+        // Where nobody has understood that the other side is to take over, it is asked again.
+        let asked = matches!(step, Step::Agreed(_) | Step::Refused);
+        if let (true, Some(upstream)) = (asked, &mut around.state.repl.upstream) {
             upstream.takes_over = false;
         }
         match step {

@@ -454,8 +454,8 @@ impl Server {
             return;
         }
         while let Some((number, outcome)) = self.errands.ended() {
-            if migrate::came(&mut self.state, &self.table, number, outcome) {
-                self.offer_again();
+            for who in migrate::came(&mut self.state, &self.table, number, outcome) {
+                self.queue(who.slot as usize);
             }
         }
         for task in std::mem::take(&mut self.state.migrations.tasks) {

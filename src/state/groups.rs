@@ -160,6 +160,19 @@ pub struct Groups {
     /// How many databases each group has in the file that is being loaded; 0 where it does not say, which
     /// means as many as here.
     pub file_databases: usize,
+    /// The same for the stream behind that file, where it differs: whoever wrote it follows another server, and
+    /// passes on what that one says.
+    pub stream_databases: usize,
+}
+
+impl Groups {
+    /// How many databases each group has in the stream behind the file that was loaded.
+    pub fn databases_behind_file(&self) -> usize {
+        match self.stream_databases {
+            0 => self.file_databases,
+            count => count,
+        }
+    }
 }
 
 impl Default for Groups {
@@ -168,6 +181,7 @@ impl Default for Groups {
             slots: Vec::new(),
             by_name: BTreeMap::new(),
             file_databases: 0,
+            stream_databases: 0,
         };
         groups.add(GroupId::DEFAULT, DEFAULT_NAME, Quotas::default());
         groups
@@ -352,14 +366,23 @@ impl State {
         first..first + self.dbs.count()
     }
 
+    fn databases_of_file(&self) -> usize {
+        match self.groups.file_databases {
+            0 => self.dbs.count(),
+            of_file => of_file,
+        }
+    }
+
+    /// The number of the group whose database a number means there, whether or not that is here.
+    pub fn group_of_file(&self, number: usize) -> usize {
+        number / self.databases_of_file()
+    }
+
     /// The database that a number means in the file that is being loaded: its writer may have given each
     /// group more of them, or fewer.
     pub fn db_of_file(&self, number: usize) -> Option<usize> {
         let count = self.dbs.count();
-        let of_file = match self.groups.file_databases {
-            0 => count,
-            of_file => of_file,
-        };
+        let of_file = self.databases_of_file();
         let (group, local) = (number / of_file, number % of_file);
         let known = self
             .groups

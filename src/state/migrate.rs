@@ -5,6 +5,8 @@
 use super::State;
 use super::client::{ClientId, client_flag};
 use super::gate;
+use super::watch::KeyName;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -55,6 +57,11 @@ pub trait Carrier: Send + Sync {
     fn tidy(&self);
 }
 
+/// Errands under way at most, and bytes of what they carry at which no other one begins: each holds its keys a
+/// second time.
+const RUNNING_MAX: usize = 64;
+const BYTES_MAX: usize = 64 << 20;
+
 /// An errand under way.
 pub struct Running {
     number: u64,
@@ -63,6 +70,9 @@ pub struct Running {
     pub keys: Vec<Box<[u8]>>,
     /// They stay here, too (COPY).
     pub copies: bool,
+    /// Another server's data took the place of these meanwhile: nothing follows from what became of it.
+    pub overtaken: bool,
+    bytes: usize,
     outcome: Option<Outcome>,
 }
 
@@ -76,10 +86,18 @@ pub struct Task {
 #[derive(Default)]
 pub struct Migrations {
     running: Vec<Running>,
+    /// Keys on their way, and in which databases.
+    moving: HashMap<Box<[u8]>, Vec<usize>>,
     /// For the server to hand to threads.
     pub tasks: Vec<Task>,
     pub carrier: Option<Arc<dyn Carrier>>,
     last_number: u64,
+    /// Who waits for the end of one, to change what is on its way.
+    held: HashSet<ClientId>,
+    /// Keys that had something for blocked clients who would change what is on its way.
+    unserved: HashSet<KeyName>,
+    /// Whose errands are to begin when there is room for them, in their order.
+    pub queue: VecDeque<ClientId>,
 }
 
 impl Migrations {
@@ -88,11 +106,33 @@ impl Migrations {
         !self.running.is_empty()
     }
 
-    /// Is this key on its way to another server?
-    pub fn holds(&self, db: usize, key: &[u8]) -> bool {
-        let moves = |one: &Running| !one.copies && one.db == db;
-        let mut moving = self.running.iter().filter(|one| moves(one));
-        moving.any(|one| one.keys.iter().any(|other| **other == *key))
+    /// Is there so much under way that another errand has to wait?
+    pub fn is_full(&self) -> bool {
+        let bytes: usize = self.running.iter().map(|one| one.bytes).sum();
+        self.running.len() >= RUNNING_MAX || bytes >= BYTES_MAX
+    }
+
+    /// Is this key of a database, or of any, on its way to another server?
+    pub fn holds(&self, db: Option<usize>, key: &[u8]) -> bool {
+        let moving = self.moving.get(key);
+        moving.is_some_and(|dbs| db.is_none_or(|db| dbs.contains(&db)))
+    }
+
+    /// A client waits for the end of an errand.
+    pub fn hold(&mut self, who: ClientId) {
+        self.held.insert(who);
+    }
+
+    /// A key is looked at again at the end of an errand: somebody waits for it who could not be served.
+    pub fn serve_later(&mut self, name: &KeyName) {
+        self.unserved.insert(name.clone());
+    }
+
+    /// Another server's data take the place of these.
+    pub fn overtake(&mut self) {
+        for one in &mut self.running {
+            one.overtaken = true;
+        }
     }
 
     /// Who waits for the errand of that number, which has come to this end.
@@ -107,37 +147,59 @@ impl Migrations {
         let mut all = self.running.iter_mut();
         let at = all.position(|one| one.who == who && one.outcome.is_some())?;
         let outcome = self.running[at].outcome.take()?;
-        Some((self.running.swap_remove(at), outcome))
+        let one = self.running.swap_remove(at);
+        for key in one.keys.iter().filter(|_| !one.copies) {
+            if let Some(dbs) = self.moving.get_mut(key) {
+                if let Some(at) = dbs.iter().position(|db| *db == one.db) {
+                    dbs.swap_remove(at);
+                }
+                if dbs.is_empty() {
+                    self.moving.remove(key);
+                }
+            }
+        }
+        Some((one, outcome))
     }
 }
 
 impl State {
     /// An errand begins: whoever wants to change these keys waits for its end.
     pub fn begin_migration(&mut self, moved: Running, errand: Errand) {
+        let bytes = errand.requests.len();
         let number = self.migrations.last_number + 1;
         self.migrations.last_number = number;
         self.migrations.tasks.push(Task { number, errand });
         // What is copied may change as it likes.
         if !moved.copies {
             self.gate |= gate::MIGRATING;
+            for key in &moved.keys {
+                let dbs = self.migrations.moving.entry(key.clone()).or_default();
+                dbs.push(moved.db);
+            }
         }
-        let running = Running { number, ..moved };
+        let running = Running {
+            number,
+            bytes,
+            ..moved
+        };
         self.migrations.running.push(running);
     }
 
-    /// An errand is over, and what follows from it is done. True where others have waited for that.
-    pub fn end_migration(&mut self) -> bool {
-        let moves = self.migrations.running.iter().any(|one| !one.copies);
-        if moves || self.gate & gate::MIGRATING == 0 {
-            return false;
+    /// An errand is over, and what follows from it is done: those who have waited for that, and may go on.
+    pub fn end_migration(&mut self) -> Vec<ClientId> {
+        if self.migrations.moving.is_empty() {
+            self.gate &= !gate::MIGRATING;
         }
-        self.gate &= !gate::MIGRATING;
-        let mut waited = false;
-        for client in self.clients.iter_mut() {
-            waited |= client.has(client_flag::POSTPONED);
-            client.flags &= !client_flag::POSTPONED;
+        for (db, key) in std::mem::take(&mut self.migrations.unserved) {
+            self.blocked.signal(db, &key);
         }
-        waited
+        let held: Vec<ClientId> = self.migrations.held.drain().collect();
+        for who in &held {
+            if let Some(client) = self.clients.get_mut(*who) {
+                client.flags &= !client_flag::POSTPONED;
+            }
+        }
+        held
     }
 }
 
@@ -150,6 +212,8 @@ impl Running {
             db,
             keys,
             copies,
+            overtaken: false,
+            bytes: 0,
             outcome: None,
         }
     }

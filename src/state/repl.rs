@@ -5,7 +5,7 @@
 pub mod backlog;
 pub mod own;
 pub mod readers;
-mod role;
+pub mod role;
 pub mod wait;
 
 use super::client::ClientId;

@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use crate::harness::{Raw, Server, frame, wait_until};
+use crate::harness::{Raw, Server, frame, free_port, wait_until};
+use crate::tls;
 
 /// Another server that says what the test wants it to say.
 struct Target {
@@ -188,4 +189,142 @@ fn a_silent_target_costs_only_the_time_that_was_given() {
     let reply = mover.ask("EXEC");
     assert!(reply.contains("IOERR error or timeout"), "{reply}");
     assert_eq!(mover.ask("SET k w"), "OK");
+}
+
+#[test]
+fn what_is_no_answer_says_nothing_of_a_key() {
+    let (here, target) = (Server::start(), Target::new());
+    let mut mover = here.raw();
+    mover.ask("SET k v");
+    let unread = "(error) IOERR error or timeout reading to target instance";
+    // A server that is none like this one, and one that answers the first request and then says something else.
+    for (first, then) in [
+        ("SSH-2.0-OpenSSH_9.6\r\nInvalid identification\r\n", ""),
+        ("+OK\r\n", "HTTP/1.1 400 Bad Request\r\n"),
+        ("+OK\r\n", ":1\r\n"),
+        ("+OK\r\n", "\r\n"),
+    ] {
+        mover.send(&frame(&[
+            "MIGRATE",
+            "127.0.0.1",
+            &target.port().to_string(),
+            "k",
+            "0",
+            "20000",
+        ]));
+        let mut stream = target.accept_after("SELECT\r\n$1\r\n0\r\n");
+        stream.write_all(first.as_bytes()).expect("it listens");
+        if !then.is_empty() {
+            read_until(&mut stream, "RESTORE");
+            stream.write_all(then.as_bytes()).expect("it listens");
+        }
+        assert_eq!(mover.reply(), unread, "{first}{then}");
+        assert_eq!(mover.ask("GET k"), "\"v\"", "{first}{then}");
+    }
+}
+
+#[test]
+fn nothing_changes_a_key_on_its_way_from_wherever_it_comes() {
+    let (here, target) = (Server::start(), Target::new());
+    let clients = || (here.raw(), here.raw(), here.raw());
+    let ((mut mover, mut second, mut other), (mut pops, mut copies, mut queues)) =
+        (clients(), clients());
+    other.ask("RPUSH to old");
+    other.ask("SET b 1");
+    pops.send(&frame(&["BLMOVE", "from", "to", "LEFT", "RIGHT", "0"]));
+    wait_until("it waits", || here.info("blocked_clients") == "1");
+    let port = target.port().to_string();
+    mover.send(&frame(&["MIGRATE", "127.0.0.1", &port, "to", "0", "20000"]));
+    let mut first = target.accept_after("SELECT\r\n$1\r\n0\r\n");
+    second.send(&frame(&["MIGRATE", "127.0.0.1", &port, "b", "0", "20000"]));
+    let mut last = target.accept_after("SELECT\r\n$1\r\n0\r\n");
+    // One that waited for a key, and two that come from another database.
+    other.ask("RPUSH from new");
+    copies.ask("SELECT 1");
+    copies.ask("SET from 1");
+    copies.send(&frame(&["COPY", "from", "to", "DB", "0", "REPLACE"]));
+    for line in ["SELECT 1", "MULTI", "SELECT 0", "RPUSH to queued"] {
+        queues.ask(line);
+    }
+    queues.send(&frame(&["EXEC"]));
+    wait_until("all are held back", || here.info("blocked_clients") == "5");
+    assert_eq!(other.ask("LRANGE to 0 -1"), "[\"old\"]");
+    assert_eq!(other.ask("LRANGE from 0 -1"), "[\"new\"]");
+    first.write_all(b"+OK\r\n+OK\r\n").expect("it listens");
+    assert_eq!(mover.reply(), "OK");
+    // They go on although another key is on its way still.
+    assert_eq!(pops.reply(), "\"new\"");
+    copies.reply();
+    queues.reply();
+    assert_eq!(other.ask("EXISTS from"), ":0");
+    assert_eq!(other.ask("EXISTS to"), ":1");
+    last.write_all(b"+OK\r\n+OK\r\n").expect("it listens");
+    assert_eq!(second.reply(), "OK");
+    wait_until("nobody waits", || here.info("blocked_clients") == "0");
+}
+
+#[test]
+fn a_server_that_follows_another_one_meanwhile_keeps_its_keys() {
+    let (here, target) = (Server::start(), Target::new());
+    let (mut mover, mut other) = (here.raw(), here.raw());
+    other.ask("SET k v");
+    other.ask("CONFIG SET replica-read-only no");
+    mover.send(&frame(&[
+        "MIGRATE",
+        "127.0.0.1",
+        &target.port().to_string(),
+        "k",
+        "0",
+        "20000",
+    ]));
+    let mut stream = target.accept_after("SELECT\r\n$1\r\n0\r\n");
+    assert_eq!(other.ask("REPLICAOF 127.0.0.1 1"), "OK");
+    stream.write_all(b"+OK\r\n+OK\r\n").expect("it listens");
+    let reply = mover.reply();
+    assert!(reply.starts_with("(error) UNBLOCKED"), "{reply}");
+    assert_eq!(other.ask("GET k"), "\"v\"");
+}
+
+#[test]
+fn keys_move_over_tls_where_servers_talk_that_way() {
+    let files = [
+        "server.crt",
+        "server.key",
+        "ca.crt",
+        "client.crt",
+        "client.key",
+    ]
+    .map(tls::path);
+    let own = [
+        ["--tls-cert-file", &files[0]],
+        ["--tls-key-file", &files[1]],
+        ["--tls-ca-cert-file", &files[2]],
+        ["--tls-client-cert-file", &files[3]],
+        ["--tls-client-key-file", &files[4]],
+        ["--tls-cluster", "yes"],
+    ]
+    .concat();
+    let port = free_port();
+    let text = port.to_string();
+    let there = Server::with(&[&own[..], &["--tls-port", &text]].concat());
+    let (here, plain) = (Server::with(&own), Server::start());
+    let mut mover = here.raw();
+    let large = "x".repeat(3_000_000);
+    for _ in 0..2 {
+        mover.command(&["MSET", "large", &large, "small", "1"]);
+        assert_eq!(mover.reply(), "OK");
+        let several = ["", "0", "20000", "REPLACE", "KEYS", "large", "small"];
+        mover.command(&[&["MIGRATE", "127.0.0.1", &text][..], &several].concat());
+        assert_eq!(mover.reply(), "OK");
+    }
+    assert_eq!(here.info("migrate_cached_sockets"), "1");
+    assert_eq!(there.raw().ask("STRLEN large"), ":3000000");
+    // Never without it.
+    mover.ask("SET k v");
+    for port in [plain.port, there.port] {
+        let reply = mover.ask(&migrate(port, "k 0 20000"));
+        assert!(reply.starts_with("(error) IOERR"), "{reply}");
+        assert_eq!(mover.ask("EXISTS k"), ":1");
+    }
+    assert_eq!(plain.raw().ask("EXISTS k"), ":0");
 }

@@ -149,3 +149,55 @@ fn a_replica_takes_over_when_it_has_everything() {
     assert!(a.ask("SET a 3").starts_with("(error) READONLY"));
     assert_eq!(second.info("sync_partial_ok"), "1", "nothing is sent twice");
 }
+
+#[test]
+fn a_failover_asks_again_until_it_is_understood() {
+    let (first, second) = (Server::with(&NO_DELAY), Server::with(&NO_DELAY));
+    let (mut a, mut b) = (first.raw(), second.raw());
+    b.ask(&format!("REPLICAOF 127.0.0.1 {}", first.port));
+    wait_until("it follows", || {
+        second.info("master_link_status") == "up" && first.info("slave0").contains("state=online")
+    });
+    // The password does not fit: no PSYNC is heard until it does.
+    a.ask("CONFIG SET masterauth wrong");
+    assert_eq!(a.ask("FAILOVER"), "OK");
+    wait_until("it was refused", || {
+        first.log().contains("Unable to AUTH to MASTER")
+    });
+    assert_eq!(first.info("master_failover_state"), "failover-in-progress");
+    assert_eq!(second.info("role"), "slave");
+    a.command(&["CONFIG", "SET", "masterauth", ""]);
+    assert!(a.reply().starts_with("OK"));
+    wait_until("the roles are swapped", || {
+        first.info("role") == "slave" && second.info("role") == "master"
+    });
+    wait_until("it is over", || {
+        first.info("master_failover_state") == "no-failover"
+            && first.info("master_link_status") == "up"
+    });
+}
+
+#[test]
+fn a_replicas_disk_counts_when_it_is_one() {
+    let with_file = [&NO_DELAY[..], &["--appendonly", "yes"]].concat();
+    let (first, second) = (Server::with(&NO_DELAY), Server::with(&with_file));
+    let (mut a, mut b) = (first.raw(), second.raw());
+    b.ask(&format!("REPLICAOF 127.0.0.1 {}", first.port));
+    wait_until("it follows", || {
+        second.info("master_link_status") == "up" && first.info("slave0").contains("state=online")
+    });
+    assert_eq!(a.ask("SET a 1"), "OK");
+    assert_eq!(a.ask("WAITAOF 0 1 20000"), "[:0, :1]");
+    assert_eq!(a.ask("SET a 2"), "OK");
+    assert_eq!(a.ask("WAIT 1 20000"), ":1");
+    b.ask("CONFIG SET appendonly no");
+    assert_eq!(a.ask("SET a 3"), "OK");
+    assert_eq!(a.ask("WAIT 1 20000"), ":1");
+    assert_eq!(
+        a.ask("WAITAOF 0 1 100"),
+        "[:0, :0]",
+        "it has no file any more"
+    );
+    let refused = a.ask("WAITAOF 1 0 0");
+    assert!(refused.contains("appendonly is disabled"), "{refused}");
+}

@@ -83,6 +83,8 @@ pub(super) const HELP: &[&str] = &[
     "    Return the sizes of what a key is made of, in bytes.",
     "PAUSE-CRON <0|1>",
     "    Stop periodic cron job processing.",
+    "REPLICATE <string>",
+    "    Replicates the provided string to replicas, allowing data divergence.",
     "REPLYBUFFER PEAK-RESET-TIME <NEVER||RESET|time>",
     "    Sets the time (in milliseconds) to wait between client reply buffer peak resets.",
     "    In case NEVER is provided the last observed peak will never be reset",

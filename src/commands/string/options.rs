@@ -78,6 +78,11 @@ impl<'a> Expiry<'a> {
         matches!(self, Expiry::In(..) | Expiry::At(_, Unit::Seconds))
     }
 
+    /// Is it the moment itself?
+    pub fn is_at_ms(self) -> bool {
+        matches!(self, Expiry::At(_, Unit::Milliseconds))
+    }
+
     /// The option of that name with its argument.
     fn of(name: &[u8], number: &'a [u8]) -> Option<Self> {
         let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);

@@ -147,12 +147,17 @@ pub struct Replay {
     resume: Resume,
     /// The database in force.
     db: usize,
+    /// The number of the one that the primary has selected, if there is none of it here.
+    nowhere: Option<usize>,
     batch: Batch,
     /// Which request of the batch runs next.
     next: usize,
     out: Writer,
     /// What is left of the window begins a transaction.
     transaction: bool,
+    /// Its end was looked for up to here: requests before this are not looked at again until it is there, however
+    /// small the pieces are in which it comes.
+    searched: Option<usize>,
     names: Names,
     /// Requests that ran, and how many of them failed.
     pub requests: u64,
@@ -169,12 +174,22 @@ struct Names {
     select: u16,
     echo: u16,
     replconf: u16,
+    /// Servers before Redis 7 tell of scripts that EVALSHA names later.
+    script_load: u16,
+    script_flush: u16,
 }
 
 impl Names {
     fn of(table: &Registry) -> Names {
         let number = |name: &[u8]| table.find_original(name).map_or(NO_ROW, |row| row.id.0);
+        let script = |name: &[u8]| {
+            let row = table.find_original(b"script");
+            let row = row.and_then(|row| table.find_sub(row, name));
+            row.map_or(NO_ROW, |row| row.id.0)
+        };
         Names {
+            script_load: script(b"load"),
+            script_flush: script(b"flush"),
             multi: number(b"multi"),
             exec: number(b"exec"),
             select: number(b"select"),
@@ -207,10 +222,12 @@ impl Replay {
             missing: 1,
             resume: Resume::default(),
             db: 0,
+            nowhere: None,
             batch: Batch::default(),
             next: 0,
             out: Writer::new(false),
             transaction: false,
+            searched: None,
             names: Names::of(table),
             requests: 0,
             failed: 0,
@@ -218,11 +235,12 @@ impl Replay {
         }
     }
 
-    /// A reader of a primary's stream that goes on in this database.
-    pub fn of_primary(table: &Registry, db: usize) -> Replay {
+    /// A reader of a primary's stream that goes on in the database of this number there, and here, if there is one.
+    pub fn of_primary(table: &Registry, number: usize, db: Option<usize>) -> Replay {
         Replay {
             origin: Origin::Primary,
-            db,
+            db: db.unwrap_or(0),
+            nowhere: db.is_none().then_some(number),
             ..Replay::behind(table, 0, Vec::new())
         }
     }
@@ -280,6 +298,8 @@ impl Replay {
         // Only when hungry: nothing of the batch is left to run.
         self.window.drain(..self.used);
         self.gone += self.used as u64;
+        // No request of an open transaction has run.
+        self.searched = self.searched.map(|at| at - self.used);
         (self.used, self.parsed, self.done, self.taken) = (0, 0, 0, 0);
         self.ran = 0;
         if self.window.capacity() > WINDOW_KEPT.max(4 * self.window.len()) {
@@ -362,6 +382,9 @@ impl Replay {
     fn parse_ahead(&mut self, table: &Registry) -> Result<(), ReplayError> {
         self.batch.clear();
         self.next = 0;
+        if !self.finds_end(table) {
+            return Ok(());
+        }
         // Where the transaction began that is open: its request's number and its offset.
         let mut open: Option<(usize, usize)> = None;
         let mut pos = self.used;
@@ -425,14 +448,63 @@ impl Replay {
             }
         }
         if let Some((request, start)) = open {
-            // It comes again when more of it is there.
+            // It comes again when all of it is there.
             self.transaction = true;
             self.batch.requests.truncate(request);
-            self.resume = Resume::default();
+            self.searched = Some(pos);
             pos = start;
         }
         self.parsed = pos;
         Ok(())
+    }
+
+    /// Is there something to parse from the start? Not while the end of an open transaction is to come.
+    fn finds_end(&mut self, table: &Registry) -> bool {
+        let Some(mut pos) = self.searched.take() else {
+            return true;
+        };
+        loop {
+            match self.window.get(pos) {
+                Some(b'*') if self.window.len() <= WINDOW_MAX => {}
+                Some(b'\r' | b'\n') if self.origin == Origin::Primary => {
+                    pos += 1;
+                    continue;
+                }
+                None => {
+                    self.missing = 1;
+                    break;
+                }
+                // What is wrong is told where it stands.
+                Some(_) => {
+                    self.resume = Resume::default();
+                    return true;
+                }
+            }
+            let spans = &mut self.batch.spans;
+            spans.clear();
+            match parse(&mut self.window, &mut pos, &mut self.resume, &LIMITS, spans) {
+                Step::Request => {
+                    let name = Argv::new(&self.window, spans).get(0);
+                    let row = table.find_logged(name);
+                    if row.is_some_and(|row| row.id.0 == self.names.exec) {
+                        spans.clear();
+                        return true;
+                    }
+                }
+                Step::NeedMore { at_least } => {
+                    self.missing = at_least;
+                    break;
+                }
+                Step::Empty | Step::Bad(_) => {
+                    spans.clear();
+                    self.resume = Resume::default();
+                    return true;
+                }
+            }
+        }
+        self.batch.spans.clear();
+        self.searched = Some(pos);
+        false
     }
 
     /// The request whose spans begin at `first` and which lies between two offsets.
@@ -477,7 +549,8 @@ impl Replay {
         let row = table.row(CommandId(number));
         let (multi, exec) = (self.names.multi, self.names.exec);
         let own = number == multi || number == exec || of_primary && number == self.names.replconf;
-        if !belongs(row) && !own {
+        let scripts = number == self.names.script_load || number == self.names.script_flush;
+        if !belongs(row) && !own && !scripts {
             if of_primary {
                 return Ok(parsed(NO_ROW));
             }
@@ -536,7 +609,11 @@ impl Replay {
                 let frame = parsed.row == self.names.multi || parsed.row == self.names.exec;
                 let told = parsed.row == self.names.echo && Carried::read(argv.get(1)).is_some();
                 let asks = parsed.row == self.names.replconf;
-                if told || self.db >= state.dbs.count() && !frame && !asks {
+                let of_group = match self.nowhere {
+                    Some(number) => state.group_of_file(number) > 0,
+                    None => self.db >= state.dbs.count(),
+                };
+                if told || of_group && !frame && !asks {
                     self.hidden
                         .push((from.max(self.taken), parsed.end as usize));
                 }
@@ -651,11 +728,16 @@ impl Replay {
                 self.report(state, "exec", NO_MULTI)?;
             }
         } else if number == self.names.replconf {
-            self.asked |= argv.get(1).eq_ignore_ascii_case(b"getack");
+            let word = argv.iter().nth(1);
+            self.asked |= word.is_some_and(|word| word.eq_ignore_ascii_case(b"getack"));
         } else if number == self.names.echo {
             self.run_carried(state, table, me, argv.get(1))?;
         } else {
             let row = table.row(CommandId(number));
+            if self.nowhere.is_some() && number != self.names.select {
+                // It belongs into a database that is not here, and into no other.
+                return self.report(state, table.name(row.id), "ERR DB index is out of range");
+            }
             if state.gate & gate::DISK_ERROR != 0 && row.cmd.is(flag::WRITE) {
                 self.not_kept(state)?;
             }
@@ -667,10 +749,12 @@ impl Replay {
                 self.db = db;
                 let client = state.clients.me(me);
                 client.db = db as u32;
+            }
+            if number == self.names.select {
                 let told = parse_i64(argv.get(1)).and_then(|n| u32::try_from(n).ok());
-                if let (Some(upstream), Some(told)) = (&mut state.repl.upstream, told)
-                    && number == self.names.select
-                {
+                let failed = self.out.head().first() == Some(&b'-');
+                self.nowhere = failed.then_some(told.unwrap_or(u32::MAX) as usize);
+                if let (Some(upstream), Some(told)) = (&mut state.repl.upstream, told) {
                     upstream.db = told;
                 }
             }
@@ -775,9 +859,9 @@ impl Replay {
 }
 
 /// May a log of changes hold this command? Whatever changes keys, and what changes nothing but a session
-/// that ends with the file.
+/// that ends with the file. Servers before Redis 7 may write scripts down as they were called.
 fn belongs(row: &Row) -> bool {
-    const CHANGES: u32 = flag::WRITE | flag::MAY_REPLICATE;
+    const CHANGES: u32 = flag::WRITE | flag::MAY_REPLICATE | flag::RUNS_SCRIPT;
     const ACTS: u32 = flag::ADMIN | flag::NOSCRIPT | flag::PUBSUB;
     row.cmd.flags & CHANGES != 0 || row.cmd.flags & ACTS == 0
 }

@@ -20,6 +20,7 @@ use crate::script::functions;
 use crate::state::State;
 use crate::state::groups::GroupId;
 use crate::state::libraries::{Library, Refusal};
+use crate::state::repl::role::STREAM_DATABASES;
 use crate::state::repl::{ID_LEN, OFFSET_MAX};
 use crate::types::saved::{Loaded, Loading, complaint};
 
@@ -434,6 +435,9 @@ impl Reader {
         let done = match std::str::from_utf8(name) {
             Ok(groups::DATABASES) => {
                 groups::count_of_file(value).map(|count| state.groups.file_databases = count)
+            }
+            Ok(STREAM_DATABASES) => {
+                groups::count_of_file(value).map(|count| state.groups.stream_databases = count)
             }
             Ok(groups::GROUP) => groups::restore(state, value),
             Ok(groups::USER) => {

@@ -266,6 +266,7 @@ fn install(state: &mut State, mut new: Beside) -> Result<(), String> {
     state.dbs.new_clock = new.dbs.new_clock;
     state.dbs.pause_resize(state.child_alive);
     state.groups.file_databases = new.groups.file_databases;
+    state.groups.stream_databases = new.groups.stream_databases;
     let plans: Vec<Vec<String>> = new
         .groups
         .iter()

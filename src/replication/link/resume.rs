@@ -28,7 +28,7 @@ pub fn synced(state: &mut State, id: String, offset: u64, db: u32) {
     let repl = &mut state.repl;
     (repl.id, repl.offset) = (id, offset);
     repl.forget_second_id();
-    let databases = state.groups.file_databases;
+    let databases = state.groups.databases_behind_file();
     if let Some(upstream) = &mut repl.upstream {
         upstream.db = db;
         upstream.resumes = true;

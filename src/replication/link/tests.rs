@@ -44,7 +44,7 @@ impl Bench {
         state.prop.on = true;
         let primary = state.open_session(Peer::None);
         let client = state.open_session(Peer::None);
-        let replay = Replay::of_primary(&table, 0);
+        let replay = Replay::of_primary(&table, 0, Some(0));
         Bench {
             state,
             table,
@@ -265,4 +265,15 @@ fn what_belongs_to_groups_is_told_apart() {
     let edges = (hidden.first().map(|h| h.0), hidden.last().map(|h| h.1));
     assert_eq!(edges, (Some(first), Some(all)));
     assert_eq!(bench.state.dbs[16].len(), 1);
+}
+
+/// Found by fuzzing: the word behind REPLCONF was looked at whether it was there or not.
+#[test]
+fn a_replconf_of_the_primary_without_words_asks_for_nothing() {
+    let mut bench = Bench::new();
+    let lines = ["REPLCONF", "REPLCONF GETACK", "REPLCONF GETACK *"];
+    for (line, asks) in lines.into_iter().zip([false, true, true]) {
+        bench.feed(&stream(&[line])).expect("applied");
+        assert_eq!(std::mem::take(&mut bench.replay.asked), asks, "{line}");
+    }
 }

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 
 /// Requests between two looks at the time.
 const WORK: usize = 256;
+/// Bytes that are read while nothing may be applied.
+const AHEAD_MAX: usize = 1 << 20;
 
 /// The stream, and the session under which it is applied.
 pub(super) struct Stream {
@@ -53,9 +55,9 @@ impl Stream {
             .as_ref()
             .map_or(0, |up| up.file_databases);
         state.groups.file_databases = file_databases;
-        let known = state.db_of_file(db as usize).unwrap_or(0);
-        state.clients.me(me).db = known as u32;
-        let mut replay = Replay::of_primary(table, known);
+        let known = state.db_of_file(db as usize);
+        state.clients.me(me).db = known.unwrap_or(0) as u32;
+        let mut replay = Replay::of_primary(table, db as usize, known);
         replay.feed(&input);
         Stream {
             me,
@@ -86,7 +88,7 @@ impl PrimaryLink {
     pub(super) fn apply(&mut self, around: &mut Around<'_>) -> Result<bool, Lost> {
         self.held = is_held(around.state);
         if self.held {
-            return Ok(false);
+            return self.read_ahead(around);
         }
         let Phase::Stream(stream) = std::mem::take(&mut self.phase) else {
             return Ok(false);
@@ -95,6 +97,17 @@ impl PrimaryLink {
         let result = self.apply_some(around, &mut stream);
         self.phase = Phase::Stream(stream);
         result
+    }
+
+    /// Nothing is applied now: a bounded part of what comes is read all the same, so that the primary gets rid
+    /// of it, and its end is noticed.
+    fn read_ahead(&mut self, around: &mut Around<'_>) -> Result<bool, Lost> {
+        let room = AHEAD_MAX.saturating_sub(self.input.len());
+        if room > 0 {
+            let got = self.fill(around, room.min(READ_MAX)).map_err(ended)?;
+            note_read(around.state, got);
+        }
+        Ok(false)
     }
 
     fn apply_some(&mut self, around: &mut Around<'_>, stream: &mut Stream) -> Result<bool, Lost> {
@@ -113,25 +126,29 @@ impl PrimaryLink {
                 }
                 Progress::Hungry => {}
             }
+            if !self.input.is_empty() {
+                stream.replay.feed(&std::mem::take(&mut self.input));
+                continue;
+            }
             let room = stream.replay.wants().min(READ_MAX);
             let mut result = Ok(0);
             stream.replay.feed_with(|window| {
                 result = self.read_into(around, window, room);
             });
-            let got = result.map_err(|why| {
-                log::debug!("Reading from master: {why}");
-                Lost(String::new())
-            })?;
+            let got = result.map_err(ended)?;
             if got == 0 {
                 self.more = false;
                 return Ok(false);
             }
-            if let Some(upstream) = &mut around.state.repl.upstream {
-                upstream.read_offset += got as u64;
-            }
+            note_read(around.state, got);
             if let Some(client) = around.state.clients.get_mut(stream.me) {
                 client.net_in += got as u64;
                 client.seen_ms = around.state.clock.unix_ms;
+            }
+            // What comes may be one long request, of which nothing runs for a while.
+            if ticks() > around.until {
+                self.more = true;
+                return Ok(false);
             }
         }
     }
@@ -146,6 +163,17 @@ impl PrimaryLink {
 /// Is nothing to be changed for now?
 pub(super) fn is_held(state: &State) -> bool {
     state.is_paused() || state.gate & gate::BUSY_SCRIPT != 0
+}
+
+fn note_read(state: &mut State, bytes: usize) {
+    if let Some(upstream) = &mut state.repl.upstream {
+        upstream.read_offset += bytes as u64;
+    }
+}
+
+fn ended(why: String) -> Lost {
+    log::debug!("Reading from master: {why}");
+    Lost(String::new())
 }
 
 /// Runs some requests; what has run goes into this server's own stream as it came.

@@ -46,8 +46,18 @@ impl Receiving {
                 Err(error) => self.failed = Some(error),
             }
         }
-        if self.written - self.begun >= FLOW {
-            self.file.begin_sync(self.begun, self.written - self.begun);
+    }
+
+    /// The disk begins with what has come, so that the end has little to wait for. It may take the disk long to
+    /// take it: that holds the background thread, not the loop.
+    fn flow(&mut self, jobs: &mut Vec<FileJob>) {
+        let (from, len) = (self.begun, self.written - self.begun);
+        if len >= FLOW {
+            let file = self.file.clone();
+            jobs.push(FileJob::Task(Task::new(move || {
+                file.begin_sync(from, len);
+                true
+            })));
             self.begun = self.written;
         }
     }
@@ -194,6 +204,7 @@ impl PrimaryLink {
         );
         let whole = transfer.take(&mut input, |bytes| receiving.write(bytes));
         (receiving.transfer, self.input) = (transfer, input);
+        receiving.flow(&mut around.state.aof.jobs);
         if let Some(upstream) = &mut around.state.repl.upstream {
             upstream.transfer_read = receiving.transfer.taken;
         }

@@ -5,6 +5,8 @@ use super::super::gate;
 use super::super::listener;
 use super::backlog::Backlog;
 
+/// The fact of a snapshot that says how many databases each group has in the stream behind it.
+pub const STREAM_DATABASES: &str = "redvault-stream-databases";
 /// Keys of a writable replica's own that end in one go.
 const ENDED_AT_ONCE: usize = 64;
 
@@ -108,16 +110,23 @@ impl State {
         if self.repl.backlog.is_none() {
             return Vec::new();
         }
-        vec![
+        let mut facts = Vec::new();
+        // The numbers of databases in the file are this server's, those in the stream its primary's.
+        let told = self.repl.upstream.as_ref().map(|up| up.file_databases);
+        if let Some(count) = told.filter(|count| *count != 0 && *count != self.dbs.count()) {
+            facts.push((STREAM_DATABASES, count.to_string()));
+        }
+        facts.extend([
             ("repl-stream-db", self.stream_db().to_string()),
             ("repl-id", self.repl.id.clone()),
             ("repl-offset", self.repl.offset.to_string()),
-        ]
+        ]);
+        facts
     }
 
     /// A file that is loaded at the start tells of which history its data are, up to where: that may go on.
     pub fn continue_history(&mut self, id: String, offset: u64, db: u32) {
-        let of_file = self.groups.file_databases;
+        let of_file = self.groups.databases_behind_file();
         let repl = &mut self.repl;
         repl.offset = offset;
         if let Some(upstream) = &mut repl.upstream {

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod loading;
+pub mod replication;
 pub mod reply;
 pub mod request;
 pub mod script;
@@ -22,6 +23,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("reply", reply::run),
     ("rdb", loading::rdb),
     ("aof", loading::aof),
+    ("handshake", replication::handshake),
+    ("transfer", replication::transfer),
+    ("follow", replication::stream),
+    ("replicas", replication::replicas),
     ("codec", redvault::codec::fuzz_codec),
     ("lzf", redvault::base::lzf::fuzz_lzf),
     ("restore", redvault::types::dump::fuzz_restore),

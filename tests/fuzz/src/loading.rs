@@ -18,12 +18,12 @@ use redvault::state::config::Config;
 /// More keys than that from the fewest bytes would be a reader that invents some.
 const BYTES_PER_KEY_MIN: usize = 3;
 
-fn table() -> &'static Registry {
+pub(crate) fn table() -> &'static Registry {
     static TABLE: OnceLock<Registry> = OnceLock::new();
     TABLE.get_or_init(|| registry::build(&|_| None))
 }
 
-fn state() -> State {
+pub(crate) fn state() -> State {
     let config = Config {
         // A request of a few bytes may ask for so much memory.
         proto_max_bulk_len: 1 << 20,
@@ -64,6 +64,7 @@ fn read(data: &[u8], state: &mut State, piece: usize) -> Option<u64> {
         drop_expired: false,
         checksum: false,
         total: Some(data.len() as u64),
+        starts: false,
     });
     let mut rest = data;
     loop {
