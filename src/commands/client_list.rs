@@ -96,6 +96,10 @@ pub fn describe(
     } else {
         table.name(client.last_command)
     };
+    let user = match client.has(flag::PRIMARY) {
+        true => "(superuser)".into(),
+        false => String::from_utf8_lossy(state.user_name(client.user)),
+    };
     // A String takes everything.
     let _ = write!(
         line,
@@ -122,7 +126,7 @@ pub fn describe(
         transport.out_held,
         transport.out_bytes,
         if transport.writing { "rw" } else { "r" },
-        String::from_utf8_lossy(state.user_name(client.user)),
+        user,
         client_tracking::redirection(client),
         if client.resp3 { 3 } else { 2 },
         String::from_utf8_lossy(client.lib_name()),

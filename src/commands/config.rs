@@ -12,6 +12,7 @@ use crate::resp::request::Argv;
 use crate::state;
 use crate::state::config::file::errno_text;
 use crate::state::config::{Caller, Directive, Key, access, rewrite};
+use crate::state::gate;
 use flag::{ADMIN, LOADING, NOSCRIPT, SERVER_WIDE, STALE};
 use std::sync::atomic::Ordering;
 
@@ -56,7 +57,7 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
         .collect();
     let caller = Caller {
         local: ctx.client().peer.is_local(),
-        loading: ctx.state.is_loading(),
+        loading: ctx.state.gate & (gate::LOADING | gate::ASYNC_LOADING) != 0,
         transaction: ctx.mode == Mode::Transaction,
     };
     let state = &mut *ctx.state;

@@ -661,7 +661,7 @@ impl Open {
                 format!("Unknown command '{command}' reading the append only file {name}")
             }
             Why::Format(_) | Why::Misplaced(_) => bad_format(name),
-            Why::Failed(text) => text.clone(),
+            Why::Failed(text) | Why::Fatal(text) => text.clone(),
         };
         Failed(vec![format!("{}: {error}", self.task.path.display()), last])
     }

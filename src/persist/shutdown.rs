@@ -128,10 +128,10 @@ pub fn prepare(state: &mut State, how: Shutdown, by: By) -> Verdict {
     finish(state, how, by)
 }
 
-/// Replicas that lack something.
+/// Replicas that lack something. One that is being synchronised lacks nothing of a stream that has not begun.
 fn behind(state: &State) -> impl Iterator<Item = &Replica> {
     let replicas = state.repl.replicas.iter().filter(|one| !one.snapshot_only);
-    replicas.filter(|one| one.stage != Stage::Online || one.acked != state.repl.offset)
+    replicas.filter(|one| one.acked != state.repl.offset)
 }
 
 /// Goes on with an end that waits, if it need not wait any longer.

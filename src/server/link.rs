@@ -35,8 +35,10 @@ pub(super) const TOKEN_LINK: usize = usize::MAX - 4;
 const LINK_US: u64 = 400;
 /// Most bytes read at once.
 const READ_MAX: usize = 256 << 10;
-/// Between two attempts, microseconds.
+/// Between the beginnings of two attempts, microseconds.
 const RETRY_US: u64 = 1_000_000;
+/// The same where a stream was lost that had gone on where it was: as long as the primary remembers.
+const AGAIN_US: u64 = 100_000;
 /// While something is waited for that no event tells of, microseconds.
 const LOOK_AGAIN_US: u64 = 2_000;
 
@@ -77,8 +79,13 @@ pub(super) struct PrimaryLink {
     sent: usize,
     /// There is more to do than this turn had time for.
     more: bool,
-    /// No attempt before this moment, monotonic microseconds.
+    /// Nothing of the stream may be applied for now.
+    held: bool,
+    /// When the last attempt began, and when the next one may, monotonic microseconds.
+    tried_us: u64,
     next_try_us: u64,
+    /// The stream follows a snapshot: the primary's work should not be in vain again and again.
+    anew: bool,
     /// Of which history, and from where in it, the snapshot is that comes in.
     history: Option<(String, u64)>,
 }
@@ -163,11 +170,12 @@ impl PrimaryLink {
 
     /// When it wants to be called again, monotonic microseconds; 0: at once.
     pub(super) fn wakes_us(&self, state: &State) -> Option<u64> {
-        if self.serial == 0 {
-            return state.repl.upstream.as_ref().map(|_| 0);
-        }
-        if self.more {
+        let wanted = state.repl.upstream.as_ref().map_or(0, |up| up.serial);
+        if self.more || self.serial != wanted {
             return Some(0);
+        }
+        if self.serial == 0 {
+            return None;
         }
         let now_us = state.clock.mono_us;
         match &self.phase {
@@ -175,6 +183,10 @@ impl PrimaryLink {
             Phase::Resolve(_) => Some(now_us + LOOK_AGAIN_US),
             Phase::LoadFile(load) => Some(load.intake_waits_us().max(now_us + LOOK_AGAIN_US)),
             Phase::LoadSocket(load) => load.waits_us(),
+            Phase::Stream(stream) => {
+                let goes_on = self.held && !stream::is_held(state);
+                (goes_on || stream.is_closed(state)).then_some(0)
+            }
             _ => None,
         }
     }
@@ -212,9 +224,7 @@ impl PrimaryLink {
             return;
         }
         if let Phase::Stream(stream) = &self.phase
-            && !around.state.clients.get(stream.me).is_some_and(|client| {
-                client.flags & crate::state::client::client_flag::CLOSE_NOW == 0
-            })
+            && stream.is_closed(around.state)
         {
             self.lose(around, "");
         }
@@ -256,6 +266,7 @@ impl PrimaryLink {
             return Ok(false);
         };
         upstream.transfer_us = around.state.clock.mono_us;
+        self.tried_us = around.state.clock.mono_us;
         match resolve(&upstream.host, upstream.port).map_err(|e| unreachable_primary(&e))? {
             Found::Now(address) => self.connect(around, address),
             Found::Later(question) => {
@@ -337,7 +348,7 @@ impl PrimaryLink {
                 Ok(false)
             }
             Step::Agreed(Agreed::Full(history)) => {
-                self.history = history;
+                (self.history, self.anew) = (history, true);
                 self.phase = Phase::Frame;
                 set_link(around.state, Link::Transfer);
                 if let Some(upstream) = &mut around.state.repl.upstream {
@@ -349,6 +360,7 @@ impl PrimaryLink {
             Step::Agreed(Agreed::Continue(id)) => {
                 log::info!("Successful partial resynchronization with master.");
                 resume::continued(around.state, id);
+                self.anew = false;
                 systemd(
                     around.state,
                     "STATUS=MASTER <-> REPLICA sync: Partial Resynchronization accepted. Ready to accept \
@@ -444,14 +456,13 @@ impl PrimaryLink {
 
     /// The connection ends; an empty reason has been told already.
     fn lose(&mut self, around: &mut Around<'_>, why: &str) {
-        if !why.is_empty() {
-            log::warn!("{why}");
+        for line in why.lines() {
+            log::warn!("{line}");
         }
         let streamed = matches!(self.phase, Phase::Stream(_));
         self.drop_all(around);
-        let now_us = around.state.clock.mono_us;
         let now_s = around.state.clock.unix_ms / 1000;
-        self.next_try_us = now_us + RETRY_US;
+        self.next_try_us = self.tried_us + RETRY_US;
         if let Some(upstream) = &mut around.state.repl.upstream {
             upstream.link = Link::Connect;
             if streamed {
@@ -461,7 +472,9 @@ impl PrimaryLink {
                     log::info!("Caching the disconnected master state.");
                 }
                 log::info!("Reconnecting to MASTER {}:{}", upstream.host, upstream.port);
-                self.next_try_us = 0;
+                if upstream.resumes && !self.anew {
+                    self.next_try_us = self.tried_us + AGAIN_US;
+                }
             }
         }
         around.state.settle_role();
@@ -557,13 +570,13 @@ impl PrimaryLink {
         let fresh = || (around.state.rng.hex_id(crate::state::repl::ID_LEN), 0);
         let (id, offset) = self.history.take().unwrap_or_else(fresh);
         resume::synced(around.state, id, offset, db);
+        aof::switch::go_on(around.state);
         log::info!("MASTER <-> REPLICA sync: Finished with success");
         systemd(
             around.state,
             "STATUS=MASTER <-> REPLICA sync: Finished with success. Ready to accept connections in \
              read-write mode.\n",
         );
-        aof::switch::begin_with_other_data(around.state);
         self.begin_stream(around)?;
         if let Phase::Stream(stream) = &mut self.phase
             && !acknowledges

@@ -211,6 +211,8 @@ impl Server {
 
         self.take_events(events);
         self.resume_released();
+        // Who knows of a write or of a lost link elsewhere is to find it here.
+        self.follow_primary();
         self.run_ready();
         if commits {
             self.gather(events);
@@ -219,8 +221,6 @@ impl Server {
         self.resume_logins();
         self.take_errands();
         self.end_pause();
-
-        self.follow_primary();
 
         let mut phase_us = 0;
         if self.loader.is_some() {
@@ -264,7 +264,7 @@ impl Server {
         let unkept = feed::end_of_turn(&mut self.state);
         // In front of all replies: with `appendfsync always` none may say what is not on disk.
         aof::end_of_turn(&mut self.state);
-        if self.state.aof.fatal {
+        if self.state.aof.fatal || self.state.repl.fatal {
             self.exit = Some(1);
             return;
         }
@@ -275,6 +275,8 @@ impl Server {
         self.follow_shutdown();
         self.take_wanted();
         self.flush_link();
+        // In front of the replies: who is told that a connection was closed is not to see it open.
+        self.close_closing();
         self.flush_some();
         self.serve_replicas();
         self.replicas.more |= unkept;

@@ -20,6 +20,9 @@ use std::{fmt, io};
 /// Hexadecimal digits of a replication id.
 pub const ID_LEN: usize = 40;
 
+/// No stream is so long: an offset beyond it is a lie.
+pub const OFFSET_MAX: u64 = 1 << 62;
+
 /// Replication as a whole.
 #[derive(Debug)]
 pub struct Repl {
@@ -60,6 +63,8 @@ pub struct Repl {
     /// Clients that wait for replicas or for the disk (WAIT, WAITAOF).
     pub waiting: VecDeque<ClientId>,
     pub figures: Figures,
+    /// The stream can't be followed, and the configuration says that this ends the server, with code 1.
+    pub fatal: bool,
     /// This server is handing its part over (FAILOVER).
     pub failover: Option<Failover>,
 }
@@ -367,6 +372,7 @@ impl Repl {
             own_deadlines: OwnDeadlines::default(),
             waiting: VecDeque::new(),
             figures: Figures::default(),
+            fatal: false,
             failover: None,
         }
     }

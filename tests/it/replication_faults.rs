@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::content::{facts, fill, load_libraries, same};
-use crate::harness::{Raw, Server, binary, is_oracle, wait_until};
+use crate::harness::{Raw, Server, binary, frame, is_oracle, wait_until};
 use crate::proxy::{Fault, Impostor, Proxy};
 use crate::replication::{
     directory, follow, in_every_pairing, in_step, number, real_then_ours, server, server_on,
@@ -304,6 +304,70 @@ fn a_primary_that_says_what_none_would_say() {
     assert!(peak < 64 << 20, "{peak} bytes more at its peak");
     follow(&replica, primary.port);
     equal(&primary, &replica);
+}
+
+/// A snapshot of one key, `n`, without a checksum; `broken`: it does not end as one.
+fn small_snapshot(broken: bool) -> Vec<u8> {
+    let mut bytes = b"REDIS0010\xfe\0\0\x01n\x011".to_vec();
+    match broken {
+        true => bytes.extend_from_slice(b"\x77\x77\x77"),
+        false => bytes.extend_from_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 0]),
+    }
+    bytes
+}
+
+/// What comes in one piece with the end of a snapshot of known length was taken for a part of it, where it is loaded
+/// as it comes.
+#[test]
+fn a_stream_right_behind_a_snapshot() {
+    for load in ["disabled", "on-empty-db", "swapdb"] {
+        let replica = server(&binary(), &["--repl-diskless-load", load]);
+        let impostor = Impostor::with(Box::new(|replica| {
+            let snapshot = small_snapshot(false);
+            let mut bytes = format!("+FULLRESYNC {ID} 1\r\n${}\r\n", snapshot.len()).into_bytes();
+            bytes.extend_from_slice(&snapshot);
+            bytes.extend_from_slice(&frame(&["SELECT", "0"]));
+            bytes.extend_from_slice(&frame(&["SET", "behind", "1"]));
+            replica.write_all(&bytes).ok();
+        }));
+        follow(&replica, impostor.port);
+        wait_until(load, || replica.raw().ask("EXISTS behind") == ":1");
+        assert_eq!(replica.raw().ask("EXISTS n"), ":1", "{load}");
+        assert_eq!(impostor.asked(), 1, "{load}");
+    }
+}
+
+/// Old data that a snapshot which cannot be loaded has driven out were still in the append-only file, and what was
+/// written afterwards went behind them: the next start found a mix of both.
+#[test]
+fn a_file_never_holds_parts_of_two_data_sets() {
+    if is_oracle() {
+        return;
+    }
+    let args = ["--appendonly", "yes", "--appendfsync", "always"];
+    let replica = server(&binary(), &args);
+    assert_eq!(replica.raw().ask("SET old 1"), "OK");
+    let impostor = Impostor::with(Box::new(|replica| {
+        let snapshot = small_snapshot(true);
+        let head = format!("+FULLRESYNC {ID} 1\r\n${}\r\n", snapshot.len());
+        replica
+            .write_all(&[head.as_bytes(), &snapshot].concat())
+            .ok();
+    }));
+    follow(&replica, impostor.port);
+    wait_until("the old data are gone", || {
+        replica.raw().ask("DBSIZE") == ":0"
+    });
+    wait_until("nobody is followed", || {
+        replica.raw().ask("REPLICAOF NO ONE") == "OK"
+    });
+    assert_eq!(replica.raw().ask("SET new 1"), "OK");
+    wait_until("a rewrite", || {
+        let done = replica.info("aof_rewrite_scheduled") == "0";
+        done && replica.info("aof_rewrite_in_progress") == "0"
+    });
+    let replica = server_on(&binary(), replica.kill(), &args);
+    replica.check(&[("EXISTS old", ":0"), ("EXISTS new", ":1")]);
 }
 
 /// Nothing at all is said, or nothing more: it gives up after `repl-timeout`, and tries again.

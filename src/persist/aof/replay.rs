@@ -32,6 +32,7 @@ use crate::resp::request::{Argv, Limits, Resume, Step, parse};
 use crate::state::State;
 use crate::state::client::ClientId;
 use crate::state::config::PropagationErrorBehavior;
+use crate::state::gate;
 use crate::state::prop::Carried;
 
 /// Bytes to be fed at least.
@@ -46,6 +47,10 @@ const WINDOW_MAX: usize = u32::MAX as usize - 1;
 const COMMENT_MAX: usize = 1024;
 /// So many errors of commands are logged one by one; the others are counted.
 const ERRORS_LOGGED: u64 = 100;
+const NESTED: &str = "MULTI calls can not be nested";
+const NO_MULTI: &str = "EXEC without MULTI";
+/// That changes are applied which can't be kept is told this often, microseconds.
+const UNKEPT_TOLD_EVERY_US: u64 = 10_000_000;
 /// No argument is too long for a file that a server has written.
 const LIMITS: Limits = Limits {
     bulk_len_max: u32::MAX as u64,
@@ -73,6 +78,8 @@ pub enum Why {
     Misplaced(String),
     /// A command failed, and the configuration says that this is the end.
     Failed(String),
+    /// The same for a server that follows its primary.
+    Fatal(String),
 }
 
 impl fmt::Display for ReplayError {
@@ -80,6 +87,7 @@ impl fmt::Display for ReplayError {
         match &self.why {
             Why::Format(what) | Why::Misplaced(what) | Why::Failed(what) => out.write_str(what)?,
             Why::Unknown(name) => write!(out, "unknown command '{name}'")?,
+            Why::Fatal(what) => return out.write_str(what),
         }
         write!(out, " at offset {}", self.at)
     }
@@ -154,6 +162,8 @@ pub struct Replay {
     /// Requests that ran, and how many of them failed.
     pub requests: u64,
     pub failed: u64,
+    /// When it was last told that what is applied can't be kept, monotonic microseconds.
+    unkept_told_us: u64,
 }
 
 /// Rows that mean something to the reader itself.
@@ -221,6 +231,7 @@ impl Replay {
             names: Names::of(table),
             requests: 0,
             failed: 0,
+            unkept_told_us: 0,
         }
     }
 
@@ -414,13 +425,14 @@ impl Replay {
             match parse(&mut self.window, &mut pos, &mut self.resume, &LIMITS, spans) {
                 Step::Request => {
                     let parsed = self.classify(table, first, pos, start)?;
+                    let of_file = self.origin == Origin::File;
                     if parsed.row == self.names.multi {
-                        if open.is_some() {
-                            self.complain("multi", "MULTI calls can not be nested");
+                        if open.is_some() && of_file {
+                            self.complain("multi", NESTED);
                         }
                         open = open.or(Some((self.batch.requests.len(), start)));
-                    } else if parsed.row == self.names.exec && open.take().is_none() {
-                        self.complain("exec", "EXEC without MULTI");
+                    } else if parsed.row == self.names.exec && open.take().is_none() && of_file {
+                        self.complain("exec", NO_MULTI);
                     }
                     self.batch.requests.push(parsed);
                 }
@@ -634,18 +646,8 @@ impl Replay {
         }
         let moves = row == self.names.select;
         let row = table.row(CommandId(row));
-        let mut ctx = Ctx {
-            state: &mut *state,
-            table,
-            argv,
-            out: &mut self.out,
-            me,
-            db: self.db,
-            mode: Mode::Replay,
-            id: row.id,
-        };
-        let result = replay(&mut ctx, row);
-        self.db = ctx.db;
+        let (result, db) = self.perform(state, table, me, (row, argv), replay);
+        self.db = db;
         self.out.clear();
         match result {
             Ok(()) => Ok(()),
@@ -656,6 +658,46 @@ impl Replay {
             }
             Err(error) => self.failed(state, table.name(row.id), &error),
         }
+    }
+
+    /// Runs a request in the database in force; which one is in force behind it.
+    #[inline]
+    fn perform<T>(
+        &mut self,
+        state: &mut State,
+        table: &Registry,
+        me: ClientId,
+        (row, argv): (&Row, Argv<'_>),
+        run: impl FnOnce(&mut Ctx<'_>, &Row) -> T,
+    ) -> (T, usize) {
+        let mut ctx = Ctx {
+            state,
+            table,
+            argv,
+            out: &mut self.out,
+            me,
+            db: self.db,
+            mode: Mode::Replay,
+            id: row.id,
+        };
+        let result = run(&mut ctx, row);
+        (result, ctx.db)
+    }
+
+    /// A change of the primary's can't be kept here: the disk is full, mostly.
+    #[cold]
+    fn not_kept(&mut self, state: &State) -> Result<(), Why> {
+        if !state.config.replica_ignore_disk_write_errors {
+            return Err(Why::Fatal(
+                "Replica was unable to write command to disk.".to_owned(),
+            ));
+        }
+        let now_us = state.clock.mono_us;
+        if now_us >= self.unkept_told_us + UNKEPT_TOLD_EVERY_US {
+            self.unkept_told_us = now_us;
+            log::warn!("Replica is applying a command even though it is unable to write to disk.");
+        }
+        Ok(())
     }
 
     /// Runs a request of a primary's stream.
@@ -677,8 +719,14 @@ impl Replay {
             let name = String::from_utf8_lossy(&argv.get(0)[..argv.get(0).len().min(128)]);
             return self.report(state, &name, &text);
         }
-        if number == self.names.multi || number == self.names.exec {
-            self.inside = number == self.names.multi;
+        if number == self.names.multi {
+            if std::mem::replace(&mut self.inside, true) {
+                self.report(state, "multi", NESTED)?;
+            }
+        } else if number == self.names.exec {
+            if !std::mem::replace(&mut self.inside, false) {
+                self.report(state, "exec", NO_MULTI)?;
+            }
         } else if number == self.names.replconf {
             let word = argv.iter().nth(1);
             self.asked |= word.is_some_and(|word| word.eq_ignore_ascii_case(b"getack"));
@@ -686,22 +734,14 @@ impl Replay {
             self.run_carried(state, table, me, argv.get(1))?;
         } else {
             let row = table.row(CommandId(number));
-            let mut ctx = Ctx {
-                state: &mut *state,
-                table,
-                argv,
-                out: &mut self.out,
-                me,
-                db: self.db,
-                mode: Mode::Replay,
-                id: row.id,
-            };
             if self.nowhere.is_some() && number != self.names.select {
                 // It belongs into a database that is not here, and into no other.
                 return self.report(state, table.name(row.id), "ERR DB index is out of range");
             }
-            call(&mut ctx, row);
-            let db = ctx.db;
+            if state.gate & gate::DISK_ERROR != 0 && row.cmd.is(flag::WRITE) {
+                self.not_kept(state)?;
+            }
+            let (_, db) = self.perform(state, table, me, (row, argv), call);
             if !state.monitors.is_empty() {
                 feed_monitors(state, argv, row, db, Mode::Client, me);
             }
@@ -754,7 +794,7 @@ impl Replay {
         {
             return Ok(());
         }
-        Err(Why::Failed(format!(
+        Err(Why::Fatal(format!(
             "This replica panicked sending an error to its master after processing the command \
              '{name}': '{text}'"
         )))

@@ -298,14 +298,24 @@ pub(super) fn lost(state: &mut State, number: u64, error: io::Error) {
     state.settle_writes();
 }
 
-/// Another data set takes the place of this one: what is in the files is of use only until a rewrite has written
-/// the new one, and nothing that is done to it goes to them.
-pub fn begin_with_other_data(state: &mut State) {
+/// Another data set is about to take the place of this one: the files hold the old one, and nothing that is done
+/// to the new one goes to them. Until all of it is there ([`go_on`]) they are what a server that is killed begins
+/// with again.
+pub fn leave_to_other_data(state: &mut State) {
     if state.aof.mode == Mode::Off {
         return;
     }
     rewrite::abandon(state);
+    flush(state, true);
     leave_files(state);
+    state.aof.rewrite_scheduled = false;
+}
+
+/// The data are what is to be kept, whatever the files hold: a rewrite is what comes next where they were left.
+pub fn go_on(state: &mut State) {
+    if state.aof.mode == Mode::WaitRewrite && !rewrite::is_running(state) {
+        state.aof.rewrite_scheduled = true;
+    }
 }
 
 /// Nothing more goes to the files there are: they are a whole AOF up to the last fsync, with what is

@@ -20,8 +20,8 @@ use crate::script::functions;
 use crate::state::State;
 use crate::state::groups::GroupId;
 use crate::state::libraries::{Library, Refusal};
-use crate::state::repl::ID_LEN;
 use crate::state::repl::role::STREAM_DATABASES;
+use crate::state::repl::{ID_LEN, OFFSET_MAX};
 use crate::types::saved::{Loaded, Loading, complaint};
 
 /// So many keys without elements are named in the log.
@@ -421,6 +421,7 @@ impl Reader {
             found.and_then(|(_, value)| std::str::from_utf8(value).ok())
         };
         let offset = parse_i64(offset).and_then(|offset| u64::try_from(offset).ok());
+        let offset = offset.filter(|offset| *offset < OFFSET_MAX);
         let id = told(b"repl-id").filter(|id| id.len() == ID_LEN);
         if let (Some(id), Some(offset)) = (id, offset) {
             let db = told(b"repl-stream-db").and_then(|db| db.parse().ok());

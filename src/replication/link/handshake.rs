@@ -4,7 +4,7 @@
 //! replica has to say of itself; then PSYNC. One reply for each request, a line each.
 use crate::state::config::REDIS_VERSION;
 use crate::state::prop::push_request;
-use crate::state::repl::ID_LEN;
+use crate::state::repl::{ID_LEN, OFFSET_MAX};
 use zeroize::Zeroizing;
 
 /// No reply is longer.
@@ -206,6 +206,7 @@ impl Handshake {
             Some("+FULLRESYNC") => {
                 let id = words.next().filter(|id| is_id(id));
                 let offset = words.next().and_then(|text| text.parse().ok());
+                let offset = offset.filter(|offset| *offset < OFFSET_MAX);
                 let (Some(id), Some(offset)) = (id, offset) else {
                     return Step::Failed(format!(
                         "Master replied with wrong +FULLRESYNC syntax: {line}"
@@ -339,6 +340,7 @@ mod tests {
         assert!(failed(None, "+FULLRESYNC"));
         assert!(failed(None, "+FULLRESYNC x 1"));
         assert!(failed(None, &format!("+FULLRESYNC {ID} -1")));
+        assert!(failed(None, &format!("+FULLRESYNC {ID} {}", i64::MAX)));
         assert!(failed(None, "-LOADING x"));
         assert!(failed(None, "-NOMASTERLINK x"));
         let mut one = begin(None);

@@ -12,13 +12,14 @@ pub fn known(state: &State) -> Option<(String, u64)> {
 }
 
 /// A new data set is taken over: what is known of the old one's history is of no use any more, neither to this
-/// server nor to those who follow it.
+/// server nor to those who follow it, and the append-only file is left as it is.
 pub fn forget(state: &mut State) {
     if let Some(upstream) = &mut state.repl.upstream {
         upstream.resumes = false;
     }
     state.disconnect_replicas();
     feed::end(state);
+    aof::switch::leave_to_other_data(state);
 }
 
 /// The data are those of this history at this offset, `db` is where the stream goes on.
@@ -107,6 +108,8 @@ pub fn follow_nobody(state: &mut State) {
     state.disconnect_replicas();
     state.repl.unread_since_us = state.clock.mono_us;
     state.prop.log.reselect();
+    // A synchronisation that failed may have left them.
+    aof::switch::go_on(state);
     state.settle_readers();
     state.settle_role();
 }

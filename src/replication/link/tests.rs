@@ -195,6 +195,26 @@ fn errors_are_counted_and_end_the_stream_only_where_that_is_asked_for() {
 }
 
 #[test]
+fn what_cannot_be_kept_ends_a_replica_unless_it_may_be_ignored() {
+    let mut bench = Bench::new();
+    bench.state.snapshots.last_ok = false;
+    bench.state.settle_writes();
+    bench
+        .feed(&stream(&["PING", "SELECT 0"]))
+        .expect("no changes");
+    let error = bench.feed(&stream(&["SET k 1"]));
+    let why = "Replica was unable to write command to disk.";
+    assert_eq!(error, Err(why.to_owned()));
+    assert_eq!(bench.state.dbs.total_keys(), 0);
+    let mut bench = Bench::new();
+    bench.state.config.replica_ignore_disk_write_errors = true;
+    bench.state.snapshots.last_ok = false;
+    bench.state.settle_writes();
+    bench.feed(&stream(&["SET k 1"])).expect("applied");
+    assert_eq!(bench.state.dbs.total_keys(), 1);
+}
+
+#[test]
 fn noise_is_no_stream() {
     for noise in [
         &b"hello\r\n"[..],

@@ -2,7 +2,7 @@
 use super::{Around, Lost, Phase, PrimaryLink, READ_MAX};
 use crate::base::sys::ticks;
 use crate::exec::registry::Registry;
-use crate::persist::aof::replay::{Progress, Replay};
+use crate::persist::aof::replay::{Progress, Replay, Why};
 use crate::state::State;
 use crate::state::aof::Mode;
 use crate::state::client::{ClientId, Peer, client_flag};
@@ -66,6 +66,12 @@ impl Stream {
         }
     }
 
+    /// Has somebody closed it (CLIENT KILL, REPLICAOF)?
+    pub(super) fn is_closed(&self, state: &State) -> bool {
+        let client = state.clients.get(self.me);
+        client.is_none_or(|client| client.has(client_flag::CLOSE_NOW))
+    }
+
     /// The connection is gone.
     pub(super) fn end(self, state: &mut State) {
         if let Some(upstream) = &mut state.repl.upstream
@@ -80,7 +86,8 @@ impl Stream {
 impl PrimaryLink {
     /// Applies what has come in.
     pub(super) fn apply(&mut self, around: &mut Around<'_>) -> Result<bool, Lost> {
-        if around.state.is_paused() || around.state.gate & gate::BUSY_SCRIPT != 0 {
+        self.held = is_held(around.state);
+        if self.held {
             return self.read_ahead(around);
         }
         let Phase::Stream(stream) = std::mem::take(&mut self.phase) else {
@@ -153,6 +160,11 @@ impl PrimaryLink {
     }
 }
 
+/// Is nothing to be changed for now?
+pub(super) fn is_held(state: &State) -> bool {
+    state.is_paused() || state.gate & gate::BUSY_SCRIPT != 0
+}
+
 fn note_read(state: &mut State, bytes: usize) {
     if let Some(upstream) = &mut state.repl.upstream {
         upstream.read_offset += bytes as u64;
@@ -187,6 +199,11 @@ fn run(around: &mut Around<'_>, stream: &mut Stream) -> Result<Progress, Lost> {
         state.repl.hide(base + from as u64, base + to as u64);
     }
     result.map_err(|error| {
+        if let Why::Fatal(why) = &error.why {
+            log::error!("{why}");
+            state.repl.fatal = true;
+            return Lost(String::new());
+        }
         // From here on nothing of it can be told apart.
         if let Some(upstream) = &mut state.repl.upstream {
             upstream.resumes = false;

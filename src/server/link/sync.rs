@@ -69,15 +69,18 @@ impl Receiving {
     }
 }
 
-/// A whole file that is loaded, while the background thread brings it to disk and to its place.
+/// A whole file that is loaded, while the background thread brings it to disk. It takes its place when it has been
+/// loaded: one that cannot be never lies where a server that starts finds it.
 pub(super) struct FromFile {
     intake: Option<Intake>,
     file: Arc<dyn DiskFile>,
-    placed: Arc<Task>,
+    path: PathBuf,
+    on_disk: Arc<Task>,
+    /// On its way to its place.
+    placed: Option<Arc<Task>>,
     /// Bytes to be read before the intake is asked again.
     lacks: usize,
     at_end: bool,
-    loaded: bool,
 }
 
 impl FromFile {
@@ -90,6 +93,9 @@ impl FromFile {
     pub(super) fn abandon(self, state: &mut State) {
         if let Some(intake) = self.intake {
             intake.abandon(state);
+        }
+        if self.placed.is_none() {
+            remove_in_background(&*state.disk, &self.path, &mut state.aof.jobs);
         }
     }
 }
@@ -230,17 +236,18 @@ impl PrimaryLink {
         save::end_child(state);
         let (written, path) = (receiving.file.clone(), receiving.path.clone());
         let total = receiving.transfer.taken;
-        let placed = place_later(state, written, path);
+        let on_disk = sync_later(state, written);
         resume::forget(state);
         set_link(state, Link::Load);
         let intake = Intake::begin(state, Place::Instead, Some(total));
         self.phase = Phase::LoadFile(Box::new(FromFile {
             intake: Some(intake),
             file,
-            placed,
+            path,
+            on_disk,
+            placed: None,
             lacks: 0,
             at_end: false,
-            loaded: false,
         }));
         Ok(true)
     }
@@ -274,7 +281,7 @@ impl PrimaryLink {
             }
             return Ok(true);
         }
-        if !load.loaded {
+        let Some(placed) = &load.placed else {
             match intake.step(around.state, around.until).map_err(failed)? {
                 Step::More => {
                     self.more = intake.wait_until_us <= around.state.clock.mono_us;
@@ -285,11 +292,14 @@ impl PrimaryLink {
                     load.lacks = wants;
                     return Ok(true);
                 }
-                Step::Done => load.loaded = true,
+                Step::Done => {}
             }
-        }
+            let (path, on_disk) = (load.path.clone(), load.on_disk.clone());
+            load.placed = Some(place_later(around.state, path, on_disk));
+            return Ok(true);
+        };
         // Nothing is saved meanwhile that would lie in its place.
-        if load.placed.outcome().is_none() {
+        if placed.outcome().is_none() {
             return Ok(false);
         }
         let Some(intake) = load.intake.take() else {
@@ -356,7 +366,13 @@ impl PrimaryLink {
                 let most = left.min(READ_MAX);
                 let mut input = std::mem::take(&mut self.input);
                 let got = match input.is_empty() {
-                    true => self.read_into(around, &mut input, most)?,
+                    true => self.read_into(around, &mut input, most).map_err(|why| {
+                        Lost(format!(
+                            "{}: {why}. Failure loading rdb format from socket, assuming connection error, \
+                             resuming operation.",
+                            intake.cut_short()
+                        ))
+                    })?,
                     false => input.len(),
                 };
                 let n = got.min(left);
@@ -416,8 +432,8 @@ impl PrimaryLink {
         let Some(rest) = &mut load.rest else {
             return Ok(None);
         };
-        rest.append(&mut self.input);
         match &load.frame {
+            // What came in behind it is the stream.
             Frame::Length(length) if *length == load.fed && rest.is_empty() => {}
             Frame::Length(length) => {
                 return Err(Lost(format!(
@@ -425,6 +441,7 @@ impl PrimaryLink {
                 )));
             }
             Frame::Mark(mark) => {
+                rest.append(&mut self.input);
                 if rest.len() < mark.len() {
                     let mut more = std::mem::take(rest);
                     let lacks = mark.len() - more.len();
@@ -471,14 +488,31 @@ fn temporary(state: &State) -> PathBuf {
     state.config.dir.0.join(name)
 }
 
-/// The background thread brings the file to disk, then to its place.
-fn place_later(state: &mut State, file: Arc<dyn DiskFile>, from: PathBuf) -> Arc<Task> {
+/// The background thread brings the file to disk.
+fn sync_later(state: &mut State, file: Arc<dyn DiskFile>) -> Arc<Task> {
+    run_later(state, move || {
+        let synced = file.sync();
+        if let Err(error) = &synced {
+            log::warn!(
+                "Failed trying to sync the temp DB to disk in MASTER <-> REPLICA synchronization: {}",
+                sys::strerror(error)
+            );
+        }
+        synced.is_ok()
+    })
+}
+
+/// It brings the file to its place; one that may not be on disk goes.
+fn place_later(state: &mut State, from: PathBuf, on_disk: Arc<Task>) -> Arc<Task> {
     let (to, disk) = (save::path(state), state.disk.clone());
-    let task = Task::new(move || {
-        let placed = file.sync().and_then(|()| {
-            disk.rename(&from, &to)?;
-            disk.sync_dir(to.parent().unwrap_or(Path::new(".")))
-        });
+    run_later(state, move || {
+        if !on_disk.run() {
+            // Why is in the log.
+            let _ = disk.remove(&from);
+            return false;
+        }
+        let placed = disk.rename(&from, &to);
+        let placed = placed.and_then(|()| disk.sync_dir(to.parent().unwrap_or(Path::new("."))));
         if let Err(error) = &placed {
             log::warn!(
                 "Failed trying to rename the temp DB into {} in MASTER <-> REPLICA synchronization: {}",
@@ -487,7 +521,11 @@ fn place_later(state: &mut State, file: Arc<dyn DiskFile>, from: PathBuf) -> Arc
             );
         }
         placed.is_ok()
-    });
+    })
+}
+
+fn run_later(state: &mut State, work: impl FnOnce() -> bool + Send + 'static) -> Arc<Task> {
+    let task = Task::new(work);
     state.aof.jobs.push(FileJob::Task(task.clone()));
     task
 }
