@@ -1,5 +1,5 @@
 //! MONITOR: a client sees what all others run.
-use crate::exec::command::{CmdResult, Command, NO_KEYS, acl, cmd, flag};
+use crate::exec::command::{CmdResult, Command, NO_KEYS, Outcome, acl, cmd, flag};
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::CmdError;
 use crate::exec::registry::Family;
@@ -27,9 +27,11 @@ fn monitor(ctx: &mut Ctx<'_>) -> CmdResult {
             "ERR MONITOR isn't allowed for DENY BLOCKING client",
         ));
     }
-    if !ctx.client().has(client_flag::REPLICA) {
-        let me = ctx.me;
-        ctx.state.start_monitor(me);
+    if ctx.client().has(client_flag::REPLICA) {
+        // It has a stream to read.
+        return Ok(Outcome::Done);
     }
+    let me = ctx.me;
+    ctx.state.start_monitor(me);
     ctx.ok()
 }

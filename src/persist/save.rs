@@ -12,6 +12,7 @@ use crate::exec::error::{CmdError, SYNTAX};
 use crate::exec::registry::Family;
 use crate::state::State;
 use crate::state::persistence::ChildKind;
+use crate::state::repl::{Files, Stage};
 use flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, SERVER_WIDE, STALE};
 use std::ffi::OsStr;
 use std::io;
@@ -204,11 +205,21 @@ pub fn ended(state: &mut State, ended: &Ended) {
         snapshots.last_ok &= ended.was_stopped();
         forget_temporary(state);
     }
-    let disk_round = state.repl.round.as_mut().filter(|round| round.on_disk);
-    if let Some(round) = disk_round {
-        round.succeeded = Some(ended.succeeded());
-    }
+    end_round_on_disk(state, ended.succeeded());
     state.settle_writes();
+}
+
+/// The snapshot that replicas wait for is there, or not.
+fn end_round_on_disk(state: &mut State, succeeded: bool) {
+    let repl = &mut state.repl;
+    let Some(round) = repl.round.as_mut().filter(|round| round.on_disk) else {
+        return;
+    };
+    round.succeeded = Some(succeeded);
+    let waiting = repl.replicas.iter();
+    let waiting = waiting.filter(|one| succeeded && one.stage == Stage::WaitSnapshotEnd);
+    let opened = waiting.map(|one| (one.client, state.disk.open(&round.path)));
+    round.files = Files(opened.collect());
 }
 
 /// A child that wrote a snapshot to replicas has ended.

@@ -49,7 +49,8 @@ fn drop_silent(state: &mut State) {
         if one.stage == Stage::Online && !one.old && over(one.acked_us) {
             return Some((one.client, "streaming sync"));
         }
-        let stuck = one.stage == Stage::WaitSnapshotEnd && one.stuck_since_us > 0;
+        let takes = [Stage::WaitSnapshotEnd, Stage::SendSnapshot].contains(&one.stage);
+        let stuck = takes && one.stuck_since_us > 0;
         (stuck && over(one.stuck_since_us)).then_some((one.client, "full sync"))
     });
     let silent: Vec<_> = silent.collect();

@@ -12,7 +12,7 @@ use crate::persist::{fit, save};
 use crate::state::State;
 use crate::state::client::{ClientId, client_flag};
 use crate::state::persistence::ChildKind;
-use crate::state::repl::{ID_LEN, Parts, Replica, Round, Stage, capa};
+use crate::state::repl::{Files, ID_LEN, Parts, Replica, Round, Stage, capa};
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::AsRawFd;
 
@@ -23,6 +23,9 @@ pub fn step(state: &mut State) -> Option<PipeReader> {
     if state.child.is_some() || state.repl.round.is_some() {
         return None;
     }
+    // What is in the data is in front of where the stream goes on.
+    state.feed();
+    let path = due.on_disk.then(|| save::path(state));
     log::info!(
         "Starting BGSAVE for SYNC with target: {}",
         if due.on_disk {
@@ -44,7 +47,10 @@ pub fn step(state: &mut State) -> Option<PipeReader> {
                 on_disk: due.on_disk,
                 parts: due.parts,
                 offset,
+                path: path.unwrap_or_default(),
                 succeeded: None,
+                files: Files::default(),
+                abandoned: false,
             });
             // Whoever begins here does not know which database was selected.
             state.prop.log.reselect();
@@ -143,6 +149,7 @@ fn enter(state: &mut State, who: ClientId, offset: u64) {
 /// There is no snapshot for it.
 fn refuse(state: &mut State, who: ClientId) {
     state.repl.replicas.retain(|one| one.client != who);
+    state.repl.unread_since_us = state.clock.mono_us;
     let message = state.outbox.encode(|out| {
         out.extend_from_slice(b"-ERR BGSAVE failed, replication can't continue\r\n");
     });
@@ -204,10 +211,11 @@ fn write(state: &State, order: &Order, reporter: &mut Reporter<'_>) -> io::Resul
 
 /// A replica's connection is about to end, or has: a child that works for nobody any more is told to end too.
 pub fn follow_leaving(state: &mut State) -> bool {
-    let Some(round) = &state.repl.round else {
+    let used = state.repl.count(Stage::WaitSnapshotEnd) > 0;
+    let Some(round) = &mut state.repl.round else {
         return false;
     };
-    if round.succeeded.is_some() || state.repl.count(Stage::WaitSnapshotEnd) > 0 {
+    if round.succeeded.is_some() || used || std::mem::replace(&mut round.abandoned, true) {
         return false;
     }
     if !round.on_disk {

@@ -35,8 +35,11 @@ const PENDING_OUTPUT: CmdError =
     CmdError::new("ERR SYNC and PSYNC are invalid with pending output");
 const NEEDS_EOF: CmdError = CmdError::new("ERR Filtered replica requires EOF capability");
 
+/// What a connection already gets leaves no room for a stream.
+const LISTENS: u32 = client_flag::REPLICA | client_flag::MONITOR;
+
 fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
-    if ctx.client().has(client_flag::REPLICA) {
+    if ctx.client().has(LISTENS) {
         return Ok(Outcome::Done);
     }
     if ctx.argc() > 3 && ctx.arg(3).eq_ignore_ascii_case(b"failover") {
@@ -60,7 +63,7 @@ fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn sync(ctx: &mut Ctx<'_>) -> CmdResult {
-    if ctx.client().has(client_flag::REPLICA) {
+    if ctx.client().has(LISTENS) {
         return Ok(Outcome::Done);
     }
     let told = greet(ctx)?;
@@ -214,6 +217,9 @@ pub(super) fn new_replica(state: &State, me: ClientId, told: &Introduction) -> R
 
 /// From here on this client is a replica: it gets no replies, and no data but by the stream.
 fn admit(state: &mut State, replica: Replica) {
+    // Nor anything of what others publish or change.
+    state.unsubscribe_all(replica.client, false);
+    state.untrack(replica.client);
     let client = state.clients.me(replica.client);
     client.flags |= client_flag::REPLICA;
     client.gate |= gate::NO_KEYSPACE;

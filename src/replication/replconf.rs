@@ -27,6 +27,8 @@ pub static FAMILY: Family = Family {
 
 /// Bytes that an address may have.
 const ADDRESS_MAX: usize = 256;
+/// What of a version is kept.
+const VERSION_MAX: usize = 64;
 const NOT_ZERO_OR_ONE: CmdError =
     CmdError::new("ERR value is out of range, value must between 0 and 1");
 
@@ -56,6 +58,14 @@ fn take(told: &mut Introduction, name: &[u8], value: &[u8]) -> Result<(), CmdErr
         b"listening-port" => {
             let port = parse_i64(value).ok_or(NOT_INTEGER)?;
             told.port = u16::try_from(port).unwrap_or(0);
+        }
+        // It stands in lines that others read: INFO's, the log's.
+        b"ip-address"
+            if !value
+                .iter()
+                .all(|byte| byte.is_ascii_graphic() && *byte != b',') =>
+        {
+            return Err(CmdError::new("ERR REPLCONF ip-address is no address"));
         }
         b"ip-address" if value.len() < ADDRESS_MAX => {
             told.address = String::from_utf8_lossy(value).into_owned();
@@ -95,7 +105,10 @@ fn take(told: &mut Introduction, name: &[u8], value: &[u8]) -> Result<(), CmdErr
                 told.without_functions = false;
             }
         }
-        b"version" => told.version = String::from_utf8_lossy(value).into_owned(),
+        b"version" => {
+            let kept = &value[..value.len().min(VERSION_MAX)];
+            told.version = String::from_utf8_lossy(kept).into_owned();
+        }
         _ => {
             return Err(CmdError::showing(
                 "ERR Unrecognized REPLCONF option: ",

@@ -187,9 +187,32 @@ fn a_replica_that_says_nothing_is_no_good_one_and_is_dropped() {
     bench.state.clock.advance_ms(60_000);
     cron::run(&mut bench.state);
     assert!(bench.state.closing.is_empty());
+    // It loads a snapshot, and lives.
+    let who = bench.state.repl.replicas[0].client;
+    bench.state.note_empty_line(who);
+    bench.state.clock.advance_ms(60_000);
+    cron::run(&mut bench.state);
+    assert!(bench.state.closing.is_empty());
     bench.state.clock.advance_ms(1_000);
     cron::run(&mut bench.state);
     assert_eq!(bench.state.closing.len(), 1);
+}
+
+#[test]
+fn a_replica_that_takes_nothing_of_its_snapshot_is_dropped() {
+    for stage in [Stage::WaitSnapshotEnd, Stage::SendSnapshot] {
+        let mut bench = bench();
+        follow(&mut bench);
+        let now_us = bench.state.clock.mono_us;
+        let replica = &mut bench.state.repl.replicas[0];
+        (replica.stage, replica.stuck_since_us) = (stage, now_us);
+        bench.state.clock.advance_ms(60_500);
+        cron::run(&mut bench.state);
+        assert!(bench.state.closing.is_empty());
+        bench.state.clock.advance_ms(1_000);
+        cron::run(&mut bench.state);
+        assert_eq!(bench.state.closing.len(), 1, "{stage:?}");
+    }
 }
 
 #[test]

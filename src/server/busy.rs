@@ -8,8 +8,8 @@
 use super::conn::{Conn, Input, Pool};
 use super::flush::{UNREAD_MAX, close_over_limit, flush_conn};
 use super::input::{
-    READ_BYTES, apply_reply_mode, count_input, limits_of, note_end, note_input, note_leaving,
-    note_read, refuse_input,
+    READ_BYTES, apply_reply_mode, count_input, is_answered_replica, limits_of, note_end,
+    note_input, note_leaving, note_read, refuse_input, refuse_reply,
 };
 use super::jobs::{Jobs, check_passwords, collect_passwords};
 use super::link::TOKEN_LINK;
@@ -404,6 +404,7 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
             &mut spans,
         ) {
             Step::Empty => {
+                state.note_empty_line(me);
                 used = pos;
                 continue;
             }
@@ -438,6 +439,11 @@ fn run_input(state: &mut State, table: &Registry, conn: &mut Conn, input: &mut I
             break;
         }
         used = pos;
+        if is_answered_replica(state, me, conn.out.len_since(mark), flow) {
+            refuse_reply(state, table, argv, me, (&mut conn.out, mark));
+            waits = true;
+            break;
+        }
         if !limits.authenticated {
             limits = limits_of(state, me.slot as usize);
         }

@@ -250,7 +250,7 @@ impl Server {
         let hint_db = client.multi.is_none().then_some(client.db as usize);
         let dbs = &mut self.state.dbs;
         let mut broken = None;
-        let mut members = false;
+        let (mut members, mut empty) = (false, false);
         let most = if limits.authenticated { BATCH } else { 1 };
         while batch.requests.len() < most && dbs.hinted() < BATCH_MAX && *pos < buf.len() {
             let first = batch.spans.len();
@@ -275,6 +275,7 @@ impl Server {
                     });
                 }
                 Step::Empty => {
+                    empty = true;
                     if let Some(last) = batch.requests.last_mut() {
                         last.end = *pos as u32;
                     }
@@ -295,6 +296,9 @@ impl Server {
         // A single request that names a single member would only wait twice.
         if members && (batch.requests.len() > 1 || batch.spans.len() > 4) {
             prefetch_members(dbs, &self.table, buf, (&batch.spans, &batch.requests));
+        }
+        if empty {
+            self.state.note_empty_line(me);
         }
         broken
     }
@@ -383,13 +387,12 @@ impl Server {
             if special {
                 // What the command sent is no reply: it comes behind what this takes back.
                 out.resp3 = self.state.clients.me(me).resp3;
-                apply_reply_mode(&mut self.state, me, out, mark);
-                if self.state.clients.me(me).has(client_flag::REPLICA) && out.len_since(mark) > 0 {
-                    let row = (parsed.row != NO_ROW).then(|| self.table.row(CommandId(parsed.row)));
+                if is_answered_replica(&mut self.state, me, out.len_since(mark), flow) {
                     let (state, table) = (&mut self.state, &self.table);
-                    refuse_reply(state, table, (row, argv), me, (out, mark));
+                    refuse_reply(state, table, argv, me, (out, mark));
                     return End::Closing;
                 }
+                apply_reply_mode(&mut self.state, me, out, mark);
                 if out.is_lost() {
                     out.clear();
                     close_over_limit(&mut self.state, me);
@@ -399,6 +402,12 @@ impl Server {
             if !self.state.outbox.is_empty() {
                 let (state, posts) = (&mut self.state, &mut self.posts);
                 deliver(state, &mut self.conns, posts, me, out);
+                let told = out.len_since(mark);
+                if special && is_answered_replica(&mut self.state, me, told, flow) {
+                    let (state, table) = (&mut self.state, &self.table);
+                    refuse_reply(state, table, argv, me, (out, mark));
+                    return End::Closing;
+                }
             }
             let closing = client_flag::CLOSE_NOW | client_flag::CLOSE_AFTER_REPLY;
             if special && self.state.clients.me(me).flags & closing != 0 {
@@ -533,13 +542,22 @@ pub(super) fn refuse_input(
     error: &ProtocolError,
     out: &mut Writer,
 ) {
+    let text = error.text();
+    state.count_error("ERR");
+    if state.clients.me(me).has(client_flag::REPLICA) {
+        // It would read the answer as a part of the stream.
+        log::warn!(
+            "Replica {} sends what is no request, disconnecting it: {}",
+            state.replica_name(me),
+            String::from_utf8_lossy(&text)
+        );
+        return state.close_client(me);
+    }
     let client = state.clients.me(me);
     client.flags |= client_flag::CLOSE_AFTER_REPLY;
     if client.reply_mode == ReplyMode::On {
         out.protocol_error(*error);
     }
-    state.count_error("ERR");
-    let text = error.text();
     log::debug!(
         "{} from client id={}",
         String::from_utf8_lossy(&text),
@@ -634,13 +652,23 @@ fn look_back(
     }
 }
 
+/// Has a replica asked something that was answered, or will be?
+pub(super) fn is_answered_replica(
+    state: &mut State,
+    me: ClientId,
+    reply: usize,
+    flow: Flow,
+) -> bool {
+    state.clients.me(me).has(client_flag::REPLICA) && (reply > 0 || flow == Flow::Blocked)
+}
+
 /// A replica has asked something that was answered: the reply would be taken for a part of the stream. It is
 /// dropped with the connection.
 #[cold]
-fn refuse_reply(
+pub(super) fn refuse_reply(
     state: &mut State,
     table: &Registry,
-    (row, argv): (Option<&Row>, Argv<'_>),
+    argv: Argv<'_>,
     me: ClientId,
     (out, mark): (&mut Writer, crate::resp::reply::Mark),
 ) {
@@ -649,7 +677,7 @@ fn refuse_reply(
     };
     let mut line = String::new();
     (table.describe)(state, table, client, GroupId::DEFAULT, None, &mut line);
-    let row = resolve_row(table, row, argv).ok();
+    let row = resolve_row(table, table.find(argv.get(0)), argv).ok();
     let name = row.map_or("unknown", |row| table.name(row.id));
     let reply = out.to_vec();
     if let Some(error) = reply.strip_prefix(b"-") {

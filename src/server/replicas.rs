@@ -8,7 +8,6 @@ use super::flush::close_over_limit;
 use super::turn::Server;
 use crate::base::disk::DiskFile;
 use crate::base::sys::ticks;
-use crate::persist::save;
 use crate::replication::{cron, full};
 use crate::state::State;
 use crate::state::client::{ClientId, client_flag};
@@ -25,12 +24,15 @@ pub const TOKEN_SNAPSHOT: usize = usize::MAX - 3;
 
 /// Bytes of a snapshot that are read at once.
 const CHUNK: usize = 128 << 10;
-/// Time for snapshots in a turn, microseconds.
+/// Time for snapshots in a turn, and for the stream, microseconds.
 const SNAPSHOT_US: u64 = 300;
+const STREAM_US: u64 = 300;
+/// Time for the stream when the server ends, microseconds.
+const LAST_WORDS_US: u64 = 200_000;
 /// Bytes of the stream that one replica is written in a turn.
 const STREAM_BYTES: u64 = 1 << 20;
-/// Pieces of one vectored write.
-const PIECES: usize = 64;
+/// Pieces of one vectored write: 512 KiB.
+const PIECES: usize = 32;
 /// What others' changes look like to who knows no groups: requests without words.
 const BLANK: [u8; 4096] = [b'\n'; 4096];
 
@@ -39,6 +41,8 @@ const BLANK: [u8; 4096] = [b'\n'; 4096];
 pub(super) struct Replicas {
     pipe: Option<Pipe>,
     files: Vec<FileSending>,
+    /// Who is first to be written the stream: where the last turn had no time left.
+    next: usize,
     /// Something can go on without an event: not in this turn, whose time was up.
     pub(super) more: bool,
 }
@@ -88,19 +92,48 @@ impl Server {
         if let Some(reader) = full::step(&mut self.state) {
             self.open_pipe(reader);
         }
-        self.greet();
         let end = ticks() + self.state.stats.us_to_ticks(SNAPSHOT_US);
+        self.greet(end);
         self.pass_on(end);
         self.send_files(end);
-        for at in 0..self.state.repl.replicas.len() {
-            let more = send_stream(&mut self.state, &mut self.conns, at);
+        self.send_streams();
+    }
+
+    /// The server ends: what replicas can still be told, they are told.
+    pub(super) fn tell_replicas_the_rest(&mut self) {
+        let end = ticks() + self.state.stats.us_to_ticks(LAST_WORDS_US);
+        loop {
+            self.replicas.more = false;
+            self.send_streams();
+            if !self.replicas.more || ticks() > end {
+                break;
+            }
+        }
+    }
+
+    /// Writes the stream to all who read it, in the time there is.
+    fn send_streams(&mut self) {
+        let end = ticks() + self.state.stats.us_to_ticks(STREAM_US);
+        let count = self.state.repl.replicas.len();
+        let first = std::mem::take(&mut self.replicas.next);
+        for n in 0..count {
+            let at = (first + n) % count;
+            let more = send_stream(&mut self.state, &mut self.conns, (at, end));
             self.replicas.more |= more;
+            if ticks() > end {
+                self.replicas.next = (at + 1) % count;
+                self.replicas.more |= n + 1 < count;
+                break;
+            }
+        }
+        for at in 0..count {
+            show(&mut self.state, at);
             check_limit(&mut self.state, at);
         }
     }
 
     /// Tells replicas what stands in front of the snapshot or the stream.
-    fn greet(&mut self) {
+    fn greet(&mut self, end: u64) {
         for at in 0..self.state.repl.replicas.len() {
             let replica = &mut self.state.repl.replicas[at];
             if replica.greeting.is_empty() {
@@ -113,13 +146,19 @@ impl Server {
                     conn.stream.delay_small_writes();
                 }
                 conn.out.raw(&greeting);
-                self.flush(who.slot as usize);
+                // Nothing else is written before that is.
+                match ticks() > end {
+                    true => self.mark_unwritten(who.slot as usize),
+                    false => self.flush(who.slot as usize),
+                }
             }
         }
     }
 
     /// Once a second: signs of life to those who wait for a snapshot.
     pub(super) fn replicas_cron(&mut self) {
+        // In case that it could not be polled.
+        self.note_snapshot();
         for who in cron::run(&mut self.state) {
             if let Some(conn) = conn_of(&mut self.conns, who) {
                 // The output limit holds for what it does not take, too.
@@ -144,7 +183,7 @@ impl Server {
             Interest::READABLE,
         );
         if let Err(error) = polled {
-            // It is read at each tick of the cron then.
+            // It is read once a second then.
             log::warn!("Can't poll the pipe of the diskless transfer: {error}");
         }
         let waiting = self.state.repl.replicas.iter();
@@ -173,14 +212,18 @@ impl Server {
         };
         let (state, conns) = (&mut self.state, &mut self.conns);
         let mut more = false;
-        loop {
-            pipe.taken
-                .retain(|(who, _)| state.repl.replica(*who).is_some());
+        pipe.taken
+            .retain(|(who, _)| state.repl.replica(*who).is_some());
+        'turn: loop {
             let mut waits = false;
             for (who, taken) in &mut pipe.taken {
                 let rest = &pipe.chunk[*taken..];
                 if rest.is_empty() {
                     continue;
+                }
+                if ticks() > end {
+                    more = true;
+                    break 'turn;
                 }
                 let sent = write_to(state, conns, *who, rest);
                 let n = match sent {
@@ -245,20 +288,29 @@ impl Server {
             if !succeeded {
                 log::warn!("SYNC failed. BGSAVE child returned an error");
                 self.state.close_client(who);
-            } else if on_disk {
-                self.begin_file(who);
-            } else if !full::put_online(&mut self.state, who, true) {
-                self.state.close_client(who);
+            } else if !on_disk && !full::put_online(&mut self.state, who, true) {
+                self.end_behind_snapshot(who);
             }
         }
         self.end_pipe();
-        self.state.repl.round = None;
+        let round = self.state.repl.round.take();
+        for (who, opened) in round.map(|round| round.files.0).unwrap_or_default() {
+            if self.state.repl.replica(who).is_some() {
+                self.begin_file(who, opened);
+            }
+        }
+    }
+
+    /// It has all that it wanted: its connection ends when that has left.
+    fn end_behind_snapshot(&mut self, who: ClientId) {
+        if let Some(client) = self.state.clients.get_mut(who) {
+            client.flags |= client_flag::CLOSE_AFTER_REPLY;
+        }
+        self.mark_unwritten(who.slot as usize);
     }
 
     /// The file is written: this replica is sent it.
-    fn begin_file(&mut self, who: ClientId) {
-        let path = save::path(&self.state);
-        let opened = self.state.disk.open(&path);
+    fn begin_file(&mut self, who: ClientId, opened: io::Result<Arc<dyn DiskFile>>) {
         let opened = opened.and_then(|file| Ok((file.size()?, file)));
         match opened {
             Ok((bytes, file)) => {
@@ -289,9 +341,10 @@ impl Server {
                     break false;
                 }
                 match write_to(&mut self.state, &mut self.conns, file.to, file.rest()) {
-                    Sent::All => {}
+                    Sent::All => note_progress(&mut self.state, file.to, false, 0),
                     Sent::Blocked(n) => {
                         file.taken += n;
+                        note_progress(&mut self.state, file.to, true, n);
                         break true;
                     }
                     Sent::Gone => break false,
@@ -299,7 +352,7 @@ impl Server {
                 file.taken = file.chunk.len();
                 if file.left == 0 {
                     if !full::put_online(&mut self.state, file.to, false) {
-                        self.state.close_client(file.to);
+                        self.end_behind_snapshot(file.to);
                     }
                     break false;
                 }
@@ -392,6 +445,8 @@ fn write_to(state: &mut State, conns: &mut [Option<Conn>], who: ClientId, bytes:
             break;
         }
     }
+    // What TLS could not send goes out when the socket takes it: nothing else may come to push it.
+    conn.blocked_write |= !conn.stream.settled();
     count(state, who, written);
     if failed {
         state.close_client(who);
@@ -440,7 +495,7 @@ fn count(state: &mut State, who: ClientId, written: usize) {
 }
 
 /// Writes a replica's part of the stream; true when there is more than one turn's share.
-fn send_stream(state: &mut State, conns: &mut [Option<Conn>], at: usize) -> bool {
+fn send_stream(state: &mut State, conns: &mut [Option<Conn>], (at, end): (usize, u64)) -> bool {
     let replica = &state.repl.replicas[at];
     let who = replica.client;
     let pending = replica.pending(state.repl.offset);
@@ -449,7 +504,7 @@ fn send_stream(state: &mut State, conns: &mut [Option<Conn>], at: usize) -> bool
     if outcome.1
         && let Some(conn) = writable(state, conns, who)
     {
-        outcome = write_stream(&mut state.repl, at, conn, &mut share);
+        outcome = write_stream(&mut state.repl, (at, end), conn, &mut share);
     } else {
         outcome.1 = false;
     }
@@ -459,18 +514,22 @@ fn send_stream(state: &mut State, conns: &mut [Option<Conn>], at: usize) -> bool
         state.close_client(who);
         return false;
     }
-    show(state, at);
     outcome.1
 }
 
 /// Has it failed, and is there more that could be written?
-fn write_stream(repl: &mut Repl, at: usize, conn: &mut Conn, share: &mut u64) -> (bool, bool) {
+fn write_stream(
+    repl: &mut Repl,
+    (at, end): (usize, u64),
+    conn: &mut Conn,
+    share: &mut u64,
+) -> (bool, bool) {
     while !conn.blocked_write {
         let replica = &repl.replicas[at];
         let Some(from) = replica.sent.filter(|from| *from < repl.offset) else {
             return (false, false);
         };
-        if *share == 0 {
+        if *share == 0 || (*share < STREAM_BYTES && ticks() > end) {
             return (false, true);
         }
         let mut pieces = [IoSlice::new(&[]); PIECES];

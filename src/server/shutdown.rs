@@ -91,9 +91,8 @@ impl Server {
         }
         // First: whoever sees the end of a connection must not get another one.
         self.listeners.clear();
-        // What replicas can still be told, they are told.
         feed::end_of_turn(&mut self.state);
-        self.serve_replicas();
+        self.tell_replicas_the_rest();
         self.flush_all();
         log::warn!("Redis is now ready to exit, bye bye...");
         self.exit = Some(0);

@@ -9,9 +9,13 @@ pub mod role;
 pub mod wait;
 
 use super::client::ClientId;
+use crate::base::disk::DiskFile;
 use backlog::Backlog;
 use own::OwnDeadlines;
 use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::{fmt, io};
 
 /// Hexadecimal digits of a replication id.
 pub const ID_LEN: usize = 40;
@@ -119,8 +123,25 @@ pub struct Round {
     pub parts: Parts,
     /// The stream goes on from here behind it.
     pub offset: u64,
+    /// Where it lies when it is done.
+    pub path: PathBuf,
     /// Has the child done what it was for? Unknown while it lives.
     pub succeeded: Option<bool>,
+    /// It is opened once for each of them as soon as it is there: whatever lies in its place later would not fit
+    /// the offset.
+    pub files: Files,
+    /// Nobody waits for it any more.
+    pub abandoned: bool,
+}
+
+/// What was opened for whom.
+#[derive(Default)]
+pub struct Files(pub Vec<(ClientId, io::Result<Arc<dyn DiskFile>>)>);
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} files", self.0.len())
+    }
 }
 
 /// What a replica said that it can do (REPLCONF capa).

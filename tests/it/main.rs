@@ -42,6 +42,7 @@ mod replication_chaos;
 mod replication_faults;
 mod replication_histories;
 mod replication_more;
+mod replication_primary;
 mod rewrites;
 mod scripts;
 mod sets;

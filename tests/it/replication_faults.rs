@@ -335,7 +335,7 @@ fn a_primary_that_falls_silent() {
 }
 
 /// A replica played by the test: introduced, and asking for a synchronisation.
-fn false_replica(primary: &Server) -> Raw {
+pub fn false_replica(primary: &Server) -> Raw {
     let mut raw = primary.raw();
     assert_eq!(raw.ask("REPLCONF listening-port 7"), "OK");
     assert_eq!(raw.ask("REPLCONF capa eof capa psync2"), "OK");
@@ -343,7 +343,7 @@ fn false_replica(primary: &Server) -> Raw {
     raw
 }
 
-fn read_a_snapshot(raw: &mut Raw) -> String {
+pub fn read_a_snapshot(raw: &mut Raw) -> String {
     // Newlines keep the link alive until there is an answer.
     let mut line = String::new();
     while line.is_empty() {

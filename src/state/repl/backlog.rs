@@ -16,6 +16,8 @@ pub struct Backlog {
     blocks: VecDeque<Vec<u8>>,
     /// A block that was let go of, for the next one.
     spare: Option<Vec<u8>>,
+    /// Blocks that were begun since it was last trimmed.
+    begun: usize,
     /// Offset of the first byte of the first block.
     base: u64,
     /// Offset of the oldest byte that may be asked for.
@@ -74,6 +76,7 @@ impl Backlog {
                     let fresh = self.spare.take();
                     let fresh = fresh.unwrap_or_else(|| Vec::with_capacity(BLOCK));
                     self.blocks.push_back(fresh);
+                    self.begun += 1;
                     continue;
                 }
             };
@@ -112,9 +115,11 @@ impl Backlog {
         self.base
     }
 
-    /// Lets go of what lies before `needed`, at most so many blocks of it. True when there are more.
+    /// Lets go of what lies before `needed`, of at most so many blocks more than have begun since the last time:
+    /// what is let go of keeps up with what comes. True when there are more.
     pub fn trim(&mut self, needed: u64, most: usize) -> bool {
         self.start = self.start.max(needed.min(self.end));
+        let most = most + std::mem::take(&mut self.begun);
         let mut gone = 0;
         while self.blocks.len() > 1 && self.base + BLOCK as u64 <= needed {
             if gone == most {
@@ -189,5 +194,16 @@ mod tests {
         backlog.push(b"abc");
         assert_eq!(read(&backlog, end), b"abc");
         assert!(backlog.heap_bytes() < 4 * BLOCK);
+    }
+
+    /// Else more and more of it is held where each turn brings more than is let go of at once.
+    #[test]
+    fn what_is_let_go_of_keeps_up_with_what_comes() {
+        let mut backlog = Backlog::new(0);
+        for _ in 0..20 {
+            backlog.push(&vec![7; 10 * BLOCK]);
+            backlog.trim(backlog.end() - BLOCK as u64, 1);
+            assert!(backlog.blocks.len() <= 3, "{}", backlog.blocks.len());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Who reads the stream: what is put into it, and who comes and goes.
 use super::{Repl, Replica, Stage};
 use crate::state::State;
-use crate::state::client::{Client, ClientId, Peer};
+use crate::state::client::{Client, ClientId, Peer, client_flag};
 use crate::state::gate;
 
 /// Blocks of the backlog that are let go of at once: freeing takes time.
@@ -107,6 +107,18 @@ impl State {
             self.repl.unread_since_us = self.clock.mono_us;
         }
         self.settle_good_replicas();
+    }
+
+    /// An empty line came: a replica that loads a snapshot has no offset to tell of, and says so that it lives.
+    #[cold]
+    pub fn note_empty_line(&mut self, who: ClientId) {
+        let now_us = self.clock.mono_us;
+        let is_replica = |client: &Client| client.has(client_flag::REPLICA);
+        if self.clients.get(who).is_some_and(is_replica)
+            && let Some(replica) = self.repl.replica(who)
+        {
+            replica.acked_us = now_us;
+        }
     }
 
     /// Where a replica can be reached, as log lines name it.
