@@ -19,7 +19,10 @@ pub fn waits(ctx: &mut Ctx<'_>, row: &Row, flags: u32, concerned: u32) -> bool {
         false => meets(ctx.state, Some(ctx.db), row, flags, ctx.argv),
     };
     if meets {
-        ctx.state.migrations.hold(ctx.me);
+        // Who names no key waits for whatever is on its way: it would wait for ever while others begin.
+        let names = keys::find(row.cmd, ctx.argv).is_ok_and(|keys| !keys.is_empty());
+        let all = !names || flags & flag::RUNS_SCRIPT != 0;
+        ctx.state.migrations.hold(ctx.me, all);
     }
     meets
 }

@@ -299,12 +299,12 @@ pub fn came(
     }
     let held = state.end_migration();
     unit::finish(state, table);
-    begin_waiting(state, table);
     held
 }
 
-/// Errands that had to wait begin, as far as there is room.
-fn begin_waiting(state: &mut State, table: &Registry) {
+/// Errands that had to wait begin, as far as there is room: behind those who were held back.
+pub fn begin_waiting(state: &mut State, table: &Registry) {
+    state.migrations.ended = false;
     for _ in 0..state.migrations.queue.len() {
         if state.migrations.is_full() {
             return;

@@ -156,6 +156,7 @@ impl Server {
             || !self.state.closing.is_empty()
             || self.more_to_expire
             || self.state.eviction.running
+            || self.state.migrations.can_begin()
             || self.replicas.more
             || self.state.tracks_too_much()
             || self.loader.as_ref().is_some_and(|l| l.wait_until_us == 0)
@@ -450,8 +451,12 @@ impl Server {
 
     /// Errands to other servers: what has come of those under way, and new ones.
     fn take_errands(&mut self) {
-        if !self.state.migrations.is_busy() {
+        if !self.state.migrations.is_busy() && self.state.migrations.queue.is_empty() {
             return;
+        }
+        if self.state.migrations.can_begin() {
+            // Whoever was held back until the turn before has run by now.
+            migrate::begin_waiting(&mut self.state, &self.table);
         }
         while let Some((number, outcome)) = self.errands.ended() {
             for who in migrate::came(&mut self.state, &self.table, number, outcome) {

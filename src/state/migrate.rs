@@ -96,6 +96,10 @@ pub struct Migrations {
     held: HashSet<ClientId>,
     /// Keys that had something for blocked clients who would change what is on its way.
     unserved: HashSet<KeyName>,
+    /// One of those waits for the end of all of them: no other one begins before it had its turn.
+    drains: bool,
+    /// One has ended since those that wait were looked at.
+    pub ended: bool,
     /// Whose errands are to begin when there is room for them, in their order.
     pub queue: VecDeque<ClientId>,
 }
@@ -109,7 +113,12 @@ impl Migrations {
     /// Is there so much under way that another errand has to wait?
     pub fn is_full(&self) -> bool {
         let bytes: usize = self.running.iter().map(|one| one.bytes).sum();
-        self.running.len() >= RUNNING_MAX || bytes >= BYTES_MAX
+        self.drains || self.running.len() >= RUNNING_MAX || bytes >= BYTES_MAX
+    }
+
+    /// May errands that wait begin, since others have ended?
+    pub fn can_begin(&self) -> bool {
+        self.ended && !self.queue.is_empty()
     }
 
     /// Is this key of a database, or of any, on its way to another server?
@@ -118,9 +127,10 @@ impl Migrations {
         moving.is_some_and(|dbs| db.is_none_or(|db| dbs.contains(&db)))
     }
 
-    /// A client waits for the end of an errand.
-    pub fn hold(&mut self, who: ClientId) {
+    /// A client waits for the end of an errand, or of `all` of them.
+    pub fn hold(&mut self, who: ClientId, all: bool) {
         self.held.insert(who);
+        self.drains |= all;
     }
 
     /// A key is looked at again at the end of an errand: somebody waits for it who could not be served.
@@ -187,8 +197,10 @@ impl State {
 
     /// An errand is over, and what follows from it is done: those who have waited for that, and may go on.
     pub fn end_migration(&mut self) -> Vec<ClientId> {
+        self.migrations.ended = true;
         if self.migrations.moving.is_empty() {
             self.gate &= !gate::MIGRATING;
+            self.migrations.drains = false;
         }
         for (db, key) in std::mem::take(&mut self.migrations.unserved) {
             self.blocked.signal(db, &key);

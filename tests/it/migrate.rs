@@ -264,6 +264,38 @@ fn nothing_changes_a_key_on_its_way_from_wherever_it_comes() {
 }
 
 #[test]
+fn a_script_has_its_turn_however_many_keys_move() {
+    let (here, target) = (Server::start(), Target::new());
+    let mut movers: Vec<Raw> = (0..3).map(|_| here.raw()).collect();
+    let mut script = here.raw();
+    script.ask("MSET a 1 b 1 c 1");
+    let port = target.port().to_string();
+    let mut begin = |n: usize| {
+        let key = ["a", "b", "c"][n];
+        movers[n].send(&frame(&["MIGRATE", "127.0.0.1", &port, key, "0", "20000"]));
+    };
+    begin(0);
+    let mut first = target.accept_after("SELECT\r\n$1\r\n0\r\n");
+    begin(1);
+    let mut second = target.accept_after("SELECT\r\n$1\r\n0\r\n");
+    script.send(&frame(&["EVAL", "return redis.call('incr', 'c')", "0"]));
+    wait_until("it waits", || here.info("blocked_clients") == "3");
+    begin(2);
+    wait_until("so does who comes behind it", || {
+        here.info("blocked_clients") == "4"
+    });
+    first.write_all(b"+OK\r\n+OK\r\n").expect("it listens");
+    second.write_all(b"+OK\r\n+OK\r\n").expect("it listens");
+    assert_eq!(script.reply(), ":2");
+    drop((first, second));
+    let mut third = target.accept_after("SELECT\r\n$1\r\n0\r\n");
+    third.write_all(b"+OK\r\n+OK\r\n").expect("it listens");
+    let replies: Vec<String> = movers.iter_mut().map(Raw::reply).collect();
+    assert_eq!(replies, ["OK", "OK", "OK"]);
+    assert_eq!(script.ask("EXISTS a b c"), ":0");
+}
+
+#[test]
 fn a_server_that_follows_another_one_meanwhile_keeps_its_keys() {
     let (here, target) = (Server::start(), Target::new());
     let (mut mover, mut other) = (here.raw(), here.raw());
