@@ -1,5 +1,5 @@
 //! Keys on their way to another server (MIGRATE): whoever wants to change them waits, and nobody else.
-use super::command::flag;
+use super::command::{UsedDbs, flag};
 use super::ctx::Ctx;
 use super::keys;
 use super::registry::Row;
@@ -56,7 +56,7 @@ fn meets(state: &State, db: Option<usize>, row: &Row, flags: u32, argv: Argv<'_>
         return false;
     }
     // These put a key into a database that they name.
-    let elsewhere = matches!(row.cmd.name, "copy" | "move");
+    let elsewhere = matches!(row.cmd.dbs, UsedDbs::All | UsedDbs::Named(_));
     let db = db.filter(|_| !elsewhere);
     match keys::find(row.cmd, argv) {
         Ok(keys) if !keys.is_empty() => keys

@@ -29,8 +29,13 @@ const SNAPSHOT_US: u64 = 300;
 const STREAM_US: u64 = 300;
 /// Time for the stream when the server ends, microseconds.
 const LAST_WORDS_US: u64 = 200_000;
-/// Bytes of the stream that one replica is written in a turn.
+/// Bytes of the stream that one replica is written in a turn at least, and twice what the turn brought: a replica
+/// that reads never falls behind.
 const STREAM_BYTES: u64 = 1 << 20;
+/// Of which so many count.
+const BROUGHT_MAX: u64 = 8 << 20;
+/// Bytes a microsecond that a socket takes at least.
+const WRITTEN_A_US: u64 = 1 << 10;
 /// Pieces of one vectored write: 512 KiB.
 const PIECES: usize = 32;
 /// What others' changes look like to who knows no groups: requests without words.
@@ -43,6 +48,8 @@ pub(super) struct Replicas {
     files: Vec<FileSending>,
     /// Who is first to be written the stream: where the last turn had no time left.
     next: usize,
+    /// Where the stream ended when it was last written to them.
+    offset: u64,
     /// Something can go on without an event: not in this turn, whose time was up.
     pub(super) more: bool,
 }
@@ -76,6 +83,15 @@ enum Sent {
     Blocked(usize),
     /// Its connection ends.
     Gone,
+}
+
+/// What may be written to one replica.
+#[derive(Clone, Copy)]
+struct Share {
+    /// Bytes.
+    most: u64,
+    /// Not behind this moment, but for the first [`STREAM_BYTES`], clock ticks.
+    end: u64,
 }
 
 impl Server {
@@ -113,12 +129,18 @@ impl Server {
 
     /// Writes the stream to all who read it, in the time there is.
     fn send_streams(&mut self) {
-        let end = ticks() + self.state.stats.us_to_ticks(STREAM_US);
+        let offset = self.state.repl.offset;
+        let brought = offset.saturating_sub(std::mem::replace(&mut self.replicas.offset, offset));
+        let owed = 2 * brought.min(BROUGHT_MAX);
+        let most = STREAM_BYTES.max(owed);
+        // To bring it has taken longer than this.
+        let time_us = STREAM_US + owed / WRITTEN_A_US;
+        let end = ticks() + self.state.stats.us_to_ticks(time_us);
         let count = self.state.repl.replicas.len();
         let first = std::mem::take(&mut self.replicas.next);
         for n in 0..count {
             let at = (first + n) % count;
-            let more = send_stream(&mut self.state, &mut self.conns, (at, end));
+            let more = send_stream(&mut self.state, &mut self.conns, at, Share { most, end });
             self.replicas.more |= more;
             if ticks() > end {
                 self.replicas.next = (at + 1) % count;
@@ -495,20 +517,19 @@ fn count(state: &mut State, who: ClientId, written: usize) {
 }
 
 /// Writes a replica's part of the stream; true when there is more than one turn's share.
-fn send_stream(state: &mut State, conns: &mut [Option<Conn>], (at, end): (usize, u64)) -> bool {
+fn send_stream(state: &mut State, conns: &mut [Option<Conn>], at: usize, share: Share) -> bool {
     let replica = &state.repl.replicas[at];
     let who = replica.client;
     let pending = replica.pending(state.repl.offset);
-    let mut share = STREAM_BYTES;
+    let mut written = 0;
     let mut outcome = (false, pending > 0 && replica.streams());
     if outcome.1
         && let Some(conn) = writable(state, conns, who)
     {
-        outcome = write_stream(&mut state.repl, (at, end), conn, &mut share);
+        outcome = write_stream(&mut state.repl, at, conn, share, &mut written);
     } else {
         outcome.1 = false;
     }
-    let written = STREAM_BYTES.saturating_sub(share);
     count(state, who, written as usize);
     if outcome.0 {
         state.close_client(who);
@@ -520,16 +541,17 @@ fn send_stream(state: &mut State, conns: &mut [Option<Conn>], (at, end): (usize,
 /// Has it failed, and is there more that could be written?
 fn write_stream(
     repl: &mut Repl,
-    (at, end): (usize, u64),
+    at: usize,
     conn: &mut Conn,
-    share: &mut u64,
+    share: Share,
+    written: &mut u64,
 ) -> (bool, bool) {
     while !conn.blocked_write {
         let replica = &repl.replicas[at];
         let Some(from) = replica.sent.filter(|from| *from < repl.offset) else {
             return (false, false);
         };
-        if *share == 0 || (*share < STREAM_BYTES && ticks() > end) {
+        if *written >= share.most || (*written >= STREAM_BYTES && ticks() > share.end) {
             return (false, true);
         }
         let mut pieces = [IoSlice::new(&[]); PIECES];
@@ -541,9 +563,9 @@ fn write_stream(
             return (true, false);
         }
         match conn.stream.write_vectored(&pieces[..n]) {
-            Ok(written) => {
-                repl.replicas[at].sent = Some(from + written as u64);
-                *share = share.saturating_sub(written as u64);
+            Ok(n) => {
+                repl.replicas[at].sent = Some(from + n as u64);
+                *written += n as u64;
                 conn.blocked_write |= !conn.stream.settled();
             }
             Err(error) => {
