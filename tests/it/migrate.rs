@@ -191,6 +191,12 @@ fn a_silent_target_costs_only_the_time_that_was_given() {
     assert_eq!(mover.ask("SET k w"), "OK");
 }
 
+/// The request that moves a key of database 0.
+fn errand(target: &Target, key: &str) -> Vec<u8> {
+    let port = target.port().to_string();
+    frame(&["MIGRATE", "127.0.0.1", &port, key, "0", "20000"])
+}
+
 #[test]
 fn what_is_no_answer_says_nothing_of_a_key() {
     let (here, target) = (Server::start(), Target::new());
@@ -204,14 +210,7 @@ fn what_is_no_answer_says_nothing_of_a_key() {
         ("+OK\r\n", ":1\r\n"),
         ("+OK\r\n", "\r\n"),
     ] {
-        mover.send(&frame(&[
-            "MIGRATE",
-            "127.0.0.1",
-            &target.port().to_string(),
-            "k",
-            "0",
-            "20000",
-        ]));
+        mover.send(&errand(&target, "k"));
         let mut stream = target.accept_after("SELECT\r\n$1\r\n0\r\n");
         stream.write_all(first.as_bytes()).expect("it listens");
         if !then.is_empty() {
@@ -233,10 +232,9 @@ fn nothing_changes_a_key_on_its_way_from_wherever_it_comes() {
     other.ask("SET b 1");
     pops.send(&frame(&["BLMOVE", "from", "to", "LEFT", "RIGHT", "0"]));
     wait_until("it waits", || here.info("blocked_clients") == "1");
-    let port = target.port().to_string();
-    mover.send(&frame(&["MIGRATE", "127.0.0.1", &port, "to", "0", "20000"]));
+    mover.send(&errand(&target, "to"));
     let mut first = target.accept_after("SELECT\r\n$1\r\n0\r\n");
-    second.send(&frame(&["MIGRATE", "127.0.0.1", &port, "b", "0", "20000"]));
+    second.send(&errand(&target, "b"));
     let mut last = target.accept_after("SELECT\r\n$1\r\n0\r\n");
     // One that waited for a key, and two that come from another database.
     other.ask("RPUSH from new");
@@ -269,11 +267,7 @@ fn a_script_has_its_turn_however_many_keys_move() {
     let mut movers: Vec<Raw> = (0..3).map(|_| here.raw()).collect();
     let mut script = here.raw();
     script.ask("MSET a 1 b 1 c 1");
-    let port = target.port().to_string();
-    let mut begin = |n: usize| {
-        let key = ["a", "b", "c"][n];
-        movers[n].send(&frame(&["MIGRATE", "127.0.0.1", &port, key, "0", "20000"]));
-    };
+    let mut begin = |n: usize| movers[n].send(&errand(&target, ["a", "b", "c"][n]));
     begin(0);
     let mut first = target.accept_after("SELECT\r\n$1\r\n0\r\n");
     begin(1);
@@ -301,14 +295,7 @@ fn a_server_that_follows_another_one_meanwhile_keeps_its_keys() {
     let (mut mover, mut other) = (here.raw(), here.raw());
     other.ask("SET k v");
     other.ask("CONFIG SET replica-read-only no");
-    mover.send(&frame(&[
-        "MIGRATE",
-        "127.0.0.1",
-        &target.port().to_string(),
-        "k",
-        "0",
-        "20000",
-    ]));
+    mover.send(&errand(&target, "k"));
     let mut stream = target.accept_after("SELECT\r\n$1\r\n0\r\n");
     assert_eq!(other.ask("REPLICAOF 127.0.0.1 1"), "OK");
     stream.write_all(b"+OK\r\n+OK\r\n").expect("it listens");
@@ -319,23 +306,9 @@ fn a_server_that_follows_another_one_meanwhile_keeps_its_keys() {
 
 #[test]
 fn keys_move_over_tls_where_servers_talk_that_way() {
-    let files = [
-        "server.crt",
-        "server.key",
-        "ca.crt",
-        "client.crt",
-        "client.key",
-    ]
-    .map(tls::path);
-    let own = [
-        ["--tls-cert-file", &files[0]],
-        ["--tls-key-file", &files[1]],
-        ["--tls-ca-cert-file", &files[2]],
-        ["--tls-client-cert-file", &files[3]],
-        ["--tls-client-key-file", &files[4]],
-        ["--tls-cluster", "yes"],
-    ]
-    .concat();
+    let files = tls::both_ways();
+    let mut own: Vec<&str> = files.iter().map(String::as_str).collect();
+    own.extend(["--tls-cluster", "yes"]);
     let port = free_port();
     let text = port.to_string();
     let there = Server::with(&[&own[..], &["--tls-port", &text]].concat());

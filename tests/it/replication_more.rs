@@ -227,22 +227,8 @@ fn passwords_and_users(first: &str, second: &str) {
 
 /// The handshake, the snapshot and the stream.
 fn links_over_tls(first: &str, second: &str) {
-    let [cert, key, ca, client, client_key] = [
-        "server.crt",
-        "server.key",
-        "ca.crt",
-        "client.crt",
-        "client.key",
-    ]
-    .map(tls::path);
-    let own = [
-        ["--tls-cert-file", &cert],
-        ["--tls-key-file", &key],
-        ["--tls-ca-cert-file", &ca],
-        ["--tls-client-cert-file", &client],
-        ["--tls-client-key-file", &client_key],
-    ];
-    let own = own.concat();
+    let files = tls::both_ways();
+    let own: Vec<&str> = files.iter().map(String::as_str).collect();
     for mode in ["yes", "no"] {
         let port = free_port();
         let text = port.to_string();

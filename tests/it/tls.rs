@@ -70,6 +70,20 @@ pub fn path(name: &str) -> String {
     made().join(name).to_str().expect("a plain path").to_owned()
 }
 
+/// The options of a server that others ask, and that asks others.
+pub fn both_ways() -> Vec<String> {
+    [
+        ("--tls-cert-file", "server.crt"),
+        ("--tls-key-file", "server.key"),
+        ("--tls-ca-cert-file", "ca.crt"),
+        ("--tls-client-cert-file", "client.crt"),
+        ("--tls-client-key-file", "client.key"),
+    ]
+    .into_iter()
+    .flat_map(|(option, name)| [option.to_owned(), path(name)])
+    .collect()
+}
+
 /// A server with a plain port and one for TLS.
 struct Secure {
     server: Server,
