@@ -354,10 +354,10 @@ fn answer_waiting(state: &mut State, who: ClientId, error: Option<&str>) -> bool
         return false;
     };
     let mut reply = Writer::new(resp3);
+    let group = state.group_of_client(who);
     match (error, parked.on_timeout) {
         (Some(text), _) => {
             reply.error(text);
-            let group = state.group_of_client(who);
             let code = text.split(' ').next().unwrap_or("ERR");
             state.stats.errors.of_mut(group).count(code);
         }
@@ -369,12 +369,11 @@ fn answer_waiting(state: &mut State, who: ClientId, error: Option<&str>) -> bool
         (None, TimeoutReply::Integer(n)) => reply.int(n),
         (None, TimeoutReply::WrongPassword) => {
             reply.error_bytes(WRONG_PASS.text());
-            let group = state.group_of_client(who);
             state.stats.errors.of_mut(group).count(WRONG_PASS.code());
         }
     }
     // It has run, if to no end.
-    state.stats.commands_processed += 1;
+    state.count_ended_for(group);
     let per = &mut state.stats.per_command[parked.row.0 as usize];
     per.calls += 1;
     per.failed += u64::from(reply.head().first() == Some(&b'-'));

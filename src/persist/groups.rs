@@ -202,6 +202,11 @@ pub fn check_carried(text: &[u8]) -> Result<(), String> {
     }
 }
 
+/// Does this request concern the group whose database is selected? Groups and users are nobody's.
+pub fn concerns_group(request: &[u8]) -> bool {
+    Request::read(request).is_ok_and(|request| request.name.starts_with("function|"))
+}
+
 /// What a handler says of a request, without what it shows of the arguments.
 fn reason(name: &str, error: &CmdError) -> String {
     let text = String::from_utf8_lossy(error.text());

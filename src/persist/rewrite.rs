@@ -57,7 +57,7 @@ fn bgrewriteaof(ctx: &mut Ctx<'_>) -> CmdResult {
         ));
     }
     // In a transaction: what it has not done yet belongs into the file, too.
-    if state.child.is_some() || ctx.mode == RunMode::Transaction {
+    if state.child.is_some() || state.aof.left || ctx.mode == RunMode::Transaction {
         state.aof.rewrite_scheduled = true;
         // Who asks for it does not want to wait for what failures before have earned.
         state.rewrites.failures = 0;
@@ -161,7 +161,7 @@ pub fn abandon(state: &mut State) {
 
 /// Begins a rewrite that was put off, or that the growth of the files asks for. Called by the cron.
 pub fn start_if_due(state: &mut State) {
-    if state.child.is_some() || is_installing(state) {
+    if state.child.is_some() || is_installing(state) || state.aof.left {
         return;
     }
     if state.aof.rewrite_scheduled {
@@ -395,6 +395,8 @@ pub fn follow(state: &mut State) {
         // when it began: the next rewrite makes the AOF whole.
         if appending || state.aof.mode == Mode::Off {
             switch::rewrite_succeeded(state);
+        } else {
+            state.aof.rewrite_scheduled = true;
         }
     } else {
         // Their numbers are not given again: which manifest a crash would leave nobody knows now.

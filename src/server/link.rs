@@ -521,7 +521,7 @@ impl PrimaryLink {
                 "Timeout receiving bulk data from MASTER... If the problem persists try to set the \
                  'repl-timeout' parameter in redis.conf to a larger value.",
             ),
-            Phase::Stream(_) if silent && !around.state.is_paused() => {
+            Phase::Stream(_) if silent && !self.held => {
                 self.lose(around, "MASTER timeout: no data nor PING received...");
             }
             // It is told that there is somebody still.

@@ -251,7 +251,11 @@ impl Server {
                 let n = match sent {
                     Sent::All => rest.len(),
                     Sent::Blocked(n) => n,
-                    Sent::Gone => continue,
+                    Sent::Gone => {
+                        // The others go on without it.
+                        more = true;
+                        continue;
+                    }
                 };
                 *taken += n;
                 note_progress(state, *who, *taken < pipe.chunk.len(), n);

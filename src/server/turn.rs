@@ -213,7 +213,12 @@ impl Server {
         self.take_events(events);
         self.resume_released();
         // Who knows of a write or of a lost link elsewhere is to find it here.
+        let before = ticks();
         self.follow_primary();
+        // That time is its own: clients have theirs all the same.
+        let took = ticks() - before;
+        self.budget_end += took;
+        self.budget_hard += took;
         self.run_ready();
         if commits {
             self.gather(events);

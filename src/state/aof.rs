@@ -66,6 +66,8 @@ pub struct Aof {
     pub jobs: Vec<FileJob>,
     /// A rewrite is wanted as soon as there is no other child.
     pub rewrite_scheduled: bool,
+    /// Another data set is on its way: nothing of it takes the place of the files before all of it is there.
+    pub left: bool,
     /// `appendfsync always` cannot keep its word: the server ends with code 1 before any reply goes out.
     pub fatal: bool,
 }

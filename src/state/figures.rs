@@ -59,6 +59,14 @@ impl State {
         }
     }
 
+    /// Counts a request that ends while, maybe, another group's runs.
+    pub fn count_ended_for(&mut self, group: GroupId) {
+        let running = self.figures.running;
+        self.count_for(group);
+        self.stats.commands_processed += 1;
+        self.count_for(running);
+    }
+
     /// A client that runs has come into another group.
     pub(super) fn count_login(&mut self, who: ClientId, group: GroupId) {
         if let Some(figures) = self.figures.get_mut(group) {

@@ -375,6 +375,10 @@ impl State {
 
     /// The number of the group whose database a number means there, whether or not that is here.
     pub fn group_of_file(&self, number: usize) -> usize {
+        // Who has told of no groups has none, however many databases it has.
+        if self.groups.file_databases == 0 && !self.groups.exist() {
+            return 0;
+        }
         number / self.databases_of_file()
     }
 

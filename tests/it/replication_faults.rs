@@ -370,6 +370,42 @@ fn a_file_never_holds_parts_of_two_data_sets() {
     replica.check(&[("EXISTS old", ":0"), ("EXISTS new", ":1")]);
 }
 
+/// A rewrite that ran when the snapshot came in began anew behind it, with nothing: the good file was replaced.
+#[test]
+fn a_file_outlives_a_synchronisation_that_fails_during_a_rewrite() {
+    if is_oracle() {
+        return;
+    }
+    let args = ["--appendonly", "yes", "--appendfsync", "always"];
+    let replica = server(&binary(), &args);
+    replica.check(&[
+        ("SET old 1", "OK"),
+        ("CONFIG SET rdb-key-save-delay 20000000", "OK"),
+        (
+            "BGREWRITEAOF",
+            "Background append only file rewriting started",
+        ),
+    ]);
+    let impostor = Impostor::with(Box::new(|replica| {
+        let snapshot = small_snapshot(true);
+        let head = format!("+FULLRESYNC {ID} 1\r\n${}\r\n", snapshot.len());
+        replica
+            .write_all(&[head.as_bytes(), &snapshot].concat())
+            .ok();
+    }));
+    follow(&replica, impostor.port);
+    wait_until("the old data are gone", || {
+        replica.raw().ask("DBSIZE") == ":0"
+    });
+    replica.raw().ask("CONFIG SET rdb-key-save-delay 0");
+    // Each try begins after the last one's end, and there is a cron in between.
+    let tries = impostor.asked();
+    wait_until("more tries", || impostor.asked() >= tries + 2);
+    assert_eq!(replica.info("aof_rewrite_in_progress"), "0");
+    let replica = server_on(&binary(), replica.kill(), &args);
+    replica.check(&[("EXISTS old", ":1")]);
+}
+
 /// Nothing at all is said, or nothing more: it gives up after `repl-timeout`, and tries again.
 #[test]
 fn a_primary_that_falls_silent() {

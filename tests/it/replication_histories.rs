@@ -154,3 +154,63 @@ fn groups_are_where_they_belong_whatever_databases_each_server_has() {
     assert_eq!(names(&third), names(&second), "{}", third.log());
     assert_eq!(names(&first), names(&second), "{}", first.log());
 }
+
+/// What a tenant said in a database that its replica has not was carried out in the one selected before; and what
+/// belongs to a whole group, or to nobody, was not done at all.
+#[test]
+fn what_is_no_databases_is_done_where_that_database_is_not() {
+    let primary = server(&binary(), &["--databases", "32"]);
+    let replica = server(&binary(), &["--databases", "16"]);
+    follow(&replica, primary.port);
+    in_step(&primary, &replica);
+    let library = |code: &str| {
+        let text = format!(
+            "#!lua name=l\nredis.register_function{{function_name='f', flags={{'no-writes'}}, \
+             callback=function() {code} end}}"
+        );
+        ["FUNCTION".to_owned(), "LOAD".to_owned(), text]
+    };
+    let ask = |raw: &mut Raw, words: &[String]| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        raw.command(&words);
+        raw.reply()
+    };
+    let mut raw = primary.raw();
+    assert_eq!(ask(&mut raw, &library("return 'ours'")), "\"l\"");
+    assert_eq!(raw.ask("SET a 1"), "OK");
+    let mut listener = replica.raw();
+    listener.command(&["SUBSCRIBE", "news"]);
+    listener.reply();
+    for line in [
+        "SELECT 20",
+        "PUBLISH news hello",
+        "FLUSHALL",
+        "SELECT 0",
+        "SET a 1",
+    ] {
+        raw.ask(line);
+    }
+    in_step(&primary, &replica);
+    assert!(listener.reply().contains("hello"));
+    replica.check(&[("DBSIZE", ":1")]);
+    if !is_oracle() {
+        primary.check(&[("GROUP CREATE team", "OK"), ("ADDUSER alice pw team", "OK")]);
+        raw.ask("SET b 1");
+        let mut alice = tenant(&primary);
+        assert_eq!(alice.ask("SELECT 20"), "OK");
+        assert_eq!(ask(&mut alice, &library("return 'theirs'")), "\"l\"");
+        in_step(&primary, &replica);
+        assert_eq!(
+            replica.raw().ask("FCALL_RO f 0"),
+            primary.raw().ask("FCALL_RO f 0")
+        );
+        assert_eq!(
+            tenant(&replica).ask("FUNCTION STATS"),
+            tenant(&primary).ask("FUNCTION STATS")
+        );
+        raw.ask("SET b 2");
+        assert_eq!(alice.ask("FUNCTION FLUSH"), "OK");
+        in_step(&primary, &replica);
+        assert_eq!(replica.raw().ask("FUNCTION LIST"), raw.ask("FUNCTION LIST"));
+    }
+}

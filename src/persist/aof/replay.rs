@@ -19,9 +19,10 @@ use crate::base::num::parse_i64;
 use crate::exec::admit::feed_monitors;
 use crate::exec::batch::{Batch, NO_ROW, Parsed, hint_keys, prefetch_members};
 use crate::exec::call::{call, replay};
-use crate::exec::command::flag;
+use crate::exec::command::{UsedDbs, flag};
 use crate::exec::ctx::{Ctx, Mode};
 use crate::exec::error::CmdError;
+use crate::exec::keys;
 use crate::exec::process::resolve_row;
 use crate::exec::registry::{CommandId, Registry, Row};
 use crate::exec::unit;
@@ -33,6 +34,7 @@ use crate::state::State;
 use crate::state::client::ClientId;
 use crate::state::config::PropagationErrorBehavior;
 use crate::state::gate;
+use crate::state::groups::GroupId;
 use crate::state::prop::Carried;
 
 /// Bytes to be fed at least.
@@ -49,6 +51,7 @@ const COMMENT_MAX: usize = 1024;
 const ERRORS_LOGGED: u64 = 100;
 const NESTED: &str = "MULTI calls can not be nested";
 const NO_MULTI: &str = "EXEC without MULTI";
+const NOWHERE: &str = "ERR DB index is out of range";
 /// That changes are applied which can't be kept is told this often, microseconds.
 const UNKEPT_TOLD_EVERY_US: u64 = 10_000_000;
 /// No argument is too long for a file that a server has written.
@@ -734,9 +737,12 @@ impl Replay {
             self.run_carried(state, table, me, argv.get(1))?;
         } else {
             let row = table.row(CommandId(number));
+            let mut selected = None;
             if self.nowhere.is_some() && number != self.names.select {
-                // It belongs into a database that is not here, and into no other.
-                return self.report(state, table.name(row.id), "ERR DB index is out of range");
+                match self.stand_in(state, row) {
+                    Some(db) => selected = Some(std::mem::replace(&mut self.db, db)),
+                    None => return self.report(state, table.name(row.id), NOWHERE),
+                }
             }
             if state.gate & gate::DISK_ERROR != 0 && row.cmd.is(flag::WRITE) {
                 self.not_kept(state)?;
@@ -745,7 +751,9 @@ impl Replay {
             if !state.monitors.is_empty() {
                 feed_monitors(state, argv, row, db, Mode::Client, me);
             }
-            if self.db != db {
+            if let Some(selected) = selected {
+                self.db = selected;
+            } else if self.db != db {
                 self.db = db;
                 let client = state.clients.me(me);
                 client.db = db as u32;
@@ -774,6 +782,30 @@ impl Replay {
             state.repl.applying = true;
         }
         Ok(())
+    }
+
+    /// A database of the group that is spoken of; none of it where even that is not here.
+    fn place(&self, state: &State) -> Option<usize> {
+        let Some(number) = self.nowhere else {
+            return Some(self.db);
+        };
+        let group = GroupId(u32::try_from(state.group_of_file(number)).ok()?);
+        state.groups.get(group).map(|_| state.first_db(group))
+    }
+
+    /// Where a request runs while the database that is selected is not here. What belongs into that one goes into
+    /// no other; what is a group's, or nobody's, is done all the same.
+    #[cold]
+    fn stand_in(&self, state: &State, row: &Row) -> Option<usize> {
+        let cmd = row.cmd;
+        let placed = keys::has_keys(cmd)
+            || cmd.is(flag::RUNS_SCRIPT)
+            || matches!(cmd.dbs, UsedDbs::Selected);
+        if placed {
+            return None;
+        }
+        let changes = cmd.flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
+        self.place(state).or((!changes).then_some(self.db))
     }
 
     /// A primary's request failed here that did not there.
@@ -821,8 +853,15 @@ impl Replay {
                 Ok(())
             }
             Some(Carried::Request(bytes)) => {
-                let place = (me, self.db);
-                groups::run_carried(state, table, place, bytes, self.origin == Origin::Primary)
+                let db = match self.place(state) {
+                    Some(db) => db,
+                    None if groups::concerns_group(bytes) => {
+                        return self.report(state, "echo", NOWHERE);
+                    }
+                    None => 0,
+                };
+                let of_primary = self.origin == Origin::Primary;
+                groups::run_carried(state, table, (me, db), bytes, of_primary)
                     .map_err(|why| Why::Failed(format!("a group or its user cannot be: {why}")))
             }
         }

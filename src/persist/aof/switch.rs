@@ -124,6 +124,7 @@ fn sync_before_next(state: &mut State) -> Result<(), Logged> {
 pub fn start(state: &mut State, later: bool) -> Result<(), Logged> {
     let aof = &mut state.aof;
     aof.mode = Mode::WaitRewrite;
+    aof.left = false;
     aof.synced_us = state.clock.mono_us;
     (aof.write_error, aof.sync_error) = (None, None);
     let begun = rewrite::begin_first(state, later);
@@ -151,7 +152,7 @@ pub fn stop(state: &mut State) {
     }
     let aof = &mut state.aof;
     aof.mode = Mode::Off;
-    aof.rewrite_scheduled = false;
+    (aof.left, aof.rewrite_scheduled) = (false, false);
     aof.waiting = Vec::new();
     (aof.write_error, aof.sync_error) = (None, None);
     state.settle_readers();
@@ -309,10 +310,12 @@ pub fn leave_to_other_data(state: &mut State) {
     flush(state, true);
     leave_files(state);
     state.aof.rewrite_scheduled = false;
+    state.aof.left = true;
 }
 
 /// The data are what is to be kept, whatever the files hold: a rewrite is what comes next where they were left.
 pub fn go_on(state: &mut State) {
+    state.aof.left = false;
     if state.aof.mode == Mode::WaitRewrite && !rewrite::is_running(state) {
         state.aof.rewrite_scheduled = true;
     }

@@ -519,6 +519,7 @@ fn place_later(state: &mut State, from: PathBuf, on_disk: Arc<Task>) -> Arc<Task
                 to.display(),
                 sys::strerror(error)
             );
+            let _ = disk.remove(&from);
         }
         placed.is_ok()
     })
