@@ -60,7 +60,8 @@ PHASES = {
 LOST = re.compile(
     "Connection with master lost|connection lost|Error condition on socket|Failed to read response|I/O error|"
     "Unable to connect|Connection reset|Connection refused|Failed trying to load|Connection with replica|"
-    "SYNC failed|last replica dropped|Write error|Error reply|No response|failed to load|Connection lost|Sending to the master failed"
+    "SYNC failed|last replica dropped|Write error|Error reply|No response|failed to load|Connection lost|"
+    "Sending to the master failed"
 )
 OVERALL = ["first", "first", "again", "resume"]
 VICTIMS = ["primary", "primary", "replica", "replica", "both", "link", "child"]
