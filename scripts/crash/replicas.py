@@ -475,9 +475,14 @@ def free_ports(first):
     return next_port
 
 
+STOP = multiprocessing.Event()      # no further round is to begin
+
+
 def work(task):
     binary, seed, number, first_port = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if STOP.is_set():
+        return number, "", "", Counter()
     try:
         round_ = Round(binary, seed, number, free_ports(first_port + number * 7))
         failure, seen = round_.run()
@@ -505,6 +510,8 @@ def main():
     started, seen, failures, done = time.monotonic(), Counter(), 0, 0
     with multiprocessing.Pool(options.jobs) as pool:
         for _, plan, failure, counts in pool.imap_unordered(work, tasks):
+            if not plan and not failure:
+                continue    # it never began
             done += 1
             most = max(seen["most memory, KiB"], counts.pop("most memory, KiB", 0))
             seen.update(counts)
@@ -515,8 +522,8 @@ def main():
                 failures += 1
                 print(failure, flush=True)
                 if not options.keep_going:
-                    pool.terminate()
-                    sys.exit(1)
+                    # Those that run end their servers themselves.
+                    STOP.set()
             elif sys.stdout.isatty():
                 print(f"\rreplicas: {done} rounds", end="", flush=True)
     what = ", ".join(f"{what}: {count}" for what, count in sorted(seen.items()))

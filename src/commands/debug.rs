@@ -15,7 +15,6 @@ use crate::keyspace::NewValue;
 use crate::state::config::file::errno_text;
 use crate::state::config::setting::parse_memory;
 use crate::state::config::{ProtectedAction, rewrite};
-use crate::state::prop::push_request;
 use crate::state::repl;
 use flag::{ADMIN, LOADING, NOSCRIPT, PROTECTED, SERVER_WIDE, STALE};
 use std::time::Duration;
@@ -198,13 +197,7 @@ fn change_repl_id(ctx: &mut Ctx<'_>) -> CmdResult {
 /// Tells replicas what is not done here, as it is said: they may differ from here on.
 fn replicate(ctx: &mut Ctx<'_>) -> CmdResult {
     let argv: Vec<&[u8]> = ctx.argv.from(2).iter().collect();
-    let state = &mut *ctx.state;
-    if state.repl.feeds() {
-        let mut request = Vec::new();
-        push_request(&mut request, &argv);
-        state.feed();
-        state.repl.append(&request);
-    }
+    ctx.state.tell_replicas(&argv);
     ctx.ok()
 }
 

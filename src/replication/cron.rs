@@ -38,7 +38,7 @@ fn ping(state: &mut State) {
         return;
     }
     state.repl.pinged_us = now_us;
-    feed::tell(state, &[b"PING"]);
+    state.tell_replicas(&[b"PING"]);
 }
 
 /// Ends the connections of replicas that say nothing, or take nothing, for too long.

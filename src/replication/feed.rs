@@ -3,7 +3,6 @@
 //! Requests of the server's own (PING, GETACK) are put between units, never into one, and into no file.
 use crate::state::State;
 use crate::state::gate;
-use crate::state::prop::push_request;
 use crate::state::repl::backlog::Backlog;
 use crate::state::repl::{ID_LEN, Stage};
 
@@ -24,23 +23,11 @@ pub fn end_of_turn(state: &mut State) -> bool {
     if state.repl.ask_acks && state.gate & (gate::PAUSED_ALL | gate::PAUSED_WRITES) == 0 {
         state.repl.ask_acks = false;
         if state.repl.count(Stage::Online) > 0 {
-            tell(state, &[b"REPLCONF", b"GETACK", b"*"]);
+            state.tell_replicas(&[b"REPLCONF", b"GETACK", b"*"]);
         }
     }
     let size = state.config.repl_backlog_size;
     state.repl.trim(size)
-}
-
-/// Tells all replicas something that is no change of the data. A replica's stream is its primary's: it adds
-/// nothing.
-pub fn tell(state: &mut State, argv: &[&[u8]]) {
-    if !state.repl.feeds() {
-        return;
-    }
-    state.feed();
-    let mut request = Vec::new();
-    push_request(&mut request, argv);
-    state.repl.append(&request);
 }
 
 /// Begins to keep the stream: somebody is going to read it. With it begins a history of its own, since nobody

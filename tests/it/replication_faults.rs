@@ -337,6 +337,22 @@ fn a_stream_right_behind_a_snapshot() {
     }
 }
 
+/// Has the replica follow somebody whose snapshot drives out its data, and cannot be loaded.
+fn lose_data_to(replica: &Server) -> Impostor {
+    let impostor = Impostor::with(Box::new(|replica| {
+        let snapshot = small_snapshot(true);
+        let head = format!("+FULLRESYNC {ID} 1\r\n${}\r\n", snapshot.len());
+        replica
+            .write_all(&[head.as_bytes(), &snapshot].concat())
+            .ok();
+    }));
+    follow(replica, impostor.port);
+    wait_until("the old data are gone", || {
+        replica.raw().ask("DBSIZE") == ":0"
+    });
+    impostor
+}
+
 /// Old data that a snapshot which cannot be loaded has driven out were still in the append-only file, and what was
 /// written afterwards went behind them: the next start found a mix of both.
 #[test]
@@ -347,17 +363,7 @@ fn a_file_never_holds_parts_of_two_data_sets() {
     let args = ["--appendonly", "yes", "--appendfsync", "always"];
     let replica = server(&binary(), &args);
     assert_eq!(replica.raw().ask("SET old 1"), "OK");
-    let impostor = Impostor::with(Box::new(|replica| {
-        let snapshot = small_snapshot(true);
-        let head = format!("+FULLRESYNC {ID} 1\r\n${}\r\n", snapshot.len());
-        replica
-            .write_all(&[head.as_bytes(), &snapshot].concat())
-            .ok();
-    }));
-    follow(&replica, impostor.port);
-    wait_until("the old data are gone", || {
-        replica.raw().ask("DBSIZE") == ":0"
-    });
+    let _impostor = lose_data_to(&replica);
     wait_until("nobody is followed", || {
         replica.raw().ask("REPLICAOF NO ONE") == "OK"
     });
@@ -386,17 +392,7 @@ fn a_file_outlives_a_synchronisation_that_fails_during_a_rewrite() {
             "Background append only file rewriting started",
         ),
     ]);
-    let impostor = Impostor::with(Box::new(|replica| {
-        let snapshot = small_snapshot(true);
-        let head = format!("+FULLRESYNC {ID} 1\r\n${}\r\n", snapshot.len());
-        replica
-            .write_all(&[head.as_bytes(), &snapshot].concat())
-            .ok();
-    }));
-    follow(&replica, impostor.port);
-    wait_until("the old data are gone", || {
-        replica.raw().ask("DBSIZE") == ":0"
-    });
+    let impostor = lose_data_to(&replica);
     replica.raw().ask("CONFIG SET rdb-key-save-delay 0");
     // Each try begins after the last one's end, and there is a cron in between.
     let tries = impostor.asked();

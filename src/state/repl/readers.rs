@@ -3,6 +3,7 @@ use super::{Repl, Replica, Stage};
 use crate::state::State;
 use crate::state::client::{Client, ClientId, Peer, client_flag};
 use crate::state::gate;
+use crate::state::prop::push_request;
 
 /// Blocks of the backlog that are let go of at once: freeing takes time.
 const TRIMMED_AT_ONCE: usize = 64;
@@ -72,6 +73,18 @@ impl State {
                 }
             }
         });
+    }
+
+    /// Tells all replicas something that is no change of the data here. A replica's stream is its primary's: it
+    /// adds nothing.
+    pub fn tell_replicas(&mut self, argv: &[&[u8]]) {
+        if !self.repl.feeds() {
+            return;
+        }
+        self.feed();
+        let mut request = Vec::new();
+        push_request(&mut request, argv);
+        self.repl.append(&request);
     }
 
     /// What was propagated so far is of no use to the append-only file; of the running unit, neither.
