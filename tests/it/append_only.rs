@@ -20,13 +20,6 @@ fn words(dir: &Path, name: &str) -> String {
 
 const INCREMENTAL: &str = "appendonly.aof.1.incr.aof";
 
-fn rewritten(server: &Server) {
-    wait_until("the rewrite", || {
-        // In this order: one that was put off may begin between the two questions.
-        server.info("aof_rewrite_scheduled") == "0" && server.info("aof_rewrite_in_progress") == "0"
-    });
-}
-
 /// With `always` whoever has a reply has its write on disk: nothing that comes behind it can undo that.
 #[test]
 fn always_survives_a_kill_with_all_that_was_answered() {
@@ -70,7 +63,7 @@ fn it_is_switched_on_and_off_by_a_transaction() {
         ("SET e 1", "QUEUED"),
         ("EXEC", "[OK, OK, OK]"),
     ]);
-    rewritten(&server);
+    server.wait_rewritten();
     server.check(&[
         ("SET f 1", "OK"),
         ("DEBUG LOADAOF", "OK"),
@@ -86,7 +79,7 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
     fs::create_dir(&dir).expect("made");
     symlink("/dev/full", dir.join("temp-appendonly.aof.incr")).expect("made");
     server.check(&[("SET a 1", "OK"), ("CONFIG SET appendonly yes", "OK")]);
-    rewritten(&server);
+    server.wait_rewritten();
     let mut raw = server.raw();
     // The first one is answered: with `everysec` it has two seconds to get to disk.
     assert_eq!(raw.ask("SET a 2"), "OK");
@@ -108,7 +101,7 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
     assert_eq!(raw.ask("CONFIG SET appendonly no"), "OK");
     assert_eq!(raw.ask("SET a 4"), "OK");
     assert_eq!(raw.ask("CONFIG SET appendonly yes"), "OK");
-    rewritten(&server);
+    server.wait_rewritten();
     server.check(&[
         ("SET a 5", "OK"),
         ("DEBUG LOADAOF", "OK"),
@@ -124,7 +117,7 @@ fn always_ends_the_server_when_it_cannot_write() {
     fs::create_dir(&dir).expect("made");
     symlink("/dev/full", dir.join("temp-appendonly.aof.incr")).expect("made");
     server.check(&[("CONFIG SET appendonly yes", "OK")]);
-    rewritten(&server);
+    server.wait_rewritten();
     let mut raw = server.raw();
     raw.command(&["SET", "a", "1"]);
     assert_eq!(raw.read_to_end(), b"");
@@ -174,9 +167,7 @@ fn the_directory_stays_as_long_as_the_aof_is_on() {
         (&format!("{there} appendonly no"), "OK"),
         ("CONFIG SET appendonly yes", "OK"),
     ]);
-    wait_until("the first rewrite", || {
-        server.info("aof_rewrite_scheduled") == "0" && server.info("aof_rewrite_in_progress") == "0"
-    });
+    server.wait_rewritten();
     let manifest = text(&other, "appendonly.aof.manifest");
     assert_eq!(
         manifest,

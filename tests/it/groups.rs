@@ -143,9 +143,7 @@ fn the_log_of_changes_brings_groups_back_and_a_real_server_their_keys() {
         check(&server);
         // With a base file as well, and other numbers from here on.
         assert!(server.raw().ask("bgrewriteaof").contains("started"));
-        wait_until("the rewrite", || {
-            server.info("aof_rewrite_in_progress") == "0"
-        });
+        server.wait_rewritten();
         let more = [&on[..], &["--databases", "17"]].concat();
         let server = again(&binary(), server, &more);
         check(&server);
@@ -157,9 +155,7 @@ fn the_log_of_changes_brings_groups_back_and_a_real_server_their_keys() {
         check(&server);
         assert_eq!(user_of(&server, "red").ask("get late"), "\"1\"");
         assert!(server.raw().ask("bgrewriteaof").contains("started"));
-        wait_until("the rewrite", || {
-            server.info("aof_rewrite_in_progress") == "0"
-        });
+        server.wait_rewritten();
         if Path::new(REAL).exists() {
             let real = [&on[..], &["--databases", "64"]].concat();
             let server = again(REAL, server, &real);
@@ -422,9 +418,7 @@ fn users_of_groups_come_back_as_they_were() {
         zero.ask("set k v");
         let list = zero.ask("acl list");
         assert_ne!(zero.ask(save), "");
-        wait_until("the end of the rewrite", || {
-            server.info("aof_rewrite_in_progress") == "0"
-        });
+        server.wait_rewritten();
         let server = again(&binary(), server, args);
         assert_eq!(server.raw().ask("acl list"), list, "{save}");
         assert_eq!(server.raw().ask("auth u2 third"), "OK");

@@ -191,15 +191,30 @@ impl Server {
 
     /// The value of a field of INFO.
     pub fn info(&self, field: &str) -> String {
+        let [value] = self.infos([field]);
+        value
+    }
+
+    /// The values of fields of INFO at one moment: between two questions one of them may have changed.
+    pub fn infos<const N: usize>(&self, fields: [&str; N]) -> [String; N] {
         let mut raw = self.raw();
         raw.command(&["INFO", "everything"]);
         let text = raw.reply();
-        let found = text
-            .split("\\r\\n")
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        found
-            .unwrap_or_else(|| panic!("INFO has no {field}"))
-            .into()
+        fields.map(|field| {
+            let found = text
+                .split("\\r\\n")
+                .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            found
+                .unwrap_or_else(|| panic!("INFO has no {field}"))
+                .into()
+        })
+    }
+
+    /// Wait until no rewrite of the AOF is running or due.
+    pub fn wait_rewritten(&self) {
+        wait_until("the end of the rewrite", || {
+            self.infos(["aof_rewrite_scheduled", "aof_rewrite_in_progress"]) == ["0", "0"]
+        });
     }
 
     /// Send each request (words split at spaces) on one connection, and compare each reply.

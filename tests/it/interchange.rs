@@ -46,10 +46,7 @@ fn accepted(checker: &str, file: PathBuf) {
 fn rewrite(server: &Server) {
     let reply = server.raw().ask("BGREWRITEAOF");
     assert!(reply.starts_with("Background append only file"), "{reply}");
-    let done = |field| server.info(field) == "0";
-    wait_until("the end of the rewrite", || {
-        done("aof_rewrite_in_progress") && done("aof_rewrite_scheduled")
-    });
+    server.wait_rewritten();
     assert_eq!(server.info("aof_last_bgrewrite_status"), "ok");
 }
 

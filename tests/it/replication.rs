@@ -285,11 +285,7 @@ fn all_types_from_a_file_into_a_second_data_set(first: &str, second: &str) {
         changes(&primary, load.len());
         equal(&primary, &replica);
         // A replica's own files hold what it has.
-        wait_until("the end of the rewrite", || {
-            ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
-                .iter()
-                .all(|field| replica.info(field) == "0")
-        });
+        replica.wait_rewritten();
         let alone = server_on(second, replica.kill(), &append);
         same(&facts(&primary), &facts(&alone));
         assert_eq!(libraries(&primary), libraries(&alone));

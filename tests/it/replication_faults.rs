@@ -133,8 +133,7 @@ fn a_replica_killed_in_every_phase(first: &str, second: &str) {
             proxy.cut();
             // Nobody wants the snapshot any more: the child ends, too.
             wait_until("the primary to let go of it", || {
-                primary.info("connected_slaves") == "0"
-                    && primary.info("rdb_bgsave_in_progress") == "0"
+                primary.infos(["connected_slaves", "rdb_bgsave_in_progress"]) == ["0", "0"]
             });
             write(&primary, &format!("phase{n}:"), 3, phase.as_bytes());
         }
@@ -368,10 +367,7 @@ fn a_file_never_holds_parts_of_two_data_sets() {
         replica.raw().ask("REPLICAOF NO ONE") == "OK"
     });
     assert_eq!(replica.raw().ask("SET new 1"), "OK");
-    wait_until("a rewrite", || {
-        let done = replica.info("aof_rewrite_scheduled") == "0";
-        done && replica.info("aof_rewrite_in_progress") == "0"
-    });
+    replica.wait_rewritten();
     let replica = server_on(&binary(), replica.kill(), &args);
     replica.check(&[("EXISTS old", ":0"), ("EXISTS new", ":1")]);
 }
@@ -518,7 +514,7 @@ fn a_replica_that_never_reads_its_snapshot() {
             write(&primary, "meanwhile", 100, &[b'x'; 100_000]);
         }
         wait_until("the lazy one to go", || {
-            primary.info("connected_slaves") == "0" && primary.info("rdb_bgsave_in_progress") == "0"
+            primary.infos(["connected_slaves", "rdb_bgsave_in_progress"]) == ["0", "0"]
         });
         let replica = server(&binary(), &[]);
         follow(&replica, primary.port);

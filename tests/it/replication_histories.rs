@@ -52,10 +52,7 @@ fn scripts_of_old_primaries_run_here() {
     }));
     follow(&replica, impostor.port);
     wait_until("it is up", || replica.info("master_link_status") == "up");
-    wait_until("its file is there", || {
-        replica.info("aof_rewrite_in_progress") == "0"
-            && replica.info("aof_rewrite_scheduled") == "0"
-    });
+    replica.wait_rewritten();
     tell.send(()).expect("it waits");
     wait_until("all of it", || replica.raw().ask("GET last") == "\"1\"");
     let content = |server: &Server| {

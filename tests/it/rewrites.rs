@@ -14,16 +14,6 @@ fn server(args: &[&str]) -> Server {
     Server::with(&all)
 }
 
-fn rewriting(server: &Server) -> bool {
-    server.info("aof_rewrite_in_progress") == "1"
-}
-
-fn wait_rewritten(server: &Server) {
-    wait_until("the end of the rewrite", || {
-        !rewriting(server) && server.info("aof_rewrite_scheduled") == "0"
-    });
-}
-
 /// The files that children write, with the children's processes. Redis has them beside the directory.
 fn temporaries(server: &Server) -> Vec<(PathBuf, i32)> {
     let beside = fs::read_dir(server.dir()).expect("its directory");
@@ -72,7 +62,7 @@ fn a_second_child_waits_or_is_refused() {
     ]);
     kill(Pid::from_raw(child), Signal::SIGKILL).expect("it runs");
     wait_until("the snapshot", || {
-        server.info("rdb_saves") == "1" && server.info("rdb_bgsave_in_progress") == "0"
+        server.infos(["rdb_saves", "rdb_bgsave_in_progress"]) == ["1", "0"]
     });
 
     // In a transaction, too, it waits: what comes behind it belongs into the file.
@@ -82,7 +72,7 @@ fn a_second_child_waits_or_is_refused() {
     assert_eq!(raw.ask("SET behind 1"), "QUEUED");
     let replies = raw.ask("EXEC");
     assert!(replies.contains("rewriting scheduled"), "{replies}");
-    wait_rewritten(&server);
+    server.wait_rewritten();
     assert_eq!(server.info("aof_rewrites_consecutive_failures"), "0");
     server.check(&[("DEBUG LOADAOF", "OK"), ("GET behind", "\"1\"")]);
 }
@@ -97,21 +87,21 @@ fn a_killed_child_is_a_failure_and_one_that_is_told_to_end_is_none() {
     ] {
         let child = begin_slow(&server);
         kill(Pid::from_raw(child), signal).expect("it runs");
-        wait_rewritten(&server);
+        server.wait_rewritten();
         assert_eq!(server.info("aof_last_bgrewrite_status"), status);
         assert_eq!(server.info("aof_rewrites_consecutive_failures"), failures);
         wait_until("its file to go", || temporaries(&server).is_empty());
     }
     let started = "Background append only file rewriting started";
     server.check(&[("BGREWRITEAOF", started)]);
-    wait_rewritten(&server);
+    server.wait_rewritten();
     assert_eq!(server.info("aof_last_bgrewrite_status"), "ok");
     assert_eq!(server.info("aof_rewrites"), "4");
 
     // Nor does one outlive the AOF, or the server.
     begin_slow(&server);
     server.check(&[("CONFIG SET appendonly no", "OK")]);
-    wait_rewritten(&server);
+    server.wait_rewritten();
     wait_until("its file to go", || temporaries(&server).is_empty());
     assert_eq!(server.info("aof_last_bgrewrite_status"), "ok");
 }
@@ -124,7 +114,7 @@ fn growth_begins_a_rewrite() {
         server.check(&[(&format!("SET same {value}"), "OK")]);
     }
     wait_until("the rewrite", || server.info("aof_rewrites") == "1");
-    wait_rewritten(&server);
+    server.wait_rewritten();
     assert!(
         server
             .log()
@@ -160,7 +150,7 @@ fn a_file_of_commands_makes_the_same_data() {
     let before = server.raw().ask("DEBUG DIGEST");
     let started = "Background append only file rewriting started";
     server.check(&[("BGREWRITEAOF", started)]);
-    wait_rewritten(&server);
+    server.wait_rewritten();
     server.check(&[("DEBUG LOADAOF", "OK")]);
     assert_eq!(server.raw().ask("DEBUG DIGEST"), before);
     server.check(&[
