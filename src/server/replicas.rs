@@ -233,7 +233,7 @@ impl Server {
             return;
         };
         let (state, conns) = (&mut self.state, &mut self.conns);
-        let mut more = false;
+        let (mut more, mut begun) = (false, false);
         pipe.taken
             .retain(|(who, _)| state.repl.replica(*who).is_some());
         'turn: loop {
@@ -243,7 +243,8 @@ impl Server {
                 if rest.is_empty() {
                     continue;
                 }
-                if ticks() > end {
+                // Something is done in each turn, however late it is.
+                if begun && ticks() > end {
                     more = true;
                     break 'turn;
                 }
@@ -258,16 +259,18 @@ impl Server {
                     }
                 };
                 *taken += n;
+                begun |= n > 0;
                 note_progress(state, *who, *taken < pipe.chunk.len(), n);
                 waits |= *taken < pipe.chunk.len();
             }
             if waits || pipe.ended || !pipe.readable {
                 break;
             }
-            if ticks() > end {
+            if begun && ticks() > end {
                 more = true;
                 break;
             }
+            begun = true;
             match read_chunk(&mut pipe.reader, &mut pipe.chunk) {
                 Ok(0) => pipe.ended = true,
                 Ok(_) => {}
@@ -358,42 +361,52 @@ impl Server {
         }
     }
 
-    /// Sends files on, in the time there is.
+    /// Sends files on, in the time there is: at least a piece of one, and first of whom the last turn had no
+    /// time for.
     fn send_files(&mut self, end: u64) {
-        let mut files = std::mem::take(&mut self.replicas.files);
-        files.retain_mut(|file| {
-            loop {
-                if self.state.repl.replica(file.to).is_none() {
-                    break false;
-                }
-                match write_to(&mut self.state, &mut self.conns, file.to, file.rest()) {
-                    Sent::All => note_progress(&mut self.state, file.to, false, 0),
-                    Sent::Blocked(n) => {
-                        file.taken += n;
-                        note_progress(&mut self.state, file.to, true, n);
-                        break true;
-                    }
-                    Sent::Gone => break false,
-                }
-                file.taken = file.chunk.len();
-                if file.left == 0 {
-                    if !full::put_online(&mut self.state, file.to, false) {
-                        self.end_behind_snapshot(file.to);
-                    }
-                    break false;
-                }
-                if ticks() > end {
-                    self.replicas.more = true;
-                    break true;
-                }
-                if let Err(error) = file.read_on() {
-                    log::warn!("Read error sending DB to replica: {error}");
-                    self.state.close_client(file.to);
-                    break false;
-                }
+        for _ in 0..self.replicas.files.len() {
+            let mut file = self.replicas.files.remove(0);
+            if self.send_file(&mut file, end) {
+                self.replicas.files.push(file);
             }
-        });
-        self.replicas.files = files;
+            if ticks() > end {
+                self.replicas.more |= !self.replicas.files.is_empty();
+                return;
+            }
+        }
+    }
+
+    /// Sends a file on; false when there is nothing more to send.
+    fn send_file(&mut self, file: &mut FileSending, end: u64) -> bool {
+        loop {
+            if self.state.repl.replica(file.to).is_none() {
+                return false;
+            }
+            match write_to(&mut self.state, &mut self.conns, file.to, file.rest()) {
+                Sent::All => note_progress(&mut self.state, file.to, false, 0),
+                Sent::Blocked(n) => {
+                    file.taken += n;
+                    note_progress(&mut self.state, file.to, true, n);
+                    return true;
+                }
+                Sent::Gone => return false,
+            }
+            file.taken = file.chunk.len();
+            if file.left == 0 {
+                if !full::put_online(&mut self.state, file.to, false) {
+                    self.end_behind_snapshot(file.to);
+                }
+                return false;
+            }
+            if let Err(error) = file.read_on() {
+                log::warn!("Read error sending DB to replica: {error}");
+                self.state.close_client(file.to);
+                return false;
+            }
+            if ticks() > end {
+                return true;
+            }
+        }
     }
 }
 
