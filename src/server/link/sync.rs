@@ -1,5 +1,5 @@
 //! A snapshot comes in: into a file that is loaded when it is whole, or straight into memory.
-use super::super::spool::{Reading, Writing};
+use super::super::spool::{Reading, Writing, aside};
 use super::{Around, Lost, Phase, PrimaryLink, READ_MAX, set_link};
 use crate::base::disk::DiskFile;
 use crate::base::sys::{self, ticks};
@@ -151,7 +151,7 @@ impl PrimaryLink {
             resume::forget(state);
         }
         set_link(state, Link::Load);
-        let intake = Intake::begin(state, place, total);
+        let intake = Intake::begin(state, place, total, Some(aside(&self.wake)));
         self.phase = Phase::LoadSocket(Box::new(FromSocket {
             intake: Some(intake),
             frame,
@@ -212,8 +212,9 @@ impl PrimaryLink {
         };
         let state = &mut *around.state;
         let opened = state.disk.open(&receiving.path);
-        // What has not been read yet is looked for by the clock.
-        let reading = opened.and_then(|file| Reading::begin(file, || {}));
+        let wake = self.wake.clone();
+        let wake = move || wake.iter().for_each(|wake| wake());
+        let reading = opened.and_then(|file| Reading::begin(file, wake));
         let reading = reading.map_err(|error| {
             let text = sys::strerror(&error);
             Lost(format!("Failed opening the synchronization DB: {text}"))
@@ -225,7 +226,7 @@ impl PrimaryLink {
         let on_disk = sync_later(state, written);
         resume::forget(state);
         set_link(state, Link::Load);
-        let intake = Intake::begin(state, Place::Instead, Some(total));
+        let intake = Intake::begin(state, Place::Instead, Some(total), Some(aside(&self.wake)));
         self.phase = Phase::LoadFile(Box::new(FromFile {
             intake: Some(intake),
             reading,
@@ -268,6 +269,7 @@ impl PrimaryLink {
                     self.more = intake.wait_until_us <= around.state.clock.mono_us;
                     return Ok(false);
                 }
+                Step::Waits => return Ok(false),
                 Step::Hungry(_) if load.at_end => return Err(failed(intake.cut_short())),
                 Step::Hungry(wants) => {
                     load.lacks = wants;
@@ -389,6 +391,10 @@ impl PrimaryLink {
             match intake.step(around.state, around.until)? {
                 Step::More => {
                     self.more = intake.wait_until_us <= now_us;
+                    load.lacks = 0;
+                    return Ok(None);
+                }
+                Step::Waits => {
                     load.lacks = 0;
                     return Ok(None);
                 }
