@@ -37,7 +37,7 @@ pub(super) struct Attempt {
 }
 
 pub(super) enum Outcome {
-    Key(Key),
+    Key(Box<Key>),
     /// It is no key.
     Other,
     /// It lacks so many bytes at least.
@@ -104,7 +104,7 @@ fn attempt(mut window: Vec<u8>, how: &Loading, mut crc: Crc64) -> Attempt {
         Ok(Record::Key { at, key, value }) => {
             let bytes = source.position();
             crc.update(&window[..bytes]);
-            Outcome::Key(Key {
+            Outcome::Key(Box::new(Key {
                 at,
                 name: key.to_vec(),
                 value: match value {
@@ -114,7 +114,7 @@ fn attempt(mut window: Vec<u8>, how: &Loading, mut crc: Crc64) -> Attempt {
                 },
                 bytes,
                 crc,
-            })
+            }))
         }
         Ok(_) => Outcome::Other,
         Err(Problem::Fault(Fault {
