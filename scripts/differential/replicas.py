@@ -146,7 +146,12 @@ class Chain:
         settings = [[b"CONFIG", b"SET", b"maxmemory", b"0"]] + [[b"CONFIG", b"SET", *pair] for pair in LAYOUTS.items()]
         self.nodes[0].asks(settings + [[b"FLUSHALL"], [b"FUNCTION", b"FLUSH"], [b"FUNCTION", b"LOAD", WRAP]])
         self.wait_level()
+        self.real_led, self.fulls = self.nodes[0].real, {}
+        self.seen_fulls()
         self.errors = {node.name: self.errors_of(node) for node in self.nodes}
+
+    def seen_fulls(self):
+        self.fulls.update({node.name: int(node.info()["sync_full"]) for node in self.nodes})
 
     def errors_of(self, node):
         return int(node.info()["unexpected_error_replies"])
@@ -208,9 +213,12 @@ class Chain:
         more, node.more = node.more, [*node.more, "--appendonly", "no" if how == "rdb" else "yes", *upstream]
         node.start(node.port)
         node.more = more
+        self.fulls[node.name] = 0
         wait("loading", lambda: node.info()["loading"] == "0")
-        # Only a file has the place in the stream that an AOF forgets.
         self.level()
+        if how == "aof":
+            # An AOF does not have the place in the stream.
+            self.seen_fulls()
 
     def rewrite(self, n):
         self.nodes[int(n)].ask(b"CONFIG", b"SET", b"appendonly", b"yes")
@@ -224,6 +232,8 @@ class Chain:
         node.ask(b"CONFIG", b"SET", b"repl-diskless-load", [b"disabled", b"swapdb", b"on-empty-db"][seed % 3])
         node.asks([[b"REPLICAOF", b"NO", b"ONE"], [b"SET", b"own", b"data"]])
         self.follow(n)
+        self.level()
+        self.seen_fulls()
 
     def promote(self):
         """The first replica takes over, the old primary follows the last."""
@@ -231,6 +241,7 @@ class Chain:
         self.level()
         self.nodes = self.nodes[1:] + self.nodes[:1]
         self.nodes[0].ask(b"REPLICAOF", b"NO", b"ONE")
+        self.real_led |= self.nodes[0].real
         self.follow(2)
 
     def squeeze(self):
@@ -266,11 +277,13 @@ class Chain:
         for node in self.nodes:
             if failure is None and self.errors_of(node) > self.errors[node.name]:
                 failure = self.failure(f"{node.name} failed", b"an error", node.said()[-600:].encode(), b"")
+            if failure is None and int(node.info()["sync_full"]) > self.fulls[node.name]:
+                failure = self.failure(f"{node.name} sent all data", b"a synchronisation", node.said()[-1500:].encode(), b"")
         return failure
 
     def difference(self, found):
         for node, there, here in zip(self.nodes[1:], found, found[1:]):
-            for name in sorted(there.keys() | here.keys(), key=repr):
+            for name in sorted(there.keys() | here.keys(), key=repr, reverse=True):
                 if there.get(name) != here.get(name):
                     return self.failure(f"other data in {node.name}", repr(name).encode(), *(repr(side.get(name)).encode() for side in (there, here)))
         return None
@@ -298,7 +311,7 @@ class Chain:
         for key, kind, deadline, digest in zip(keys, kinds, deadlines, digests):
             facts[db, key] = kind, deadline, digest
         for key in [key for key, kind in zip(keys, kinds) if kind == b"+stream\r\n"]:
-            facts[db, key, "groups"] = stream(decode(connection.call(b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"0")))
+            facts[db, key, "groups"] = stream(decode(connection.call(b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"0")), OWN | (UNTOLD if self.real_led else set()))
         for key in [key for key, kind in zip(keys, kinds) if kind == b"+hash\r\n" and self.all_ours]:
             fields = sorted(field for _, field in decode(connection.call(b"HKEYS", key))[1])
             if fields:
@@ -311,18 +324,20 @@ def libraries(found):
     return sorted((facts[1], facts[-1]) for _, facts in found)
 
 
-# Layout, and when a consumer was last seen: each server's own.
-OWN = {b"radix-tree-keys", b"radix-tree-nodes", b"seen-time", b"active-time"}
+# Layout, and when a consumer was last seen, are each server's own; entries are in the digest.
+OWN = {b"radix-tree-keys", b"radix-tree-nodes", b"seen-time", b"active-time", b"entries"}
+# What the real server does not tell when entries are read.
+UNTOLD = {b"entries-read", b"lag"}
 
 
-def stream(reply):
+def stream(reply, left_out):
     """XINFO STREAM FULL with names for its parts."""
     kind, inner = reply
     if not isinstance(inner, list):
         return inner
     if inner and inner[0][0] == b"$" and len(inner) % 2 == 0 and inner[0][1] in (b"length", b"name"):
-        return {name[1]: stream(value) for name, value in zip(inner[::2], inner[1::2]) if name[1] not in OWN and name[1] != b"entries"}
-    return [stream(item) for item in inner]
+        return {name[1]: stream(value, left_out) for name, value in zip(inner[::2], inner[1::2]) if name[1] not in left_out}
+    return [stream(item, left_out) for item in inner]
 
 
 def case(chain, seed, number):
