@@ -16,7 +16,7 @@ use crate::exec::unit;
 use crate::resp::request::Argv;
 use crate::state::State;
 use crate::state::client::{ClientId, TimeoutReply};
-use crate::state::migrate::{self, Errand, Failure, Login, Running};
+use crate::state::migrate::{self, Errand, Failure, Login, Running, Target};
 use crate::state::notify::Event;
 use crate::state::prop::push_request;
 use crate::types::dump;
@@ -158,8 +158,9 @@ fn migrate(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     let request = Request::parse(ctx.argv)?;
     let waits = ctx.may_block() && !ctx.state.repl.is_replica();
-    if waits && is_early(ctx, &request) {
-        ctx.state.migrations.queue.push_back(ctx.me);
+    let to = (ctx.arg(1).to_vec(), port(ctx.arg(2)));
+    if waits && is_early(ctx, &request, &to) {
+        ctx.state.migrations.queue.push_back((ctx.me, to));
         return Ok(ctx.block_for(0, TimeoutReply::Work));
     }
     let mut requests = Vec::new();
@@ -176,8 +177,8 @@ fn migrate(ctx: &mut Ctx<'_>) -> CmdResult {
     let carrier = ctx.state.migrations.carrier.clone().ok_or(NO_CARRIER)?;
     let tls = outgoing_tls(ctx.state)?;
     let errand = Errand {
-        host: ctx.arg(1).to_vec(),
-        port: port(ctx.arg(2)),
+        host: to.0,
+        port: to.1,
         timeout_ms: request.timeout_ms,
         db: request.db,
         login: request.login,
@@ -196,9 +197,9 @@ fn migrate(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 /// Is it to begin later: is there no room for another errand, or is a key already on its way?
-fn is_early(ctx: &Ctx<'_>, request: &Request<'_>) -> bool {
+fn is_early(ctx: &Ctx<'_>, request: &Request<'_>, to: &Target) -> bool {
     let (all, db) = (&ctx.state.migrations, Some(ctx.db));
-    all.is_busy() && (all.is_full() || request.keys.iter().any(|key| all.holds(db, key)))
+    all.is_busy() && (all.is_full(to) || request.keys.iter().any(|key| all.holds(db, key)))
 }
 
 /// With what it goes over TLS, if it is to (`tls-cluster`): never without where it is.
@@ -305,12 +306,10 @@ pub fn came(
 /// Errands that had to wait begin, as far as there is room: behind those who were held back.
 pub fn begin_waiting(state: &mut State, table: &Registry) {
     state.migrations.ended = false;
-    for _ in 0..state.migrations.queue.len() {
-        if state.migrations.is_full() {
-            return;
-        }
-        if let Some(who) = state.migrations.queue.pop_front() {
-            unit::rerun(state, table, who);
+    for (who, to) in std::mem::take(&mut state.migrations.queue) {
+        match state.migrations.is_full(&to) {
+            true => state.migrations.queue.push_back((who, to)),
+            false => unit::rerun(state, table, who),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! a line has an end, or is refused.
 use crate::base::clock::mono_us;
 use crate::resp::value::LINE_MAX;
-use crate::state::migrate::{Carrier, Errand, Failure, Login, Outcome, Task};
+use crate::state::migrate::{Carrier, Errand, Failure, Login, Outcome, RUNNING_MAX, Task};
 use crate::state::prop::push_request;
 use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
 use rustls::{ClientConnection, StreamOwned};
@@ -20,8 +20,6 @@ use zeroize::Zeroizing;
 /// Connections kept, and for how long after their last use.
 const KEPT_MAX: usize = 64;
 const KEPT_US: u64 = 10_000_000;
-/// Threads at most: errands beyond that wait for one of them.
-const THREADS_MAX: usize = 8;
 /// What is written at a time: each piece has the whole time.
 const PIECE: usize = 64 << 10;
 
@@ -328,7 +326,8 @@ impl Connection {
     }
 }
 
-/// The threads that do errands; they end with the process, whatever they wait for.
+/// The threads that do errands, as many as there are errands at once: none waits for one to a server that gives
+/// no answer. They end with the process, whatever they wait for.
 pub struct Threads {
     tasks: Sender<Task>,
     waiting: Arc<Mutex<Receiver<Task>>>,
@@ -363,7 +362,7 @@ impl Threads {
         wake: impl Fn() + Send + 'static,
     ) {
         self.open += 1;
-        if self.open > self.threads && self.threads < THREADS_MAX {
+        if self.open > self.threads && self.threads < RUNNING_MAX {
             let (waiting, tell) = (self.waiting.clone(), self.tell.clone());
             let carrier = carrier.clone();
             let name = "rv_errands".to_owned();

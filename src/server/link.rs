@@ -84,6 +84,8 @@ pub(super) struct PrimaryLink {
     /// When the last attempt began, and when the next one may, monotonic microseconds.
     tried_us: u64,
     next_try_us: u64,
+    /// Connections that came to nothing: a name's next address is tried then.
+    unconnected: usize,
     /// The stream follows a snapshot: the primary's work should not be in vain again and again.
     anew: bool,
     /// Of which history, and from where in it, the snapshot is that comes in.
@@ -181,6 +183,7 @@ impl PrimaryLink {
         match &self.phase {
             Phase::Idle => Some(self.next_try_us),
             Phase::Resolve(_) => Some(now_us + LOOK_AGAIN_US),
+            Phase::Receive(receiving) => receiving.waits().then_some(now_us + LOOK_AGAIN_US),
             Phase::LoadFile(load) => Some(load.intake_waits_us().max(now_us + LOOK_AGAIN_US)),
             Phase::LoadSocket(load) => load.waits_us(),
             Phase::Stream(stream) => {
@@ -240,7 +243,7 @@ impl PrimaryLink {
     fn step(&mut self, around: &mut Around<'_>) -> Result<bool, Lost> {
         match &mut self.phase {
             Phase::Idle => self.begin(around),
-            Phase::Resolve(question) => match question.answer() {
+            Phase::Resolve(question) => match question.answer(self.unconnected) {
                 None => Ok(false),
                 Some(Ok(address)) => self.connect(around, address),
                 Some(Err(error)) => Err(unreachable_primary(&error)),
@@ -277,6 +280,7 @@ impl PrimaryLink {
     }
 
     fn connect(&mut self, around: &mut Around<'_>, to: SocketAddr) -> Result<bool, Lost> {
+        self.phase = Phase::Connect;
         let config = &around.state.config;
         let from = config.bind_source_addr.as_deref();
         let from = from.and_then(|text| std::str::from_utf8(text).ok());
@@ -296,7 +300,6 @@ impl PrimaryLink {
         registered.map_err(|error| unreachable_primary(&error))?;
         self.wire = Some(wire);
         (self.readable, self.writable, self.ended) = (false, false, false);
-        self.phase = Phase::Connect;
         set_link(around.state, Link::Connecting);
         log::info!("MASTER <-> REPLICA sync started");
         Ok(false)
@@ -460,6 +463,9 @@ impl PrimaryLink {
             log::warn!("{line}");
         }
         let streamed = matches!(self.phase, Phase::Stream(_));
+        if matches!(self.phase, Phase::Connect) {
+            self.unconnected = self.unconnected.wrapping_add(1);
+        }
         self.drop_all(around);
         let now_s = around.state.clock.unix_ms / 1000;
         self.next_try_us = self.tried_us + RETRY_US;

@@ -59,8 +59,14 @@ pub trait Carrier: Send + Sync {
 
 /// Errands under way at most, and bytes of what they carry at which no other one begins: each holds its keys a
 /// second time.
-const RUNNING_MAX: usize = 64;
+pub const RUNNING_MAX: usize = 64;
 const BYTES_MAX: usize = 64 << 20;
+/// The same for those of one server: who goes to another one does not wait for it.
+const RUNNING_EACH_MAX: usize = 8;
+const BYTES_EACH_MAX: usize = 16 << 20;
+
+/// Another server: its host and port.
+pub type Target = (Vec<u8>, u16);
 
 /// An errand under way.
 pub struct Running {
@@ -72,6 +78,7 @@ pub struct Running {
     pub copies: bool,
     /// Another server's data took the place of these meanwhile: nothing follows from what became of it.
     pub overtaken: bool,
+    to: Target,
     bytes: usize,
     outcome: Option<Outcome>,
 }
@@ -100,8 +107,8 @@ pub struct Migrations {
     drains: bool,
     /// One has ended since those that wait were looked at.
     pub ended: bool,
-    /// Whose errands are to begin when there is room for them, in their order.
-    pub queue: VecDeque<ClientId>,
+    /// Whose errands are to begin when there is room for them, and where they go, in their order.
+    pub queue: VecDeque<(ClientId, Target)>,
 }
 
 impl Migrations {
@@ -110,10 +117,21 @@ impl Migrations {
         !self.running.is_empty()
     }
 
-    /// Is there so much under way that another errand has to wait?
-    pub fn is_full(&self) -> bool {
-        let bytes: usize = self.running.iter().map(|one| one.bytes).sum();
-        self.drains || self.running.len() >= RUNNING_MAX || bytes >= BYTES_MAX
+    /// Is there so much under way, to that server or to all, that another errand has to wait?
+    pub fn is_full(&self, to: &Target) -> bool {
+        let (mut count, mut bytes) = (0, 0);
+        let (mut count_each, mut bytes_each) = (0, 0);
+        for one in &self.running {
+            (count, bytes) = (count + 1, bytes + one.bytes);
+            if one.to == *to {
+                (count_each, bytes_each) = (count_each + 1, bytes_each + one.bytes);
+            }
+        }
+        self.drains
+            || count >= RUNNING_MAX
+            || bytes >= BYTES_MAX
+            || count_each >= RUNNING_EACH_MAX
+            || bytes_each >= BYTES_EACH_MAX
     }
 
     /// May errands that wait begin, since others have ended?
@@ -176,6 +194,7 @@ impl State {
     /// An errand begins: whoever wants to change these keys waits for its end.
     pub fn begin_migration(&mut self, moved: Running, errand: Errand) {
         let bytes = errand.requests.len();
+        let to = (errand.host.clone(), errand.port);
         let number = self.migrations.last_number + 1;
         self.migrations.last_number = number;
         self.migrations.tasks.push(Task { number, errand });
@@ -189,6 +208,7 @@ impl State {
         }
         let running = Running {
             number,
+            to,
             bytes,
             ..moved
         };
@@ -225,6 +245,7 @@ impl Running {
             keys,
             copies,
             overtaken: false,
+            to: Target::default(),
             bytes: 0,
             outcome: None,
         }

@@ -17,6 +17,9 @@ use tempfile::TempDir;
 /// How long anything may take before a test gives up: far above what it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How much of a server's log is shown where a test fails.
+const LOG_LINES: usize = 60;
+
 /// The server under test: ours, or the one named in the environment.
 pub fn binary() -> String {
     std::env::var("REDVAULT_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_redvault").into())
@@ -245,8 +248,12 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let ended = self.child.try_wait().ok().flatten();
-        if let Some(status) = ended.filter(|_| std::thread::panicking()) {
-            eprintln!("the server had ended with {status}:\n{}", self.log());
+        if std::thread::panicking() {
+            // What failed on another machine is hard to find out without it.
+            let (log, state) = (self.log(), ended.map_or("alive".into(), |s| s.to_string()));
+            let first = log.lines().count().saturating_sub(LOG_LINES);
+            let last: Vec<&str> = log.lines().skip(first).collect();
+            eprintln!("the server at {}, {state}:\n{}", self.port, last.join("\n"));
         }
         self.child.kill().ok();
         self.child.wait().ok();

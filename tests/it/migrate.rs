@@ -290,6 +290,29 @@ fn a_script_has_its_turn_however_many_keys_move() {
 }
 
 #[test]
+fn a_target_that_gives_no_answer_keeps_nobody_who_goes_elsewhere() {
+    // Its errands had all the threads, and then all the places, that there were.
+    let (here, there, silent) = (Server::start(), Server::start(), Target::new());
+    let mut movers: Vec<Raw> = (0..70).map(|_| here.raw()).collect();
+    for (n, mover) in movers.iter_mut().enumerate() {
+        mover.ask(&format!("SET k{n} v"));
+        mover.send(&errand(&silent, &format!("k{n}")));
+    }
+    wait_until("all wait", || here.info("blocked_clients") == "70");
+    let mut other = here.raw();
+    other.ask("SET k v");
+    assert_eq!(other.ask(&migrate(there.port, "k 0 20000")), "OK");
+    assert_eq!(here.info("blocked_clients"), "70");
+    // Each has its turn.
+    drop(silent);
+    for mover in &mut movers {
+        let reply = mover.reply();
+        assert!(reply.starts_with("(error) IOERR"), "{reply}");
+    }
+    assert_eq!(other.ask("DBSIZE"), ":70");
+}
+
+#[test]
 fn a_server_that_follows_another_one_meanwhile_keeps_its_keys() {
     let (here, target) = (Server::start(), Target::new());
     let (mut mover, mut other) = (here.raw(), here.raw());

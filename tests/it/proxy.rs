@@ -266,14 +266,18 @@ fn greet(replica: &mut TcpStream, script: &mut Script, asked: &AtomicU64, end: &
             Err(_) => return,
         }
         let text = String::from_utf8_lossy(&seen).to_uppercase();
-        // A request's name stands behind its length; what it is called with is of no interest.
+        // A request's name stands behind its length; of what it is called with REPLCONF's option counts.
         let names = ["PING", "AUTH", "REPLCONF", "PSYNC", "SYNC"];
-        let found: Vec<&str> = (text.split("\r\n"))
-            .filter_map(|line| names.into_iter().find(|name| *name == line))
-            .collect();
-        for name in &found[answered.min(found.len())..] {
+        let lines: Vec<&str> = text.split("\r\n").collect();
+        let known = |at: &usize| names.contains(&lines[*at]);
+        let found: Vec<usize> = (0..lines.len()).filter(known).collect();
+        for &at in &found[answered.min(found.len())..] {
+            // What stands behind the last end of a line is not whole yet.
+            if at + 2 >= lines.len() - 1 && lines[at] == "REPLCONF" {
+                break;
+            }
             answered += 1;
-            let reply: &[u8] = match *name {
+            let reply: &[u8] = match lines[at] {
                 "PING" => b"+PONG\r\n",
                 "PSYNC" | "SYNC" => {
                     asked.fetch_add(1, Ordering::SeqCst);
@@ -281,7 +285,7 @@ fn greet(replica: &mut TcpStream, script: &mut Script, asked: &AtomicU64, end: &
                     continue;
                 }
                 // An ACK is no question.
-                "REPLCONF" if text.ends_with("ACK\r\n") => continue,
+                "REPLCONF" if lines[at + 2] == "ACK" => continue,
                 _ => b"+OK\r\n",
             };
             if replica.write_all(reply).is_err() {
