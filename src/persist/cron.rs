@@ -17,7 +17,7 @@ pub fn run(state: &mut State) {
         return;
     }
     rewrite::start_if_due(state);
-    if state.child.is_none() {
+    if state.child.is_none() && !state.garbage.is_vast() {
         save_if_due(state);
     }
     // Behind what else may begin a child.

@@ -161,7 +161,7 @@ pub fn abandon(state: &mut State) {
 
 /// Begins a rewrite that was put off, or that the growth of the files asks for. Called by the cron.
 pub fn start_if_due(state: &mut State) {
-    if state.child.is_some() || is_installing(state) || state.aof.left {
+    if state.child.is_some() || is_installing(state) || state.aof.left || state.garbage.is_vast() {
         return;
     }
     if state.aof.rewrite_scheduled {

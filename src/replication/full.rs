@@ -20,7 +20,7 @@ use std::os::fd::AsRawFd;
 pub fn step(state: &mut State) -> Option<PipeReader> {
     join_running(state);
     let due = next_round(state)?;
-    if state.child.is_some() || state.repl.round.is_some() {
+    if state.child.is_some() || state.repl.round.is_some() || state.garbage.is_vast() {
         return None;
     }
     // What is in the data is in front of where the stream goes on.

@@ -195,6 +195,7 @@ impl PrimaryLink {
         match &self.phase {
             Phase::Idle => Some(self.next_try_us),
             Phase::Resolve(_) => Some(now_us + LOOK_AGAIN_US),
+            Phase::Receive(receiving) => receiving.waits().then_some(now_us + LOOK_AGAIN_US),
             Phase::LoadFile(load) => Some(load.intake_waits_us().max(now_us + LOOK_AGAIN_US)),
             Phase::LoadSocket(load) => load.waits_us(),
             Phase::Stream(stream) => {

@@ -22,6 +22,7 @@ pub mod requests;
 #[cfg(test)]
 mod rules;
 pub mod shutdown;
+mod spool;
 pub mod supervise;
 pub mod tls;
 pub mod turn;

@@ -5,6 +5,7 @@
 //! came out of it; who takes nothing at all is dropped by `repl-timeout`.
 use super::conn::Conn;
 use super::flush::close_over_limit;
+use super::spool::Reading;
 use super::turn::Server;
 use crate::base::disk::DiskFile;
 use crate::base::sys::ticks;
@@ -68,8 +69,8 @@ struct Pipe {
 /// A file that is sent to one replica.
 struct FileSending {
     to: ClientId,
-    file: Arc<dyn DiskFile>,
-    /// Bytes not read yet.
+    reading: Reading,
+    /// Bytes not taken from it yet.
     left: u64,
     chunk: Vec<u8>,
     taken: usize,
@@ -337,15 +338,16 @@ impl Server {
 
     /// The file is written: this replica is sent it.
     fn begin_file(&mut self, who: ClientId, opened: io::Result<Arc<dyn DiskFile>>) {
-        let opened = opened.and_then(|file| Ok((file.size()?, file)));
+        let wake = self.jobs.wake(&self.poll);
+        let opened = opened.and_then(|file| Ok((file.size()?, Reading::begin(file, wake)?)));
         match opened {
-            Ok((bytes, file)) => {
+            Ok((bytes, reading)) => {
                 if let Some(replica) = self.state.repl.replica(who) {
                     replica.stage = Stage::SendSnapshot;
                 }
                 self.replicas.files.push(FileSending {
                     to: who,
-                    file,
+                    reading,
                     left: bytes,
                     chunk: format!("${bytes}\r\n").into_bytes(),
                     taken: 0,
@@ -386,10 +388,15 @@ impl Server {
                     self.replicas.more = true;
                     break true;
                 }
-                if let Err(error) = file.read_on() {
-                    log::warn!("Read error sending DB to replica: {error}");
-                    self.state.close_client(file.to);
-                    break false;
+                match file.read_on() {
+                    Ok(true) => {}
+                    // The thread that reads wakes the loop.
+                    Ok(false) => break true,
+                    Err(error) => {
+                        log::warn!("Read error sending DB to replica: {error}");
+                        self.state.close_client(file.to);
+                        break false;
+                    }
                 }
             }
         });
@@ -413,17 +420,19 @@ impl FileSending {
         &self.chunk[self.taken..]
     }
 
-    fn read_on(&mut self) -> io::Result<()> {
-        let want = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
-        self.chunk.resize(want, 0);
-        self.taken = 0;
-        let n = self.file.read(&mut self.chunk)?;
-        if n == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    /// Takes the next piece; false while it is not there.
+    fn read_on(&mut self) -> io::Result<bool> {
+        let Some(piece) = self.reading.next() else {
+            return Ok(false);
+        };
+        (self.chunk, self.taken) = (piece?, 0);
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        self.chunk.truncate(most);
+        self.left -= self.chunk.len() as u64;
+        match self.chunk.is_empty() {
+            true => Err(io::ErrorKind::UnexpectedEof.into()),
+            false => Ok(true),
         }
-        self.chunk.truncate(n);
-        self.left -= n as u64;
-        Ok(())
     }
 }
 

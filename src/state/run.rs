@@ -250,6 +250,12 @@ impl Garbage {
         }
     }
 
+    /// Is a whole data set on its way to be freed? A fork would copy its page tables, and wait for each piece of
+    /// memory that is just being given back.
+    pub fn is_vast(&self) -> bool {
+        self.disposal.unsized_pieces.load(Ordering::Acquire) > 0
+    }
+
     /// Is nothing on its way to be freed?
     pub fn is_empty(&self) -> bool {
         self.disposal.pieces.load(Ordering::Acquire) == 0

@@ -4,6 +4,7 @@
 //! were put into, or as they come. Beside what is there (`repl-diskless-load swapdb`), each step runs with the new
 //! databases in the place of the old ones and puts those back: everybody else sees the old ones until all of the
 //! new ones are there, and they stay if that never happens.
+use crate::base::alloc;
 use crate::base::clock::mono_us;
 use crate::base::sys::ticks;
 use crate::exec::registry::Registry;
@@ -229,7 +230,7 @@ impl Intake {
         match self.beside.take() {
             Some(beside) => {
                 log::info!("MASTER <-> REPLICA sync: Discarding temporary DB in background");
-                state.garbage.later(Box::new(Gone(beside.dbs)), 0);
+                free(state, beside.dbs);
             }
             None => discard(state),
         }
@@ -249,6 +250,12 @@ impl Intake {
 
 /// Databases on their way to be freed.
 struct Gone(#[allow(dead_code)] Databases);
+
+/// Frees databases that nobody sees.
+fn free(state: &mut State, dbs: Databases) {
+    let most = alloc::used().saturating_sub(state.run.startup_memory);
+    state.garbage.later_unsized(Box::new(Gone(dbs)), 0, most);
+}
 
 /// All that there is goes.
 fn discard(state: &mut State) {
@@ -279,7 +286,7 @@ fn install(state: &mut State, mut new: Beside) -> Result<(), String> {
         state.restore_group(&plan)?;
     }
     state.signal_all_dbs();
-    state.garbage.later(Box::new(Gone(new.dbs)), 0);
+    free(state, new.dbs);
     state.invalidate_all(GroupId::DEFAULT);
     Ok(())
 }

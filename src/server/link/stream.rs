@@ -11,8 +11,8 @@ use crate::state::prop::push_request;
 use crate::state::repl::Link;
 use std::net::SocketAddr;
 
-/// Requests between two looks at the time.
-const WORK: usize = 256;
+/// Requests between two looks at the time: behind a fork each may touch two pages that are to be copied first.
+const WORK: usize = 32;
 /// Bytes that are read while nothing may be applied.
 const AHEAD_MAX: usize = 1 << 20;
 

@@ -1,4 +1,5 @@
 //! A snapshot comes in: into a file that is loaded when it is whole, or straight into memory.
+use super::super::spool::{Reading, Writing};
 use super::{Around, Lost, Phase, PrimaryLink, READ_MAX, set_link};
 use crate::base::disk::DiskFile;
 use crate::base::sys::{self, ticks};
@@ -11,12 +12,9 @@ use crate::state::State;
 use crate::state::aof::{FileJob, Task};
 use crate::state::config::ReplDisklessLoad;
 use crate::state::repl::Link;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes of the file after which the disk is told to begin with them.
-const FLOW: u64 = 8 << 20;
 /// A window beyond this is not parsed again for every few bytes that come.
 const EAGER_MAX: usize = 1 << 20;
 /// But after so long in any case, microseconds.
@@ -25,41 +23,17 @@ const PATIENCE_US: u64 = 50_000;
 /// A file that a snapshot is put into.
 pub(super) struct Receiving {
     transfer: Transfer,
+    writing: Writing,
     file: Arc<dyn DiskFile>,
     path: PathBuf,
-    written: u64,
-    begun: u64,
-    failed: Option<io::Error>,
+    /// All of it has come in.
+    whole: bool,
 }
 
 impl Receiving {
-    fn write(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() && self.failed.is_none() {
-            match self.file.write(rest) {
-                Ok(0) => self.failed = Some(io::Error::from_raw_os_error(libc::ENOSPC)),
-                Ok(n) => {
-                    rest = &rest[n..];
-                    self.written += n as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => self.failed = Some(error),
-            }
-        }
-    }
-
-    /// The disk begins with what has come, so that the end has little to wait for. It may take the disk long to
-    /// take it: that holds the background thread, not the loop.
-    fn flow(&mut self, jobs: &mut Vec<FileJob>) {
-        let (from, len) = (self.begun, self.written - self.begun);
-        if len >= FLOW {
-            let file = self.file.clone();
-            jobs.push(FileJob::Task(Task::new(move || {
-                file.begin_sync(from, len);
-                true
-            })));
-            self.begun = self.written;
-        }
+    /// Is it the disk that is waited for?
+    pub(super) fn waits(&self) -> bool {
+        self.whole || self.writing.is_full()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -77,7 +51,7 @@ impl Receiving {
 /// loaded: one that cannot be never lies where a server that starts finds it.
 pub(super) struct FromFile {
     intake: Option<Intake>,
-    file: Arc<dyn DiskFile>,
+    reading: Reading,
     path: PathBuf,
     on_disk: Arc<Task>,
     /// On its way to its place.
@@ -160,7 +134,8 @@ impl PrimaryLink {
         let Some(place) = place else {
             let path = temporary(state);
             let created = state.disk.create(&path);
-            let file = created.map_err(|error| {
+            let opened = created.and_then(|file| Ok((Writing::begin(file.clone())?, file)));
+            let (writing, file) = opened.map_err(|error| {
                 Lost(format!(
                     "Opening the temp file needed for MASTER <-> REPLICA synchronization: {}",
                     sys::strerror(&error)
@@ -168,11 +143,10 @@ impl PrimaryLink {
             })?;
             self.phase = Phase::Receive(Box::new(Receiving {
                 transfer: Transfer::new(frame),
+                writing,
                 file,
                 path,
-                written: 0,
-                begun: 0,
-                failed: None,
+                whole: false,
             }));
             return Ok(());
         };
@@ -201,32 +175,42 @@ impl PrimaryLink {
 
     /// More of a snapshot comes in, into a file.
     pub(super) fn receive(&mut self, around: &mut Around<'_>) -> Result<bool, Lost> {
-        let failed = |error| Lost(format!("I/O error trying to sync with MASTER: {error}"));
-        let got = self.fill(around, READ_MAX).map_err(failed)?;
+        let Phase::Receive(receiving) = &self.phase else {
+            return Ok(false);
+        };
+        let waits = receiving.waits();
+        let mut got = 0;
+        if !waits {
+            let failed = |error| Lost(format!("I/O error trying to sync with MASTER: {error}"));
+            got = self.fill(around, READ_MAX).map_err(failed)?;
+        }
         let Phase::Receive(receiving) = &mut self.phase else {
             return Ok(false);
         };
-        let (mut transfer, mut input) = (
-            std::mem::replace(&mut receiving.transfer, Transfer::new(Frame::Length(0))),
-            std::mem::take(&mut self.input),
-        );
-        let whole = transfer.take(&mut input, |bytes| receiving.write(bytes));
-        (receiving.transfer, self.input) = (transfer, input);
-        receiving.flow(&mut around.state.aof.jobs);
+        if !waits {
+            let writing = &receiving.writing;
+            receiving.whole = receiving
+                .transfer
+                .take(&mut self.input, |bytes| writing.write(bytes));
+        }
         if let Some(upstream) = &mut around.state.repl.upstream {
             upstream.transfer_read = receiving.transfer.taken;
+            if waits {
+                // It is not the primary that is slow.
+                upstream.transfer_us = around.state.clock.mono_us;
+            }
         }
-        if let Some(error) = &receiving.failed {
+        if let Some(error) = receiving.writing.failed() {
             return Err(Lost(format!(
                 "Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA \
                  synchronization: {}",
                 sys::strerror(error)
             )));
         }
-        if !whole {
-            return Ok(got > 0);
+        if receiving.whole && receiving.writing.is_done() {
+            return self.begin_loading(around);
         }
-        self.begin_loading(around)
+        Ok(got > 0)
     }
 
     /// The file is whole.
@@ -236,7 +220,9 @@ impl PrimaryLink {
         };
         let state = &mut *around.state;
         let opened = state.disk.open(&receiving.path);
-        let file = opened.map_err(|error| {
+        // What has not been read yet is looked for by the clock.
+        let reading = opened.and_then(|file| Reading::begin(file, || {}));
+        let reading = reading.map_err(|error| {
             let text = sys::strerror(&error);
             Lost(format!("Failed opening the synchronization DB: {text}"))
         })?;
@@ -250,7 +236,7 @@ impl PrimaryLink {
         let intake = Intake::begin(state, Place::Instead, Some(total));
         self.phase = Phase::LoadFile(Box::new(FromFile {
             intake: Some(intake),
-            file,
+            reading,
             path,
             on_disk,
             placed: None,
@@ -273,19 +259,14 @@ impl PrimaryLink {
             ))
         };
         if load.lacks > 0 {
-            let file = &load.file;
-            let piece = load.lacks.min(READ_MAX);
-            let read = intake.feed_with(|window| {
-                let before = window.len();
-                window.resize(before + piece, 0);
-                let result = file.read(&mut window[before..]);
-                window.truncate(before + *result.as_ref().unwrap_or(&0));
-                result
-            });
-            match read {
-                Ok(0) => (load.at_end, load.lacks) = (true, 0),
-                Ok(n) => load.lacks = load.lacks.saturating_sub(n),
-                Err(error) => return Err(failed(sys::strerror(&error))),
+            match load.reading.next() {
+                None => return Ok(false),
+                Some(Ok(piece)) if piece.is_empty() => (load.at_end, load.lacks) = (true, 0),
+                Some(Ok(piece)) => {
+                    intake.feed_with(|window| window.extend_from_slice(&piece));
+                    load.lacks = load.lacks.saturating_sub(piece.len());
+                }
+                Some(Err(error)) => return Err(failed(sys::strerror(&error))),
             }
             return Ok(true);
         }
