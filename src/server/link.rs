@@ -177,6 +177,18 @@ impl PrimaryLink {
         (self.readable, self.writable, self.more, self.ended) = (true, true, true, true);
     }
 
+    /// The server ends: a file with a part of a snapshot is of no use to anybody.
+    pub(super) fn remove_file(&self, state: &State) {
+        let path = match &self.phase {
+            Phase::Receive(receiving) => Some(receiving.path()),
+            Phase::LoadFile(load) => load.path(),
+            _ => None,
+        };
+        if let Some(path) = path {
+            let _ = state.disk.remove(path);
+        }
+    }
+
     /// When it wants to be called again, monotonic microseconds; 0: at once.
     pub(super) fn wakes_us(&self, state: &State) -> Option<u64> {
         let wanted = state.repl.upstream.as_ref().map_or(0, |up| up.serial);

@@ -36,6 +36,10 @@ impl Receiving {
         self.whole || self.writing.is_full()
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// It is of no use.
     pub(super) fn abandon(self, state: &mut State) {
         let Receiving { path, .. } = self;
@@ -64,6 +68,11 @@ impl FromFile {
             .map_or(0, |intake| intake.wait_until_us)
     }
 
+    /// Where it is, until it is on its way to its place.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.placed.is_none().then_some(&*self.path)
+    }
+
     pub(super) fn abandon(self, state: &mut State) {
         if let Some(intake) = self.intake {
             intake.abandon(state);
@@ -90,10 +99,9 @@ pub(super) struct FromSocket {
 
 impl FromSocket {
     pub(super) fn waits_us(&self) -> Option<u64> {
-        let delayed = self
-            .intake
-            .as_ref()
-            .map_or(0, |intake| intake.wait_until_us);
+        // One that is hungry waits for bytes alone.
+        let intake = self.intake.as_ref().filter(|_| self.lacks == 0);
+        let delayed = intake.map_or(0, |intake| intake.wait_until_us);
         let patient = (self.fresh > 0).then_some(self.stepped_us + PATIENCE_US);
         match (delayed, patient) {
             (0, patient) => patient,
