@@ -45,9 +45,10 @@ lint: ## cargo fmt --check and clippy, warnings denied
 compat: build ## Redis's own test suite against the recorded list [UNITS=unit/type/string,unit/expire TLS=yes]
 	python3 scripts/compat/run.py --units "$(UNITS)" $(if $(TLS),--tls)
 
-differential: build ## random commands to redis-server and to ours, compared byte for byte [FAMILY=strings,keys SEED=1 COUNT=20000]
+differential: build ## random commands to redis-server and to ours, and to a primary with replicas: nothing differs [FAMILY=strings,keys SEED=1 COUNT=20000]
 	python3 scripts/differential/run.py $(BIN) --seed $(SEED) --count $(COUNT) --family "$(FAMILY)"
 	$(if $(FAMILY),,python3 scripts/differential/payloads.py $(BIN) --seed $(SEED) --count $(COUNT))
+	$(if $(FAMILY),,python3 scripts/differential/replicas.py $(BIN) --seed $(SEED) --count $(COUNT))
 
 bench: build ## measure side by side with redis-server [SCENARIO=throughput,memory ONLY=P16 ROUNDS=3 PEER=redis=BIN]
 	python3 scripts/bench/run.py --targets --rounds $(ROUNDS) $(if $(SCENARIO),--scenario "$(SCENARIO)") \

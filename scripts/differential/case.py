@@ -61,6 +61,15 @@ class Family:
         lines = [parse(line, POOLS_OF[name]) for line in table.strip().splitlines()]
         self.name, self.lines, self.weights = name, lines, [weight for weight, _, _ in lines]
 
+    def command(self, mood):
+        """One command: its line's mark, its words, or the bytes that stand for it."""
+        _, mark, pattern = mood.rng.choices(self.lines, self.weights)[0]
+        args = draw(pattern, mood)
+        if pattern[0][0][1] in RAW:
+            return mark, None, args[0]
+        args = [a.removeprefix(b"'") for a in args]
+        return mark, args if mark == "=" else mutate(args, mood.rng), None
+
     def case(self, seed, number):
         rng = seeded(self.name, seed, number)
         mood, steps = Mood(rng), []
@@ -71,13 +80,7 @@ class Family:
         for _ in range(self.length):
             if rng.random() < 0.2:
                 conn = rng.randrange(self.conns)
-            _, mark, pattern = rng.choices(self.lines, self.weights)[0]
-            args, raw = draw(pattern, mood), None
-            if pattern[0][0][1] in RAW:
-                raw, args = args[0], None
-            else:
-                args = [a.removeprefix(b"'") for a in args]
-                args = args if mark == "=" else mutate(args, rng)
+            mark, args, raw = self.command(mood)
             pause = mark == "~"
             steps.append(Step(conn, args, raw, pause or rng.random() < cut_odds, pause))
         if self.name == "connection":

@@ -20,14 +20,15 @@ def encode(args):
 class Server:
     """One server process in a directory of its own; started again if a case ended it."""
 
-    def __init__(self, name, binary):
-        self.name, self.binary, self.process = name, binary, None
+    def __init__(self, name, binary, *more):
+        self.name, self.binary, self.more, self.process = name, binary, more, None
         self.dir = tempfile.mkdtemp(prefix=f"differential-{name}-")
         self.start()
 
-    def start(self):
-        self.port = free_port()
-        args = [self.binary, "--port", str(self.port), "--dir", self.dir, "--save", "", "--databases", "4", "--loglevel", "notice"]
+    def start(self, port=None):
+        self.port = port or free_port()
+        args = [self.binary, "--port", str(self.port), "--dir", self.dir, "--save", "", "--databases", "4", "--loglevel", "notice",
+                *self.more]
         with open(os.path.join(self.dir, "server.log"), "ab") as log:
             self.process = subprocess.Popen(args, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         limit = time.monotonic() + 20

@@ -121,6 +121,11 @@ fn pfadd(ctx: &mut Ctx<'_>) -> CmdResult {
         }
     }
     if updated > 0 {
+        if outcome.is_err() {
+            // What was done before the fault was met stays: a replica is told that, not to fail, too.
+            let bytes = valid(ctx.state.dbs[db].entry(slot))?.to_vec();
+            ctx.propagate_as(&[b"SET", key, &bytes, b"KEEPTTL"]);
+        }
         ctx.modified(key, Event::PFADD, updated);
     }
     outcome.map_err(|corrupt: Corrupt| CmdError::from(corrupt))?;

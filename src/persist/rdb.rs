@@ -9,6 +9,7 @@
 //! lowest version that holds the data. `read` is fed with bytes as they come and does a bounded piece of
 //! work at a time, so that the loop can answer in between; whatever the bytes, it fails or gives values that
 //! could have been made by commands. `file` is both over files.
+pub mod aside;
 pub mod check;
 pub mod file;
 pub mod read;

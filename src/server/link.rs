@@ -9,6 +9,7 @@ mod stream;
 mod sync;
 mod wire;
 
+use super::spool::Wake;
 use super::supervise;
 use super::turn::Server;
 use crate::exec::registry::Registry;
@@ -24,6 +25,7 @@ use mio::{Registry as Sockets, Token};
 use resolve::{Found, Question, resolve};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use stream::Stream;
 use sync::{FromFile, FromSocket, Receiving};
 use wire::Wire;
@@ -88,6 +90,8 @@ pub(super) struct PrimaryLink {
     unconnected: usize,
     /// The stream follows a snapshot: the primary's work should not be in vain again and again.
     anew: bool,
+    /// Wakes the loop from another thread.
+    wake: Option<Wake>,
     /// Of which history, and from where in it, the snapshot is that comes in.
     history: Option<(String, u64)>,
 }
@@ -119,6 +123,9 @@ impl Server {
         // Its own files come first.
         if self.loader.is_some() {
             return;
+        }
+        if self.link.wake.is_none() {
+            self.link.wake = Some(Arc::new(self.jobs.wake(&self.poll)));
         }
         let budget = self.state.stats.us_to_ticks(LINK_US);
         let around = &mut Around {
@@ -168,6 +175,18 @@ impl PrimaryLink {
     pub(super) fn look_again(&mut self) {
         // An end that was not told would leave what is behind a short read unread.
         (self.readable, self.writable, self.more, self.ended) = (true, true, true, true);
+    }
+
+    /// The server ends: a file with a part of a snapshot is of no use to anybody.
+    pub(super) fn remove_file(&self, state: &State) {
+        let path = match &self.phase {
+            Phase::Receive(receiving) => Some(receiving.path()),
+            Phase::LoadFile(load) => load.path(),
+            _ => None,
+        };
+        if let Some(path) = path {
+            let _ = state.disk.remove(path);
+        }
     }
 
     /// When it wants to be called again, monotonic microseconds; 0: at once.

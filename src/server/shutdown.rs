@@ -89,6 +89,7 @@ impl Server {
                 let _ = std::fs::remove_file(OsStr::from_bytes(path));
             }
         }
+        self.link.remove_file(&self.state);
         // First: whoever sees the end of a connection must not get another one.
         self.listeners.clear();
         feed::end_of_turn(&mut self.state);

@@ -1,8 +1,10 @@
-//! Snapshots on their way into a file and out of one, by a thread for each: a disk that is slow does not hold the
-//! loop.
+//! Snapshots on their way into a file and out of one, by a thread for each, and keys that take long to build: none
+//! of these holds the loop.
 //!
 //! What lies between thread and loop is bounded. A thread ends when the loop lets go of its end.
 use crate::base::disk::DiskFile;
+use crate::persist::rdb::aside::Aside;
+use std::cell::OnceCell;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
@@ -16,8 +18,34 @@ const AHEAD: usize = 8;
 const BEHIND: usize = 8 << 20;
 /// Bytes of a file after which the disk is told to begin with them, so that the end has little to wait for.
 const FLOW: u64 = 8 << 20;
-/// The threads do next to nothing themselves.
-const STACK: usize = 256 << 10;
+/// The threads do little.
+const STACK: usize = 1 << 20;
+
+/// Wakes the loop.
+pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Has work done by a thread that begins with the first of it.
+pub(super) fn aside(wake: &Option<Wake>) -> Aside {
+    let (wake, thread) = (wake.clone(), OnceCell::new());
+    Box::new(move |work| {
+        let tasks = thread.get_or_init(|| {
+            let (tasks, receiver) = channel::<Box<dyn FnOnce() + Send>>();
+            let wake = wake.clone();
+            let started = start(move || {
+                for task in receiver {
+                    task();
+                    wake.iter().for_each(|wake| wake());
+                }
+            });
+            started.ok().map(|()| tasks)
+        });
+        match tasks {
+            Some(tasks) => drop(tasks.send(work)),
+            // Better late than never.
+            None => work(),
+        }
+    })
+}
 
 /// A file that is read ahead.
 pub(super) struct Reading {

@@ -225,8 +225,8 @@ impl Server {
         }
         self.serve_timeouts();
         self.resume_logins();
-        self.take_errands();
         self.end_pause();
+        self.take_errands();
 
         let mut phase_us = 0;
         if self.loader.is_some() {
@@ -463,7 +463,10 @@ impl Server {
             // Whoever was held back until the turn before has run by now.
             migrate::begin_waiting(&mut self.state, &self.table);
         }
-        while let Some((number, outcome)) = self.errands.ended() {
+        // What follows from one is a change like others: none comes while there are to be none (CLIENT PAUSE).
+        while !self.state.is_paused()
+            && let Some((number, outcome)) = self.errands.ended()
+        {
             for who in migrate::came(&mut self.state, &self.table, number, outcome) {
                 self.queue(who.slot as usize);
             }

@@ -266,6 +266,27 @@ fn nothing_changes_a_key_on_its_way_from_wherever_it_comes() {
 }
 
 #[test]
+fn no_key_goes_while_changes_are_held_back() {
+    // It went, and the stream grew, while a failover counted on both to keep still.
+    let (here, target) = (Server::start(), Target::new());
+    let (mut mover, mut other) = (here.raw(), here.raw());
+    other.ask("SET k v");
+    mover.send(&errand(&target, "k"));
+    let mut stream = target.accept_after("SELECT\r\n$1\r\n0\r\n");
+    assert_eq!(other.ask("CLIENT PAUSE 1000000 WRITE"), "OK");
+    stream.write_all(b"+OK\r\n+OK\r\n").expect("it listens");
+    // The answers have been read when the connection is kept for others.
+    wait_until("they are there", || {
+        here.info("migrate_cached_sockets") == "1"
+    });
+    assert_eq!(other.ask("EXISTS k"), ":1");
+    assert_eq!(here.info("blocked_clients"), "1");
+    assert_eq!(other.ask("CLIENT UNPAUSE"), "OK");
+    assert_eq!(mover.reply(), "OK");
+    assert_eq!(other.ask("EXISTS k"), ":0");
+}
+
+#[test]
 fn a_script_has_its_turn_however_many_keys_move() {
     let (here, target) = (Server::start(), Target::new());
     let mut movers: Vec<Raw> = (0..3).map(|_| here.raw()).collect();

@@ -398,6 +398,30 @@ fn a_file_outlives_a_synchronisation_that_fails_during_a_rewrite() {
     replica.check(&[("EXISTS old", ":1")]);
 }
 
+/// A file with a part of a snapshot does not outlive the server in order: each end would leave one behind.
+#[test]
+fn a_server_that_ends_takes_its_half_snapshot_along() {
+    if is_oracle() {
+        return;
+    }
+    let mut replica = server(&binary(), &[]);
+    let dir = replica.dir().to_owned();
+    let temporary = || {
+        let names = std::fs::read_dir(&dir).expect("it is there").flatten();
+        let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.any(|name| name.starts_with("temp-"))
+    };
+    let half = format!("+FULLRESYNC {ID} 1\r\n$1000000\r\nREDIS0010");
+    let impostor = Impostor::with(Box::new(move |replica| {
+        replica.write_all(half.as_bytes()).ok();
+    }));
+    follow(&replica, impostor.port);
+    wait_until("a part of it is there", temporary);
+    replica.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(replica.wait_end().success());
+    assert!(!temporary());
+}
+
 /// Nothing at all is said, or nothing more: it gives up after `repl-timeout`, and tries again.
 #[test]
 fn a_primary_that_falls_silent() {

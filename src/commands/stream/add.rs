@@ -270,6 +270,8 @@ fn left(to: Trim, len: u64, first_id: StreamId, room: &mut [u8; TEXT_MAX]) -> &[
             room[..digits.len()].copy_from_slice(digits);
             &room[..digits.len()]
         }
+        // Behind everything, where nothing is left.
+        Trim::MinId(_) if len == 0 => StreamId::MAX.text(room),
         Trim::MinId(_) => first_id.text(room),
     }
 }

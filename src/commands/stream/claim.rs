@@ -174,6 +174,8 @@ struct Claiming<'a> {
     group: &'a mut Group,
     consumer: ConsumerId,
     log: Option<Log<'a>>,
+    /// The consumer was made for this, and no claim has told the log of it.
+    untold: bool,
     changes: u64,
 }
 
@@ -194,6 +196,7 @@ impl Claiming<'_> {
         if let Some(log) = &mut self.log {
             log.claim(self.group, text, delivery);
         }
+        self.untold = false;
         self.changes += 1;
     }
 }
@@ -206,17 +209,17 @@ fn claiming<R>(
     claim: impl FnOnce(&mut Claiming<'_>, &mut Writer) -> R,
 ) -> Result<(), CmdError> {
     ctx.propagate_nothing();
-    let (key, name, consumer) = (ctx.arg(1), ctx.arg(2), ctx.arg(3));
-    let now_ms = ctx.state.clock.unix_ms;
+    let (key, name, consumer_name) = (ctx.arg(1), ctx.arg(2), ctx.arg(3));
+    let (db, now_ms) = (ctx.db, ctx.state.clock.unix_ms);
     let (out, prop) = (&mut *ctx.out, &mut ctx.state.prop);
     let mut created = false;
     let change = |stream: &mut Stream| {
         let Some(mut group) = stream.take_group(name) else {
             return 0;
         };
-        let consumer = group.find_consumer(consumer).unwrap_or_else(|| {
+        let consumer = group.find_consumer(consumer_name).unwrap_or_else(|| {
             created = true;
-            group.create_consumer(consumer, now_ms)
+            group.create_consumer(consumer_name, now_ms)
         });
         group.consumer_mut(consumer).seen_ms = now_ms;
         let mut claiming = Claiming {
@@ -228,9 +231,15 @@ fn claiming<R>(
                 key,
                 group: name,
             }),
+            untold: created,
             changes: 0,
         };
         claim(&mut claiming, out);
+        if claiming.untold
+            && let Some(log) = &mut claiming.log
+        {
+            log.consumer(consumer_name, db);
+        }
         let changes = claiming.changes;
         stream.put_group(name, group);
         changes

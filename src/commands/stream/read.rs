@@ -410,23 +410,20 @@ impl Delivering<'_> {
         served: &mut Served<'_>,
         key: &[u8],
     ) {
+        let last = self.group.last_id;
+        let has_news = after == NEW && self.entries.last_entry().is_some_and(|top| top > last);
         if let Some(log) = &mut self.log
             && is_new
-            && request.noack
+            && (request.noack || !has_news)
         {
-            // Nothing else would tell of it.
+            // No claim will tell of it.
             log.consumer(self.group.consumer(self.consumer).name(), self.db);
         }
         if after != NEW {
             if let Some(start) = after.next() {
                 self.history(start, request.count, served.begin(key));
             }
-            return;
-        }
-        let last = self.group.last_id;
-        if self.entries.last_entry().is_some_and(|top| top > last)
-            && let Some(start) = last.next()
-        {
+        } else if has_news && let Some(start) = last.next() {
             self.news(start, request, served.begin(key));
         }
     }
@@ -513,7 +510,7 @@ pub(super) struct Log<'a> {
 
 impl Log<'_> {
     /// A consumer came into being.
-    fn consumer(&mut self, name: &[u8], db: usize) {
+    pub(super) fn consumer(&mut self, name: &[u8], db: usize) {
         // Even if the request waits then, and chooses nothing for the log.
         let argv: [&[u8]; 5] = [b"XGROUP", b"CREATECONSUMER", self.key, self.group, name];
         self.prop.push_own(db, &argv);

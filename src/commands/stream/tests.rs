@@ -69,6 +69,10 @@ fn an_approximate_trim_is_logged_as_what_it_left() {
                 "XADD s MINID ~ 10 12-* f v",
                 &["XADD s MINID = 10-1 12-0 f v"],
             ),
+            (
+                "XADD gone MINID ~ 5 1-1 f v",
+                &["XADD gone MINID = 18446744073709551615-18446744073709551615 1-1 f v"],
+            ),
             ("XADD s MAXLEN 2 13-1 f v", &["XADD s MAXLEN 2 13-1 f v"]),
             ("XTRIM s MAXLEN = 1", &["XTRIM s MAXLEN = 1"]),
             ("XTRIM s MAXLEN 1", &[]),
@@ -153,7 +157,14 @@ fn reading_through_a_group_is_logged_as_claims() {
     check(
         &mut bench,
         &[
+            // There is nothing for them but to be there.
+            ("XAUTOCLAIM s g c5 0 9", &["XGROUP CREATECONSUMER s g c5"]),
             ("XAUTOCLAIM s g c5 0 9", &[]),
+            ("XCLAIM s g c7 0 9-9", &["XGROUP CREATECONSUMER s g c7"]),
+            (
+                "XREADGROUP GROUP g c8 STREAMS s 0",
+                &["XGROUP CREATECONSUMER s g c8"],
+            ),
             (
                 "XGROUP CREATECONSUMER s g c6",
                 &["XGROUP CREATECONSUMER s g c6"],
@@ -181,10 +192,10 @@ fn reading_through_a_group_is_logged_as_claims() {
 fn a_command_behind_one_that_waits_is_logged() {
     let mut bench = bench();
     bench.ask("XGROUP CREATE s g $ MKSTREAM");
-    assert!(
-        bench
-            .logs("XREADGROUP GROUP g c BLOCK 0 STREAMS s >")
-            .is_empty()
+    let made = "XGROUP CREATECONSUMER s g c".to_owned();
+    assert_eq!(
+        bench.logs("XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
+        [made]
     );
     check(&mut bench, &[("XADD t 1-1 f v", &["XADD t 1-1 f v"])]);
 }

@@ -10,10 +10,11 @@
 use std::{fmt, mem};
 
 use super::CHECKSUM_VERSION_MIN;
+use super::aside::{Aside, Big, HERE_MAX, Outcome, TEXT_HERE_MAX};
 use super::record::{MAGIC, Problem, Record, Rooms, library_failed, module_name, version_of};
 use crate::base::crc64::Crc64;
 use crate::base::num::parse_i64;
-use crate::codec::{Fault, Source, Why};
+use crate::codec::{Fault, Source, Why, rdb};
 use crate::keyspace::arrivals::Arrivals;
 use crate::persist::groups;
 use crate::script::functions;
@@ -128,6 +129,14 @@ pub struct Reader {
     rooms: Rooms,
     /// Others have the data of this file: they are told of keys that are left out.
     tells: bool,
+    /// Who builds keys that are large.
+    aside: Option<Aside>,
+    /// The record at hand is a large one's.
+    big: Option<Big>,
+    /// The record at hand is read here, although it is large: it is no key, or a text.
+    here: bool,
+    /// The last step has not seen all of the window.
+    cut: bool,
 }
 
 /// What one record was.
@@ -155,12 +164,28 @@ impl Reader {
             arrivals: Arrivals::new(),
             rooms: Rooms::default(),
             tells: false,
+            aside: None,
+            big: None,
+            here: false,
+            cut: false,
         }
+    }
+
+    /// Has large keys built elsewhere: whoever steps then asks whether it [`waits`](Reader::waits).
+    pub fn building_aside(self, aside: Option<Aside>) -> Reader {
+        Reader { aside, ..self }
+    }
+
+    /// Is there nothing to do until a key is built?
+    pub fn waits(&self) -> bool {
+        self.big.as_ref().is_some_and(Big::is_lent)
     }
 
     /// How many bytes to feed next.
     pub fn wants(&self) -> usize {
-        self.missing.max(self.window.len() - self.used).max(CHUNK)
+        let wanted = self.missing.max(self.window.len() - self.used).max(CHUNK);
+        let fresh = self.big.as_ref().map_or(0, |big| big.fresh);
+        wanted.saturating_sub(fresh).max(1)
     }
 
     /// How many bytes the record at hand lacks at least.
@@ -170,12 +195,18 @@ impl Reader {
 
     /// Takes the next bytes of the file.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.tidy();
-        self.window.extend_from_slice(bytes);
+        self.feed_with(|window| window.extend_from_slice(bytes));
     }
 
     /// Takes the next bytes of the file, as `read` puts them behind those that are there.
     pub fn feed_with<R>(&mut self, read: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        if let Some(big) = &mut self.big {
+            let mut piece = Vec::new();
+            let result = read(&mut piece);
+            big.fresh += piece.len();
+            big.pieces.push(piece);
+            return result;
+        }
         self.tidy();
         read(&mut self.window)
     }
@@ -205,7 +236,9 @@ impl Reader {
 
     /// The file ended although the reader is hungry.
     pub fn cut_short(&self) -> LoadError {
-        self.error(self.window.len() - self.used, "the file ends too early")
+        let fresh = self.big.as_ref().map_or(0, |big| big.fresh);
+        let held = self.window.len() - self.used + fresh;
+        self.error(held, "the file ends too early")
     }
 
     #[cold]
@@ -218,13 +251,94 @@ impl Reader {
 
     /// Loads about `keys` keys into the keyspace.
     pub fn step(&mut self, state: &mut State, keys: usize) -> Result<Progress, LoadError> {
+        if self.big.is_some() {
+            return self.step_aside(state);
+        }
+        let before = self.used;
         // Out while they are used.
         let (window, mut rooms) = (mem::take(&mut self.window), mem::take(&mut self.rooms));
         let result = self.step_in(&window, &mut rooms, state, keys);
         (self.window, self.rooms) = (window, rooms);
         // Whoever looks at the keyspace between two steps sees every key that was counted.
         let settled = self.settle(state);
-        result.and_then(|progress| settled.map(|()| progress))
+        let progress = result.and_then(|progress| settled.map(|()| progress))?;
+        if progress != Progress::Hungry || self.aside.is_none() {
+            return Ok(progress);
+        }
+        let text = self.window.get(self.used) == Some(&rdb::STRING);
+        if self.cut {
+            if self.used > before {
+                return Ok(Progress::More);
+            }
+            if text && self.window.len() - self.used <= TEXT_HERE_MAX {
+                // If it is not all there it is known what it lacks.
+                self.here = true;
+                return Ok(Progress::More);
+            }
+            self.missing = 0;
+        } else {
+            let most = if text { TEXT_HERE_MAX } else { HERE_MAX };
+            if self.missing <= most || (self.here && !text) {
+                return Ok(progress);
+            }
+        }
+        self.big = Some(Big::default());
+        self.step_aside(state)
+    }
+
+    /// A step on the way of a key that is built elsewhere.
+    fn step_aside(&mut self, state: &mut State) -> Result<Progress, LoadError> {
+        let Some(mut big) = self.big.take() else {
+            return Ok(Progress::More);
+        };
+        if !big.is_lent() {
+            if big.fresh < self.missing {
+                self.big = Some(big);
+                return Ok(Progress::Hungry);
+            }
+            let (window, used) = (mem::take(&mut self.window), mem::take(&mut self.used));
+            self.gone += used as u64;
+            let mut how = self.how.clone().unwrap_or_else(|| state.loading(0));
+            how.now_ms = state.clock.unix_ms;
+            let work = big.lend(window, used, how, self.crc.clone());
+            if let Some(aside) = &self.aside {
+                aside(work);
+            }
+        }
+        let Some(attempt) = big.take_back().map_err(|why| self.error(0, why))? else {
+            self.big = Some(big);
+            return Ok(Progress::More);
+        };
+        self.window = attempt.window;
+        match attempt.outcome {
+            Outcome::Short(missing) => {
+                self.missing = missing;
+                self.big = Some(big);
+                return Ok(Progress::Hungry);
+            }
+            Outcome::Problem(Problem::Fault(fault)) => {
+                let first = self.window.first().copied().unwrap_or_default();
+                return Err(self.broken(first, &fault));
+            }
+            Outcome::Problem(Problem::Other(why)) => return Err(self.error(0, why)),
+            Outcome::Other => self.here = true,
+            Outcome::Key(key) => {
+                self.crc = key.crc;
+                let built = self.key(key.at, &key.name, key.value, state);
+                built.and_then(|()| self.settle(state))?;
+                self.gone += key.bytes as u64;
+            }
+        }
+        for piece in big.pieces {
+            self.window.extend_from_slice(&piece);
+        }
+        Ok(Progress::More)
+    }
+
+    /// What is wrong with a record, which began with this byte.
+    fn broken(&self, first: u8, fault: &Fault) -> LoadError {
+        let why = complaint(first, fault);
+        self.error(fault.at, why.unwrap_or_else(|| fault.why.to_string()))
     }
 
     fn step_in(
@@ -235,6 +349,13 @@ impl Reader {
         keys: usize,
     ) -> Result<Progress, LoadError> {
         let start = self.used;
+        let seen = match self.aside {
+            // What goes beyond it is read elsewhere.
+            Some(_) if !self.here => window.len().min(start + HERE_MAX),
+            _ => window.len(),
+        };
+        self.cut = seen < window.len();
+        let window = &window[..seen];
         let mut source = Source::new(&window[start..]);
         if self.how.is_none() {
             if source.left() < MAGIC {
@@ -276,18 +397,20 @@ impl Reader {
                 }
                 Err(Stop::Problem(Problem::Fault(fault))) => {
                     // Where a value is broken its record began with its type.
-                    let why = complaint(window[start + taken], &fault);
-                    let at = fault.at;
-                    return Err(self.error(at, why.unwrap_or_else(|| fault.why.to_string())));
+                    return Err(self.broken(window[start + taken], &fault));
                 }
                 Err(Stop::Problem(Problem::Other(why))) => return Err(self.error(taken, why)),
                 Err(Stop::Load(error)) => return Err(error),
             }
             source = ahead;
             taken = source.position();
+            if self.here {
+                break Progress::More;
+            }
         };
         self.crc.update(&window[start..start + taken]);
         self.used += taken;
+        self.here &= taken == 0;
         Ok(progress)
     }
 

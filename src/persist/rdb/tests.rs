@@ -1,7 +1,11 @@
 //! Files of every version against what a real server makes of them, and our own there and back.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use super::aside::{Aside, TEXT_HERE_MAX};
 use super::check::{Check, Tally};
 use super::file;
 use super::read::{Options, Progress, Reader, Summary, Taken};
@@ -9,7 +13,7 @@ use super::write::write;
 use crate::base::clock::Clock;
 use crate::base::disk::{Disk, RealDisk};
 use crate::base::rng::Rng;
-use crate::codec::Sink;
+use crate::codec::{Sink, Source, rdb};
 use crate::commands::debug::digest;
 use crate::exec::registry::Registry;
 use crate::keyspace::NewValue;
@@ -20,6 +24,7 @@ use crate::state::State;
 use crate::state::config::{Config, MaxmemoryPolicy};
 use crate::state::groups::GroupId;
 use crate::state::libraries::Library;
+use crate::types::Value;
 use crate::types::saved::Loaded;
 
 const OPTIONS: Options = Options {
@@ -331,4 +336,116 @@ fn what_is_no_file_is_refused() {
     }
     assert!(read(b"REDIS0004\xFF", &mut state(), 1).is_ok());
     assert!(read(b"REDIS0010\xFF\0\0\0\0\0\0\0\0", &mut state(), 1).is_ok());
+}
+
+/// As [`read`], with large keys built aside; how many attempts that took, too.
+fn read_aside(bytes: &[u8], state: &mut State, piece: usize) -> (Result<Summary, String>, usize) {
+    let tasks = Rc::new(RefCell::new(VecDeque::<Box<dyn FnOnce() + Send>>::new()));
+    let queue = tasks.clone();
+    let aside: Aside = Box::new(move |work| queue.borrow_mut().push_back(work));
+    let mut reader = Reader::new(OPTIONS).building_aside(Some(aside));
+    let (mut rest, mut attempts) = (bytes, 0);
+    loop {
+        let (before, waited) = (reader.position(), reader.waits());
+        match reader.step(state, 1000) {
+            Err(error) => return (Err(error.to_string()), attempts),
+            Ok(Progress::Done) => return (Ok(reader.summary().clone()), attempts),
+            Ok(Progress::More) if reader.waits() => {
+                let task = tasks.borrow_mut().pop_front();
+                if let Some(task) = task {
+                    assert_eq!(reader.step(state, 1000), Ok(Progress::More), "it waits");
+                    attempts += 1;
+                    task();
+                }
+            }
+            Ok(Progress::More) => {}
+            Ok(Progress::Hungry) if rest.is_empty() => {
+                return (Err(reader.cut_short().to_string()), attempts);
+            }
+            Ok(Progress::Hungry) => {
+                let (next, behind) = rest.split_at(piece.min(rest.len()));
+                reader.feed(next);
+                rest = behind;
+            }
+        }
+        let here = (reader.position() - before) as usize;
+        assert!(
+            waited || here <= 2 * TEXT_HERE_MAX,
+            "{here} bytes in one step"
+        );
+    }
+}
+
+/// A step once built a hash of two million fields at once, and all others waited for it.
+#[test]
+fn large_keys_are_built_aside_as_they_are_beside_the_others() {
+    let mut full = state();
+    let small = |state: &mut State, n: i64| {
+        let name = format!("small:{n}");
+        state.dbs.insert(0, name.as_bytes(), NewValue::Int(n), None);
+    };
+    let item = |n: usize| format!("item number {n}").into_bytes();
+    let mut rng = Rng::from_seed(7);
+    let noise: Vec<u8> = (0..400_000).map(|_| rng.below(256) as u8).collect();
+    let how = full.loading(10);
+    for (n, rdb_type) in [rdb::SET, rdb::LIST, rdb::HASH, rdb::ZSET_2]
+        .into_iter()
+        .enumerate()
+    {
+        let mut body = Vec::new();
+        let mut sink = Sink::to_writer(&mut body, true, true);
+        sink.len(4_000);
+        for i in 0..4_000 {
+            sink.string(&item(i));
+            match rdb_type {
+                rdb::HASH => sink.string(&item(i + 1)),
+                rdb::ZSET_2 => sink.raw(&(i as f64).to_le_bytes()),
+                _ => {}
+            }
+        }
+        sink.finish().unwrap();
+        let mut room = Vec::new();
+        let value = Value::load(rdb_type, &mut Source::new(&body), &how, &mut room).unwrap();
+        let at = (n % 2 == 0).then_some(1_800_000_000_000);
+        full.dbs
+            .insert(0, format!("large:{n}").as_bytes(), value.into(), at);
+        (0..500).for_each(|i| small(&mut full, (n * 1000 + i) as i64));
+    }
+    for (n, text) in [
+        &noise[..],
+        &noise[..200_000],
+        &noise[..100_000],
+        &[b'a'; 600_000],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        full.dbs.insert(
+            0,
+            format!("text:{n}").as_bytes(),
+            NewValue::Bytes(text),
+            None,
+        );
+    }
+    let bytes = written(&full);
+    let whole = digest::of_all(&full.dbs).map(|digest| digest.hex());
+    for piece in [1 << 20, 60_000, 5_000] {
+        let mut again = state();
+        let (result, attempts) = read_aside(&bytes, &mut again, piece);
+        assert_eq!(result.unwrap().keys, full.dbs.total_keys() as u64);
+        assert!(attempts >= 5, "{attempts}");
+        assert_eq!(digest::of_all(&again.dbs).map(|digest| digest.hex()), whole);
+    }
+    for n in 0..24 {
+        let mut bad = bytes.clone();
+        match n % 3 {
+            0 => bad.truncate(rng.below(bytes.len() as u64) as usize),
+            _ => bad[rng.below(bytes.len() as u64) as usize] ^= 1 << rng.below(8),
+        }
+        let (there, (aside, _)) = (
+            read(&bad, &mut state(), 100_000),
+            read_aside(&bad, &mut state(), 100_000),
+        );
+        assert_eq!(aside, there);
+    }
 }

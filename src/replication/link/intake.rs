@@ -11,6 +11,7 @@ use crate::exec::registry::Registry;
 use crate::keyspace::databases::Databases;
 use crate::persist::debug::empty;
 use crate::persist::groups;
+use crate::persist::rdb::aside::Aside;
 use crate::persist::rdb::read::{LoadError, Options, Progress, Reader, Taken};
 use crate::state::State;
 use crate::state::gate;
@@ -35,6 +36,8 @@ pub enum Step {
     More,
     /// It wants so many bytes.
     Hungry(usize),
+    /// A large key is built elsewhere.
+    Waits,
     Done,
 }
 
@@ -85,8 +88,13 @@ pub enum Place {
 }
 
 impl Intake {
-    /// Begins; `total` is how many bytes will be fed, where that is known.
-    pub fn begin(state: &mut State, place: Place, total: Option<u64>) -> Intake {
+    /// Begins; `total` is how many bytes will be fed, where that is known, and large keys are built `aside`.
+    pub fn begin(
+        state: &mut State,
+        place: Place,
+        total: Option<u64>,
+        aside: Option<Aside>,
+    ) -> Intake {
         let mut beside = None;
         if place == Place::Instead {
             log::info!("MASTER <-> REPLICA sync: Flushing old data");
@@ -119,7 +127,8 @@ impl Intake {
                 checksum: state.config.rdbchecksum,
                 total,
                 starts: false,
-            }),
+            })
+            .building_aside(aside),
             beside,
             serves,
             work: WORK.0,
@@ -180,6 +189,7 @@ impl Intake {
             let (started, keys) = (ticks(), self.reader.summary().keys);
             let most = if delay == 0 { self.work } else { 1 };
             match self.reader.step(state, most)? {
+                Progress::More if self.reader.waits() => return Ok(Step::Waits),
                 Progress::More => {}
                 Progress::Hungry => return Ok(Step::Hungry(self.reader.wants())),
                 Progress::Done => return Ok(Step::Done),

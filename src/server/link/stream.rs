@@ -12,7 +12,7 @@ use crate::state::repl::Link;
 use std::net::SocketAddr;
 
 /// Requests between two looks at the time: behind a fork each may touch two pages that are to be copied first.
-const WORK: usize = 32;
+const WORK: usize = 64;
 /// Bytes that are read while nothing may be applied.
 const AHEAD_MAX: usize = 1 << 20;
 

@@ -1,5 +1,5 @@
 //! A snapshot comes in: into a file that is loaded when it is whole, or straight into memory.
-use super::super::spool::{Reading, Writing};
+use super::super::spool::{Reading, Writing, aside};
 use super::{Around, Lost, Phase, PrimaryLink, READ_MAX, set_link};
 use crate::base::disk::DiskFile;
 use crate::base::sys::{self, ticks};
@@ -36,6 +36,10 @@ impl Receiving {
         self.whole || self.writing.is_full()
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// It is of no use.
     pub(super) fn abandon(self, state: &mut State) {
         let Receiving { path, .. } = self;
@@ -64,6 +68,11 @@ impl FromFile {
             .map_or(0, |intake| intake.wait_until_us)
     }
 
+    /// Where it is, until it is on its way to its place.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.placed.is_none().then_some(&*self.path)
+    }
+
     pub(super) fn abandon(self, state: &mut State) {
         if let Some(intake) = self.intake {
             intake.abandon(state);
@@ -90,10 +99,9 @@ pub(super) struct FromSocket {
 
 impl FromSocket {
     pub(super) fn waits_us(&self) -> Option<u64> {
-        let delayed = self
-            .intake
-            .as_ref()
-            .map_or(0, |intake| intake.wait_until_us);
+        // One that is hungry waits for bytes alone.
+        let intake = self.intake.as_ref().filter(|_| self.lacks == 0);
+        let delayed = intake.map_or(0, |intake| intake.wait_until_us);
         let patient = (self.fresh > 0).then_some(self.stepped_us + PATIENCE_US);
         match (delayed, patient) {
             (0, patient) => patient,
@@ -151,7 +159,7 @@ impl PrimaryLink {
             resume::forget(state);
         }
         set_link(state, Link::Load);
-        let intake = Intake::begin(state, place, total);
+        let intake = Intake::begin(state, place, total, Some(aside(&self.wake)));
         self.phase = Phase::LoadSocket(Box::new(FromSocket {
             intake: Some(intake),
             frame,
@@ -212,8 +220,9 @@ impl PrimaryLink {
         };
         let state = &mut *around.state;
         let opened = state.disk.open(&receiving.path);
-        // What has not been read yet is looked for by the clock.
-        let reading = opened.and_then(|file| Reading::begin(file, || {}));
+        let wake = self.wake.clone();
+        let wake = move || wake.iter().for_each(|wake| wake());
+        let reading = opened.and_then(|file| Reading::begin(file, wake));
         let reading = reading.map_err(|error| {
             let text = sys::strerror(&error);
             Lost(format!("Failed opening the synchronization DB: {text}"))
@@ -225,7 +234,7 @@ impl PrimaryLink {
         let on_disk = sync_later(state, written);
         resume::forget(state);
         set_link(state, Link::Load);
-        let intake = Intake::begin(state, Place::Instead, Some(total));
+        let intake = Intake::begin(state, Place::Instead, Some(total), Some(aside(&self.wake)));
         self.phase = Phase::LoadFile(Box::new(FromFile {
             intake: Some(intake),
             reading,
@@ -268,6 +277,7 @@ impl PrimaryLink {
                     self.more = intake.wait_until_us <= around.state.clock.mono_us;
                     return Ok(false);
                 }
+                Step::Waits => return Ok(false),
                 Step::Hungry(_) if load.at_end => return Err(failed(intake.cut_short())),
                 Step::Hungry(wants) => {
                     load.lacks = wants;
@@ -389,6 +399,10 @@ impl PrimaryLink {
             match intake.step(around.state, around.until)? {
                 Step::More => {
                     self.more = intake.wait_until_us <= now_us;
+                    load.lacks = 0;
+                    return Ok(None);
+                }
+                Step::Waits => {
                     load.lacks = 0;
                     return Ok(None);
                 }
