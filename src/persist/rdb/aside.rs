@@ -1,8 +1,8 @@
 //! A key too large to be built beside everything else that a turn does: another thread builds it.
 //!
-//! That thread is lent all that has come in from the key's record on, and gives back what lies behind the record,
-//! or all of it where more of it is to come first. What comes in meanwhile waits in pieces: to put them together
-//! takes its time, too.
+//! That thread is lent all that has come in, and gives it back with where it got to: behind the record, or nowhere
+//! where more of it is to come first. What comes in until then waits in pieces: to put them together takes its
+//! time, too.
 use super::record::{Problem, Record, Rooms};
 use crate::base::crc64::Crc64;
 use crate::codec::{Fault, Source, Why};
@@ -31,8 +31,9 @@ pub(super) struct Big {
 
 /// What has become of an attempt to read the record.
 pub(super) struct Attempt {
-    /// What is not used up, from the record on or from behind it on.
+    /// What was lent, and how much of it is used up.
     pub(super) window: Vec<u8>,
+    pub(super) used: usize,
     pub(super) outcome: Outcome,
 }
 
@@ -69,14 +70,17 @@ impl Big {
         let (tell, lent) = channel();
         self.lent = Some(lent);
         Box::new(move || {
-            let mut window = window;
-            window.drain(..used);
-            window.reserve_exact(pieces.iter().map(Vec::len).sum());
+            let (mut window, mut start) = (window, used);
+            if !pieces.is_empty() {
+                window.drain(..start);
+                start = 0;
+                window.reserve_exact(pieces.iter().map(Vec::len).sum());
+            }
             for piece in pieces {
                 window.extend_from_slice(&piece);
             }
             // Nobody may want it any more.
-            let _ = tell.send(attempt(window, &how, crc));
+            let _ = tell.send(attempt(window, start, &how, crc));
         })
     }
 
@@ -98,12 +102,12 @@ impl Big {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-fn attempt(mut window: Vec<u8>, how: &Loading, mut crc: Crc64) -> Attempt {
-    let mut source = Source::new(&window);
+fn attempt(mut window: Vec<u8>, start: usize, how: &Loading, mut crc: Crc64) -> Attempt {
+    let mut source = Source::new(&window[start..]);
     let outcome = match Record::read(&mut source, how, &mut Rooms::default()) {
         Ok(Record::Key { at, key, value }) => {
             let bytes = source.position();
-            crc.update(&window[..bytes]);
+            crc.update(&window[start..start + bytes]);
             Outcome::Key(Box::new(Key {
                 at,
                 name: key.to_vec(),
@@ -123,8 +127,54 @@ fn attempt(mut window: Vec<u8>, how: &Loading, mut crc: Crc64) -> Attempt {
         })) => Outcome::Short(missing),
         Err(problem) => Outcome::Problem(problem),
     };
+    let mut used = start;
     if let Outcome::Key(key) = &outcome {
-        window = window.split_off(key.bytes);
+        used += key.bytes;
+        // Behind a huge value lie as many bytes again, with thousands of large ones in them: if each of these moved
+        // what is left, that would take hours.
+        if window.len() - used <= used {
+            (window, used) = (window.split_off(used), 0);
+        }
     }
-    Attempt { window, outcome }
+    Attempt {
+        window,
+        used,
+        outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::rdb;
+
+    #[test]
+    fn what_lies_behind_a_record_moves_no_more_often_than_it_halves() {
+        // Each large key behind a huge one once copied all that was left.
+        const COUNT: usize = 1000;
+        let record = [rdb::STRING, 1, b'k', 2, b'a', b'b'];
+        let (mut window, mut used) = (record.repeat(COUNT), 0);
+        let (mut big, mut moved) = (Big::default(), 0);
+        for left in (0..COUNT).rev() {
+            let place = window.as_ptr();
+            big.lend(window, used, Loading::for_tests(), Crc64::new())();
+            let attempt = big.take_back().expect("it was read").expect("it is there");
+            assert!(matches!(attempt.outcome, Outcome::Key(key) if key.bytes == record.len()));
+            (window, used) = (attempt.window, attempt.used);
+            assert_eq!(window.len() - used, left * record.len());
+            moved += usize::from(window.as_ptr() != place);
+        }
+        assert!(moved <= 12, "{moved}");
+    }
+
+    #[test]
+    fn what_came_meanwhile_is_put_behind_what_is_left() {
+        let mut big = Big::default();
+        big.pieces = vec![b"b".to_vec(), b"..".to_vec()];
+        let window = [1, 1, rdb::STRING, 1, b'k', 2, b'a'].to_vec();
+        big.lend(window, 2, Loading::for_tests(), Crc64::new())();
+        let attempt = big.take_back().expect("it was read").expect("it is there");
+        assert!(matches!(&attempt.outcome, Outcome::Key(key) if key.name == b"k"));
+        assert_eq!(attempt.window[attempt.used..], *b"..");
+    }
 }

@@ -282,7 +282,7 @@ impl Reader {
                 return Ok(progress);
             }
         }
-        self.big = Some(Big::default());
+        (self.big, self.here) = (Some(Big::default()), false);
         self.step_aside(state)
     }
 
@@ -309,16 +309,14 @@ impl Reader {
             self.big = Some(big);
             return Ok(Progress::More);
         };
-        self.window = attempt.window;
+        // Until here this is where the record begins, and what tells of a place counts from it.
+        debug_assert_eq!((self.window.len(), self.used), (0, 0));
+        let mut whole = true;
         match attempt.outcome {
-            Outcome::Short(missing) => {
-                self.missing = missing;
-                self.big = Some(big);
-                return Ok(Progress::Hungry);
-            }
+            Outcome::Short(missing) => (self.missing, whole) = (missing, false),
             Outcome::Problem(Problem::Fault(fault)) => {
-                let first = self.window.first().copied().unwrap_or_default();
-                return Err(self.broken(first, &fault));
+                let first = attempt.window.get(attempt.used).copied();
+                return Err(self.broken(first.unwrap_or_default(), &fault));
             }
             Outcome::Problem(Problem::Other(why)) => return Err(self.error(0, why)),
             Outcome::Other => self.here = true,
@@ -328,6 +326,12 @@ impl Reader {
                 built.and_then(|()| self.settle(state))?;
                 self.gone += key.bytes as u64;
             }
+        }
+        (self.window, self.used) = (attempt.window, attempt.used);
+        self.gone -= self.used as u64;
+        if !whole {
+            self.big = Some(big);
+            return Ok(Progress::Hungry);
         }
         for piece in big.pieces {
             self.window.extend_from_slice(&piece);

@@ -151,6 +151,11 @@ impl Intake {
         self.reader.position()
     }
 
+    /// Is there nothing to do until a key is built?
+    pub fn waits(&self) -> bool {
+        self.reader.waits()
+    }
+
     /// No more bytes will come.
     pub fn cut_short(&self) -> String {
         told(&self.reader.cut_short())

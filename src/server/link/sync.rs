@@ -99,8 +99,9 @@ pub(super) struct FromSocket {
 
 impl FromSocket {
     pub(super) fn waits_us(&self) -> Option<u64> {
-        // One that is hungry waits for bytes alone.
-        let intake = self.intake.as_ref().filter(|_| self.lacks == 0);
+        // One that is hungry waits for bytes alone, one whose key is built elsewhere for that.
+        let intake = self.intake.as_ref();
+        let intake = intake.filter(|intake| self.lacks == 0 && !intake.waits());
         let delayed = intake.map_or(0, |intake| intake.wait_until_us);
         let patient = (self.fresh > 0).then_some(self.stepped_us + PATIENCE_US);
         match (delayed, patient) {
@@ -404,6 +405,10 @@ impl PrimaryLink {
                 }
                 Step::Waits => {
                     load.lacks = 0;
+                    if let Some(upstream) = &mut around.state.repl.upstream {
+                        // It is not the primary that is slow, however long that takes.
+                        upstream.transfer_us = now_us;
+                    }
                     return Ok(None);
                 }
                 Step::Hungry(_) if whole => return Err(Lost(intake.cut_short())),
