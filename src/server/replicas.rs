@@ -100,6 +100,8 @@ impl Server {
     pub(super) fn serve_replicas(&mut self) {
         self.replicas.more = false;
         if self.state.repl.replicas.is_empty() && self.state.repl.round.is_none() {
+            // Each has a thread, and holds a file that may have no name any more.
+            self.replicas.files.clear();
             return;
         }
         if full::follow_leaving(&mut self.state) {

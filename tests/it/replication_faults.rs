@@ -518,6 +518,14 @@ fn a_replica_that_never_reads() {
     assert_eq!(number(&primary, "sync_full"), 2);
 }
 
+fn threads(server: &Server) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.info("process_id")));
+    let tasks = tasks.expect("it lives").flatten();
+    // One of them may end while they are listed.
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
+    tasks.filter_map(name).collect()
+}
+
 /// It reads nothing of its snapshot: the child waits, and then nobody does.
 #[test]
 fn a_replica_that_never_reads_its_snapshot() {
@@ -539,6 +547,10 @@ fn a_replica_that_never_reads_its_snapshot() {
         }
         wait_until("the lazy one to go", || {
             primary.infos(["connected_slaves", "rdb_bgsave_in_progress"]) == ["0", "0"]
+        });
+        // It holds the file, which may have no name any more.
+        wait_until("the thread that read for it to end", || {
+            !threads(&primary).contains(&"rv_spool\n".to_owned())
         });
         let replica = server(&binary(), &[]);
         follow(&replica, primary.port);

@@ -169,8 +169,10 @@ mod tests {
 
     #[test]
     fn what_came_meanwhile_is_put_behind_what_is_left() {
-        let mut big = Big::default();
-        big.pieces = vec![b"b".to_vec(), b"..".to_vec()];
+        let mut big = Big {
+            pieces: vec![b"b".to_vec(), b"..".to_vec()],
+            ..Big::default()
+        };
         let window = [1, 1, rdb::STRING, 1, b'k', 2, b'a'].to_vec();
         big.lend(window, 2, Loading::for_tests(), Crc64::new())();
         let attempt = big.take_back().expect("it was read").expect("it is there");
