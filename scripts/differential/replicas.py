@@ -54,7 +54,8 @@ class Node(Server):
     def __init__(self, name, binary):
         self.real = name.startswith("real")
         super().__init__(name, binary, "--enable-debug-command", "yes", "--appendonly", "yes", "--repl-diskless-sync-delay", "0",
-                         "--repl-backlog-size", "20mb", "--repl-timeout", "600")
+                         "--repl-backlog-size", "20mb", "--repl-timeout", "600",
+                         "--repl-ping-replica-period", "300")
 
     def ask(self, *args):
         return self.asks([args])[0]
@@ -241,6 +242,8 @@ class Chain:
     def promote(self):
         """The first replica takes over, the old primary follows the last."""
         self.close()
+        # No key may expire there between the last look and the change.
+        self.nodes[0].ask(b"CLIENT", b"PAUSE", b"1000", b"WRITE")
         self.level()
         self.nodes = self.nodes[1:] + self.nodes[:1]
         self.nodes[0].ask(b"REPLICAOF", b"NO", b"ONE")
