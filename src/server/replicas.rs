@@ -344,7 +344,8 @@ impl Server {
     /// The file is written: this replica is sent it.
     fn begin_file(&mut self, who: ClientId, opened: io::Result<Arc<dyn DiskFile>>) {
         let wake = self.jobs.wake(&self.poll);
-        let opened = opened.and_then(|file| Ok((file.size()?, Reading::begin(file, wake)?)));
+        let on = &self.state.config.bio_cpulist;
+        let opened = opened.and_then(|file| Ok((file.size()?, Reading::begin(file, on, wake)?)));
         match opened {
             Ok((bytes, reading)) => {
                 if let Some(replica) = self.state.repl.replica(who) {

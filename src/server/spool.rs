@@ -1,7 +1,8 @@
 //! Snapshots on their way into a file and out of one, by a thread for each, and keys that take long to build: none
 //! of these holds the loop.
 //!
-//! What lies between thread and loop is bounded. A thread ends when the loop lets go of its end.
+//! What lies between thread and loop is bounded. A thread ends when the loop lets go of its end, and runs where
+//! `bio_cpulist` says.
 use crate::base::disk::DiskFile;
 use crate::persist::rdb::aside::Aside;
 use std::cell::OnceCell;
@@ -24,14 +25,17 @@ const STACK: usize = 1 << 20;
 /// Wakes the loop.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// The list of processors that a thread may run on, if there is one.
+type Processors = Option<Vec<u8>>;
+
 /// Has work done by a thread that begins with the first of it.
-pub(super) fn aside(wake: &Option<Wake>) -> Aside {
-    let (wake, thread) = (wake.clone(), OnceCell::new());
+pub(super) fn aside(on: &Processors, wake: &Option<Wake>) -> Aside {
+    let (on, wake, thread) = (on.clone(), wake.clone(), OnceCell::new());
     Box::new(move |work| {
         let tasks = thread.get_or_init(|| {
             let (tasks, receiver) = channel::<Box<dyn FnOnce() + Send>>();
             let wake = wake.clone();
-            let started = start(move || {
+            let started = start(&on, move || {
                 for task in receiver {
                     task();
                     wake.iter().for_each(|wake| wake());
@@ -56,10 +60,11 @@ impl Reading {
     /// Begins; `wake` is called for each piece that is there.
     pub(super) fn begin(
         file: Arc<dyn DiskFile>,
+        on: &Processors,
         wake: impl Fn() + Send + 'static,
     ) -> io::Result<Reading> {
         let (sender, pieces) = sync_channel(AHEAD);
-        start(move || {
+        start(on, move || {
             loop {
                 let piece = read(&*file);
                 let ends = !matches!(&piece, Ok(bytes) if !bytes.is_empty());
@@ -114,11 +119,11 @@ struct Progress {
 }
 
 impl Writing {
-    pub(super) fn begin(file: Arc<dyn DiskFile>) -> io::Result<Writing> {
+    pub(super) fn begin(file: Arc<dyn DiskFile>, on: &Processors) -> io::Result<Writing> {
         let (pieces, receiver) = channel::<Vec<u8>>();
         let progress = Arc::new(Progress::default());
         let shared = progress.clone();
-        start(move || {
+        start(on, move || {
             let (mut written, mut begun) = (0, 0);
             for piece in receiver {
                 if let Err(error) = write(&*file, &piece) {
@@ -172,9 +177,13 @@ fn write(file: &dyn DiskFile, mut rest: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let thread = Builder::new().name("rv_spool".to_owned());
-    thread.stack_size(STACK).spawn(work).map(drop)
+fn start(on: &Processors, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let (on, thread) = (on.clone(), Builder::new().name("rv_spool".to_owned()));
+    let thread = thread.stack_size(STACK).spawn(move || {
+        super::supervise::bind_to(on.as_deref());
+        work();
+    });
+    thread.map(drop)
 }
 
 #[cfg(test)]
@@ -210,7 +219,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_no_more_waits_than_is_allowed() {
         let (disk, path) = (disk(), Path::new("/data/spool"));
-        let writing = Writing::begin(disk.create(path).expect("created")).expect("begun");
+        let writing = Writing::begin(disk.create(path).expect("created"), &None).expect("begun");
         let text: Vec<u8> = (0..3 * BEHIND + 7).map(|i| (i % 251) as u8).collect();
         for part in text.chunks(300_000) {
             while writing.is_full() {
@@ -222,7 +231,8 @@ mod tests {
             yield_now();
         }
         assert!(writing.failed().is_none());
-        let reading = Reading::begin(disk.open(path).expect("opened"), || {}).expect("begun");
+        let reading =
+            Reading::begin(disk.open(path).expect("opened"), &None, || {}).expect("begun");
         assert!(all_of(&reading) == text);
         assert!(matches!(reading.next(), Some(Ok(end)) if end.is_empty()));
     }
@@ -230,7 +240,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_of_and_nothing_counts_as_written() {
         let (disk, path) = (disk(), Path::new("/data/spool"));
-        let writing = Writing::begin(disk.create(path).expect("created")).expect("begun");
+        let writing = Writing::begin(disk.create(path).expect("created"), &None).expect("begun");
         disk.set_faults(Faults {
             capacity: 1000,
             ..Faults::default()

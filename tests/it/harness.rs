@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up: far above what it takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How much of a server's log is shown where a test fails.
 const LOG_LINES: usize = 60;

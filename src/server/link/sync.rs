@@ -1,7 +1,7 @@
 //! A snapshot comes in: into a file that is loaded when it is whole, or straight into memory.
 use super::super::spool::{Reading, Writing, aside};
 use super::{Around, Lost, Phase, PrimaryLink, READ_MAX, set_link};
-use crate::base::disk::DiskFile;
+use crate::base::disk::{DiskFile, exists};
 use crate::base::sys::{self, ticks};
 use crate::persist::aof::files::remove_in_background;
 use crate::persist::save;
@@ -135,7 +135,10 @@ impl PrimaryLink {
         let Some(place) = place else {
             let path = temporary(state);
             let created = state.disk.create(&path);
-            let opened = created.and_then(|file| Ok((Writing::begin(file.clone())?, file)));
+            let opened = created.and_then(|file| {
+                let on = &state.config.bio_cpulist;
+                Ok((Writing::begin(file.clone(), on)?, file))
+            });
             let (writing, file) = opened.map_err(|error| {
                 Lost(format!(
                     "Opening the temp file needed for MASTER <-> REPLICA synchronization: {}",
@@ -160,7 +163,8 @@ impl PrimaryLink {
             resume::forget(state);
         }
         set_link(state, Link::Load);
-        let intake = Intake::begin(state, place, total, Some(aside(&self.wake)));
+        let aside = aside(&state.config.bio_cpulist, &self.wake);
+        let intake = Intake::begin(state, place, total, Some(aside));
         self.phase = Phase::LoadSocket(Box::new(FromSocket {
             intake: Some(intake),
             frame,
@@ -223,7 +227,8 @@ impl PrimaryLink {
         let opened = state.disk.open(&receiving.path);
         let wake = self.wake.clone();
         let wake = move || wake.iter().for_each(|wake| wake());
-        let reading = opened.and_then(|file| Reading::begin(file, wake));
+        let on = &state.config.bio_cpulist;
+        let reading = opened.and_then(|file| Reading::begin(file, on, wake));
         let reading = reading.map_err(|error| {
             let text = sys::strerror(&error);
             Lost(format!("Failed opening the synchronization DB: {text}"))
@@ -235,7 +240,8 @@ impl PrimaryLink {
         let on_disk = sync_later(state, written);
         resume::forget(state);
         set_link(state, Link::Load);
-        let intake = Intake::begin(state, Place::Instead, Some(total), Some(aside(&self.wake)));
+        let aside = aside(&state.config.bio_cpulist, &self.wake);
+        let intake = Intake::begin(state, Place::Instead, Some(total), Some(aside));
         self.phase = Phase::LoadFile(Box::new(FromFile {
             intake: Some(intake),
             reading,
@@ -482,10 +488,13 @@ fn direct(state: &State, history: Option<&(String, u64)>) -> Option<Place> {
     }
 }
 
-/// A name that no other file has.
+/// A name that no other file has: one of the same second may still wait to be put into its place.
 fn temporary(state: &State) -> PathBuf {
-    let name = format!("temp-{}.{}.rdb", state.clock.unix_ms / 1000, sys::pid());
-    state.config.dir.0.join(name)
+    let (first, pid) = (state.clock.unix_ms / 1000, sys::pid());
+    let name = |second: i64| format!("temp-{second}.{pid}.rdb");
+    let mut paths = (first..).map(|second| state.config.dir.0.join(name(second)));
+    let is_free = |path: &PathBuf| !exists(&*state.disk, path).unwrap_or(false);
+    paths.find(is_free).unwrap_or_default()
 }
 
 /// The background thread brings the file to disk.
