@@ -8,7 +8,6 @@ all families (families/, replicated.py) from three clients: pipelined, in transa
 servers are restarted or late, links cut, replicas promoted, data synchronised anew, memory is short (EVENTS). At its end, when the
 offsets are equal, all databases, deadlines, groups of consumers and functions are. No replica may fail at what it is told.
 The same seed sends the same commands; a case that fails is made as small as it can be; `--case` plays one of them again."""
-import argparse
 import contextlib
 import signal
 import sys
@@ -19,7 +18,7 @@ import replicated
 from case import Failure, Family, Step, pipelines, shrink
 from families import FAMILIES, LISTENING
 from grammar import Mood, seeded
-from run import line
+from run import line, options
 from wire import Connection, Server, decode, encode
 
 CHAINS = {"ours-ours-ours": "ooo", "ours-real-ours": "oro", "real-ours-ours": "roo"}
@@ -414,14 +413,9 @@ def play_chain(chain, arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("binary")
+    parser = options(__doc__, "chain")
     parser.add_argument("--real", default="redis-server")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=20000, help="commands for each chain")
     parser.add_argument("--chain", default=",".join(CHAINS))
-    parser.add_argument("--case", type=int, help="only this case")
-    parser.add_argument("--failures", type=int, default=10, help="differences of a chain after which it is left")
     parser.add_argument("--budget", type=int, default=120, help="how often a case that failed is played to make it smaller")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -79,15 +79,21 @@ def report(pair, family, steps):
     sys.stdout.flush()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(doc, part):
+    """The options of random cases: they are counted for each `part`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary")
-    parser.add_argument("--oracle", default="redis-server")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=20000, help="commands for each family")
-    parser.add_argument("--family", default="", help="a comma list; all by default: " + ",".join(FAMILIES))
+    parser.add_argument("--count", type=int, default=20000, help=f"commands for each {part}")
     parser.add_argument("--case", type=int, help="only this case")
-    parser.add_argument("--failures", type=int, default=10, help="differences of a family after which it is left")
+    parser.add_argument("--failures", type=int, default=10, help=f"differences of a {part} after which it is left")
+    return parser
+
+
+def main():
+    parser = options(__doc__, "family")
+    parser.add_argument("--oracle", default="redis-server")
+    parser.add_argument("--family", default="", help="a comma list; all by default: " + ",".join(FAMILIES))
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     names = arguments.family.split(",") if arguments.family else list(FAMILIES)
